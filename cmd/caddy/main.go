@@ -1,0 +1,15 @@
+// Command caddy is Caddy with its standard modules and the GitLab packages edge.
+// It is what `xcaddy build` makes from xcaddy.json; the edge's own verbs live in
+// package caddymodule, so that every such build has them.
+package main
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	// Plugged in by their init functions: Caddy's standard modules.
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+func main() {
+	caddycmd.Main()
+}
