@@ -1,0 +1,220 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Config says which GitLab a Client asks, and how.
+type Config struct {
+	// Base is GitLab's external URL: scheme, host and, for a GitLab below a relative URL root, its path.
+	Base *url.URL
+
+	// Transport carries requests to GitLab itself.
+	Transport http.RoundTripper
+
+	// StorageTransport carries requests to GitLab's object storage. It must not present anything that is meant for
+	// GitLab alone, such as a client certificate.
+	StorageTransport http.RoundTripper
+
+	// StorageHosts are hosts (with port, if it isn't the scheme's own) that are GitLab's object storage even when
+	// their URLs carry no signature that we know.
+	StorageHosts []string
+
+	// HeaderTimeout bounds the wait for the head of an answer to a check or a fetch; 30 s by default.
+	HeaderTimeout time.Duration
+
+	// StallTimeout is how long a fetched body may stand still before its connection is given up; 30 s by default.
+	StallTimeout time.Duration
+
+	// Retries is how often a body that broke off is asked for again. Zero means never.
+	Retries int
+
+	// RetryPause is the wait before the first of these; it doubles each time. 200 ms by default.
+	RetryPause time.Duration
+
+	// Now tells the time; time.Now by default.
+	Now func() time.Time
+}
+
+// Defaults of Config.
+const (
+	DefaultHeaderTimeout = 30 * time.Second
+	DefaultStallTimeout  = 30 * time.Second
+	DefaultRetryPause    = 200 * time.Millisecond
+)
+
+// Client asks one GitLab about files, fetches them, and forwards what is not ours to answer. It is safe for
+// concurrent use and holds nothing that must be closed.
+type Client struct {
+	cfg Config
+
+	// showsChecksums turns true with the first answer that carries X-Checksum-SHA256 and never back: a GitLab that
+	// has learnt it (18.6) doesn't forget, and rows without a digest are exceptions.
+	showsChecksums atomic.Bool
+}
+
+// NewClient returns a client for cfg.Base. Both transports are required.
+func NewClient(cfg Config) (*Client, error) {
+	switch {
+	case cfg.Base == nil || cfg.Base.Host == "" || (cfg.Base.Scheme != "http" && cfg.Base.Scheme != "https"):
+		return nil, errors.New("the upstream must be an absolute http or https URL")
+	case cfg.Base.User != nil || cfg.Base.RawQuery != "" || cfg.Base.Fragment != "":
+		return nil, errors.New("the upstream URL must hold no user, query or fragment")
+	case cfg.Transport == nil || cfg.StorageTransport == nil:
+		return nil, errors.New("a client needs a transport for GitLab and one for its object storage")
+	}
+	base := *cfg.Base
+	base.Scheme, base.Host = strings.ToLower(base.Scheme), strings.ToLower(base.Host)
+	base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), strings.TrimRight(base.RawPath, "/")
+	cfg.Base = &base
+	if cfg.HeaderTimeout <= 0 {
+		cfg.HeaderTimeout = DefaultHeaderTimeout
+	}
+	if cfg.StallTimeout <= 0 {
+		cfg.StallTimeout = DefaultStallTimeout
+	}
+	if cfg.RetryPause <= 0 {
+		cfg.RetryPause = DefaultRetryPause
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Client{cfg: cfg}, nil
+}
+
+// Upstream is the origin and base path of this GitLab, without a slash at the end: what keys and grants are told
+// apart by.
+func (c *Client) Upstream() string { return c.cfg.Base.String() }
+
+// BasePath is the escaped path that stands before /api in this GitLab's URLs; empty for most.
+func (c *Client) BasePath() string { return c.cfg.Base.EscapedPath() }
+
+// ShowsChecksums reports whether this GitLab has named a SHA-256 (X-Checksum-SHA256, GitLab 18.6) since the client
+// was made.
+func (c *Client) ShowsChecksums() bool { return c.showsChecksums.Load() }
+
+// Caller is who a request is made for. Everything in it either is in the fingerprint or in the grant's key, so that
+// GitLab's answer depends on nothing that a grant doesn't cover.
+type Caller struct {
+	Credential Credential
+
+	// ClientIP is the caller's address as Caddy trusts it. It is the only address that GitLab is told.
+	ClientIP string
+
+	// Proto and Host are how the caller reached the edge: "http" or "https", and the Host it named.
+	Proto, Host string
+
+	// Trace holds the headers of a trace context (W3C traceparent, tracestate), or nil.
+	Trace http.Header
+}
+
+// userAgent tells GitLab's admins which requests the edge makes on its own account.
+const userAgent = "caddy-gitlab-packages"
+
+// newRequest builds a request of the edge's own for ref: the caller's credential and address, and nothing else of
+// what the caller sent, so that no other header can change what GitLab answers.
+func (c *Client) newRequest(ctx context.Context, method string, caller Caller, ref Ref) (*http.Request, error) {
+	target, err := c.target(ref.EscapedPath(), caller.Credential.Query())
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.cfg.Base.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("building a request to GitLab: %w", err)
+	}
+	request.URL = target
+	for name, values := range caller.Trace {
+		request.Header[name] = values
+	}
+	caller.Credential.AddTo(request.Header)
+	caller.setForwarded(request.Header)
+	request.Header.Set("User-Agent", userAgent)
+	// Without this Go asks for gzip and unpacks it, and what arrives is no longer what was published.
+	request.Header.Set("Accept-Encoding", "identity")
+	return request, nil
+}
+
+// target is the URL of an escaped path below GitLab's base path. The path's bytes reach GitLab as they are.
+func (c *Client) target(escapedPath, rawQuery string) (*url.URL, error) {
+	path, err := url.PathUnescape(escapedPath)
+	if err != nil {
+		// The error of url would repeat the path; a path holds no secret, but is the caller's to shape.
+		return nil, errors.New("building the URL for GitLab: invalid percent-encoding in the path")
+	}
+	target := *c.cfg.Base
+	target.RawPath = target.EscapedPath() + escapedPath
+	target.Path += path
+	target.RawQuery = rawQuery
+	return &target, nil
+}
+
+// setForwarded tells GitLab the one address, scheme and host that Caddy trusts. X-Forwarded-For holds a single
+// address, never the chain a caller sent: what GitLab judges is then what the grant is keyed by.
+func (caller Caller) setForwarded(header http.Header) {
+	for name, value := range map[string]string{
+		"X-Forwarded-For": caller.ClientIP, "X-Forwarded-Proto": caller.Proto, "X-Forwarded-Host": caller.Host,
+	} {
+		if value == "" {
+			header.Del(name)
+			continue
+		}
+		header.Set(name, value)
+	}
+}
+
+// UnreachableError says that GitLab, or its object storage, gave no answer about the file: the network failed, time
+// ran out, or the server reported trouble of its own (5xx).
+type UnreachableError struct {
+	// Status is the server's own, 0 when there was no answer.
+	Status int
+	// RetryAfter is the server's Retry-After, as sent.
+	RetryAfter string
+	// Err is the cause, free of URLs and credentials.
+	Err error
+}
+
+func (e *UnreachableError) Error() string { return "GitLab is unreachable: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// unreachable makes an UnreachableError of what a transport returned. A *url.Error is opened, since it would print
+// the URL with its query; transports return none, but proxies of theirs might.
+func unreachable(doing string, err error) *UnreachableError {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	return &UnreachableError{Err: fmt.Errorf("%s: %w", doing, err)}
+}
+
+// errHeaderTimeout is the cause of a request given up before its answer's head came.
+var errHeaderTimeout = errors.New("no answer in time")
+
+// roundTrip sends request by transport and bounds the wait for the answer's head. The answer's body lives until it
+// is closed, however long that takes; closing it also ends the request.
+func (c *Client) roundTrip(transport http.RoundTripper, request *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(request.Context())
+	timer := time.AfterFunc(c.cfg.HeaderTimeout, func() { cancel(errHeaderTimeout) })
+	response, err := transport.RoundTrip(request.WithContext(ctx))
+	if !timer.Stop() && err == nil {
+		_ = response.Body.Close()
+		err = errHeaderTimeout
+	}
+	if err != nil {
+		if errors.Is(context.Cause(ctx), errHeaderTimeout) {
+			err = errHeaderTimeout
+		}
+		cancel(nil)
+		return nil, err
+	}
+	response.Body = &cancelingBody{ReadCloser: response.Body, cancel: cancel, stall: c.cfg.StallTimeout}
+	return response, nil
+}

@@ -1,0 +1,319 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// RefusedError is an answer to a fetch that isn't the file: GitLab's no, its 429, or something that isn't a yes, such
+// as a log-in page. It belongs to the caller whose credential was used, and to nobody else.
+type RefusedError struct {
+	// Response is the answer as it came. Who gets the error closes its body.
+	Response *http.Response
+	// Sent is when the request was sent that was refused.
+	Sent time.Time
+}
+
+func (e *RefusedError) Error() string { return "GitLab refused the download: " + e.Response.Status }
+
+// RateLimited reports whether the answer is about the number of requests and not about rights.
+func (e *RefusedError) RateLimited() bool { return e.Response.StatusCode == http.StatusTooManyRequests }
+
+// ErrChanged says that a body that broke off can't go on, since the file is another one now.
+var ErrChanged = errors.New("the file has changed upstream")
+
+// Fetch asks GitLab for the whole of ref with the caller's credential, follows a redirect to object storage without
+// it, and returns the body on its way. known are identities that are already vouched for (see Check).
+//
+// Its errors are a *RefusedError or an *UnreachableError. The download ends with ctx.
+func (c *Client) Fetch(ctx context.Context, caller Caller, ref Ref, known ...Identity) (*Download, error) {
+	d := &Download{client: c, ctx: ctx, caller: caller, ref: ref, Sent: c.cfg.Now()}
+	response, identity, err := c.get(ctx, caller, ref, nil, known)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		_ = response.Body.Close()
+		return nil, &UnreachableError{Status: response.StatusCode, Err: errors.New("it answered a part that nobody asked for")}
+	}
+	d.Identity = identity
+	d.Length = response.ContentLength
+	d.Disposition = response.Header.Get("Content-Disposition")
+	d.ContentEncoding = response.Header.Get("Content-Encoding")
+	if strings.EqualFold(d.ContentEncoding, "identity") {
+		d.ContentEncoding = ""
+	}
+	d.Framed = response.ContentLength >= 0 || response.ProtoMajor >= 2 || slices.Contains(response.TransferEncoding, "chunked")
+	d.body = response.Body
+	return d, nil
+}
+
+// FetchFrom asks for the rest of a file whose beginning the caller has: the bytes from offset on of the content that
+// identity names. Besides Fetch's errors it returns ErrChanged when GitLab has other content now.
+func (c *Client) FetchFrom(ctx context.Context, caller Caller, ref Ref, offset int64, identity Identity) (*Download, error) {
+	d := &Download{
+		client: c, ctx: ctx, caller: caller, ref: ref, Sent: c.cfg.Now(),
+		Identity: identity, Length: identity.Length, Framed: true, offset: offset,
+	}
+	if err := d.reopen(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// get sends one GET and returns the response that carries the bytes, with the identity of the whole file.
+func (c *Client) get(ctx context.Context, caller Caller, ref Ref, header http.Header, known []Identity) (*http.Response, Identity, error) {
+	sent := c.cfg.Now()
+	request, err := c.newRequest(ctx, http.MethodGet, caller, ref)
+	if err != nil {
+		return nil, Identity{}, unreachable("fetching", err)
+	}
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	response, err := c.roundTrip(c.cfg.Transport, request)
+	if err != nil {
+		return nil, Identity{}, unreachable("fetching", err)
+	}
+	switch c.judge(response, known) {
+	case file:
+		return response, c.identityOf(response, sent), nil
+	case storageRedirect:
+		location, _ := c.storageLocation(response)
+		_ = response.Body.Close()
+		return c.getFromStorage(ctx, location, header, sent)
+	case serverError:
+		_ = response.Body.Close()
+		return nil, Identity{}, statusUnreachable(response)
+	case rateLimited, refusal:
+	}
+	return nil, Identity{}, &RefusedError{Response: response, Sent: sent}
+}
+
+// getFromStorage fetches from the location that GitLab signed. What goes wrong there is no word of GitLab's about
+// the caller, so it is never a refusal.
+func (c *Client) getFromStorage(ctx context.Context, location *redirectTarget, header http.Header, sent time.Time) (*http.Response, Identity, error) {
+	response, err := c.followStorage(ctx, http.MethodGet, location, header)
+	if err != nil {
+		return nil, Identity{}, err
+	}
+	switch response.StatusCode {
+	case http.StatusOK, http.StatusPartialContent:
+		identity := c.identityOf(response, sent)
+		identity.Location = locationIdentity(location)
+		return response, identity, nil
+	case http.StatusRequestedRangeNotSatisfiable:
+		_ = response.Body.Close()
+		return nil, Identity{}, ErrChanged
+	}
+	_ = response.Body.Close()
+	return nil, Identity{}, statusUnreachable(response)
+}
+
+// Download is one file's body on its way from GitLab or its object storage. Reading it survives bad lines: a body
+// that breaks off or stalls is asked for again from its byte, with growing pauses and a bounded number of times, as
+// long as it is the same content. It is for one reader.
+type Download struct {
+	client *Client
+	ctx    context.Context
+	caller Caller
+	ref    Ref
+
+	// Identity, Disposition and Sent are those of the first answer; Length is -1 when it named none.
+	Identity    Identity
+	Disposition string
+	Length      int64
+	Sent        time.Time
+
+	// Framed says that the end of the body can be told from its breaking off. ContentEncoding is set when the bytes
+	// are not the file's own. A body that isn't framed, or is encoded, must not be stored.
+	Framed          bool
+	ContentEncoding string
+
+	// OtherCaller returns somebody else who was allowed this very content and still wants it, to go on in their name
+	// when GitLab refuses the first caller's credential by then. It may be nil. Set it before the first Read.
+	OtherCaller func() (Caller, bool)
+
+	// Resumed counts how often the body was asked for again.
+	Resumed int
+
+	body   io.ReadCloser
+	offset int64
+	tries  int
+}
+
+// Storable reports whether the body is the file's own bytes with a known end.
+func (d *Download) Storable() bool { return d.Framed && d.ContentEncoding == "" }
+
+// Read returns the next bytes of the file. Its error is io.EOF only at the whole body's end.
+func (d *Download) Read(p []byte) (int, error) {
+	for {
+		n, err := d.body.Read(p)
+		d.offset += int64(n)
+		if err == nil || (errors.Is(err, io.EOF) && (d.Length < 0 || d.offset == d.Length)) {
+			return n, err
+		}
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if !d.resumable() {
+			return n, fmt.Errorf("reading the body: %w", err)
+		}
+		if err := d.resume(err); err != nil {
+			return n, err
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// Close gives up the rest of the body.
+func (d *Download) Close() error {
+	if d.body == nil {
+		return nil
+	}
+	return d.body.Close()
+}
+
+// resumable says whether a second answer could be known to continue the first.
+func (d *Download) resumable() bool {
+	identity := d.Identity
+	return d.Storable() && d.client.cfg.Retries > 0 &&
+		(identity.SHA256 != "" || identity.Location != "" || identity.ETag != "" || (identity.Settled && identity.Length >= 0))
+}
+
+// resume asks for the body again until it goes on or the retries are used up.
+func (d *Download) resume(cause error) error {
+	_ = d.body.Close()
+	pause := d.client.cfg.RetryPause
+	for d.tries < d.client.cfg.Retries {
+		d.tries++
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-d.ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("reading the body: %w", context.Cause(d.ctx))
+		}
+		pause *= 2
+		err := d.reopen()
+		if err == nil {
+			d.Resumed++
+			return nil
+		}
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			_ = refused.Response.Body.Close()
+			if !refused.RateLimited() {
+				// The bytes belong to whoever may still have them; a revoked token must not break the others' downloads.
+				if d.OtherCaller == nil {
+					return fmt.Errorf("reading the rest of the body: %w", err)
+				}
+				other, ok := d.OtherCaller()
+				if !ok {
+					return fmt.Errorf("reading the rest of the body: %w", err)
+				}
+				d.caller = other
+			}
+		}
+		if errors.Is(err, ErrChanged) {
+			return err
+		}
+		cause = err
+	}
+	return fmt.Errorf("reading the body, given up after %d more tries: %w", d.tries, cause)
+}
+
+// reopen asks for the bytes from d.offset on and makes sure that they continue what was read.
+func (d *Download) reopen() error {
+	header := http.Header{"Range": {"bytes=" + strconv.FormatInt(d.offset, 10) + "-"}}
+	// RFC 9110, section 13.1.5: with If-Range a changed file comes whole, and we see that it changed.
+	if d.Identity.ETag != "" {
+		header.Set("If-Range", d.Identity.ETag)
+	} else if !d.Identity.LastModified.IsZero() {
+		header.Set("If-Range", d.Identity.LastModified.UTC().Format(http.TimeFormat))
+	}
+	response, identity, err := d.client.get(d.ctx, d.caller, d.ref, header, []Identity{d.Identity})
+	if err != nil {
+		var refused *RefusedError
+		if errors.As(err, &refused) && refused.Response.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+			_ = refused.Response.Body.Close()
+			return ErrChanged
+		}
+		return err
+	}
+	if err := d.continues(response, identity); err != nil {
+		_ = response.Body.Close()
+		return err
+	}
+	if response.StatusCode == http.StatusOK {
+		// A server that knows no ranges sends it all again; what we have is skipped.
+		if _, err := io.CopyN(io.Discard, response.Body, d.offset); err != nil {
+			_ = response.Body.Close()
+			return unreachable("skipping what was read before", err)
+		}
+	}
+	d.body = response.Body
+	return nil
+}
+
+// continues checks that a second answer is the rest of the first. Equal validators that prove nothing (a Last-Modified
+// of this very second) are good enough only where the SHA-256 is known and will be checked at the end.
+func (d *Download) continues(response *http.Response, identity Identity) error {
+	switch Compare(d.Identity, identity) {
+	case Same:
+	case Unknown:
+		if d.Identity.SHA256 == "" {
+			return ErrChanged
+		}
+	case Different:
+		return ErrChanged
+	}
+	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return ErrChanged
+	}
+	if response.StatusCode == http.StatusOK {
+		if d.Length >= 0 && response.ContentLength != d.Length {
+			return ErrChanged
+		}
+		return nil
+	}
+	start, total, ok := contentRange(response.Header)
+	if !ok || start != d.offset || (d.Length >= 0 && total != d.Length) {
+		return ErrChanged
+	}
+	return nil
+}
+
+// contentRange reads the Content-Range of a part: "bytes 5-9/10" (RFC 9110, section 14.4). total is -1 for "*".
+func contentRange(header http.Header) (start, total int64, ok bool) {
+	rest, ok := strings.CutPrefix(header.Get("Content-Range"), "bytes ")
+	if !ok {
+		return 0, 0, false
+	}
+	span, size, ok := strings.Cut(rest, "/")
+	if !ok {
+		return 0, 0, false
+	}
+	first, _, ok := strings.Cut(span, "-")
+	if !ok {
+		return 0, 0, false
+	}
+	start, err := strconv.ParseInt(first, 10, 64)
+	if err != nil || start < 0 {
+		return 0, 0, false
+	}
+	if size == "*" {
+		return start, -1, true
+	}
+	total, err = strconv.ParseInt(size, 10, 64)
+	return start, total, err == nil && total >= 0
+}

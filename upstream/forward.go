@@ -1,0 +1,162 @@
+package upstream
+
+import (
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+)
+
+// Forwarding says how a caller's own request goes on to GitLab.
+type Forwarding struct {
+	Caller Caller
+
+	// Path is the escaped path below the base path; its bytes reach GitLab as they are (Route.Path).
+	Path string
+
+	// DropHeaders are further request headers that must not pass, such as the header that GitLab's admin has chosen
+	// to bypass throttling.
+	DropHeaders []string
+
+	// OnBody, if set, sees the bytes of the request body as they pass, and whether the body's end was met. The slice is
+	// its own only during the call.
+	OnBody func(piece []byte, ended bool)
+
+	// OnAnswer, if set, sees the head of the answer before it is relayed, and may add to its headers.
+	OnAnswer func(*http.Response)
+}
+
+// untrustedHeaders would let a caller tell GitLab, or something in front of it, who or what the request is about.
+// Client-Ip beside X-Forwarded-For makes GitLab answer 400 (lib/gitlab/middleware/handle_ip_spoof_attack_error.rb).
+// The last one is the bypass header that GitLab's documentation uses.
+var untrustedHeaders = []string{
+	"Forwarded", "Client-Ip", "X-Client-Ip", "True-Client-Ip", "X-Real-Ip", "X-Cluster-Client-Ip", "X-Original-Url",
+	"X-Rewrite-Url", "X-Http-Method-Override", "X-Original-Host", "X-Forwarded-Port", "X-Forwarded-Scheme", "X-Forwarded-Ssl",
+	"X-Forwarded-Server", "X-Forwarded-Prefix", "Gitlab-Bypass-Rate-Limiting",
+}
+
+// Forward sends r on to GitLab as it came, its body streaming and never sent twice, and relays GitLab's answer to w
+// as it is, informational answers (100 Continue) included. A redirect to object storage is followed and not shown.
+//
+// An error means that nothing was written to w: an *UnreachableError. Once the answer has begun, a failure panics
+// with http.ErrAbortHandler, so that what the client has looks broken off and not whole.
+func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) error {
+	target, err := c.target(f.Path, r.URL.RawQuery)
+	if err != nil {
+		return unreachable("forwarding", err)
+	}
+	var failed error
+	proxy := httputil.ReverseProxy{
+		Transport: forwardTransport{c},
+		// Written as it arrives: a caller must not wait for a buffer to fill.
+		FlushInterval: -1,
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			out := pr.Out
+			out.URL, out.Host = target, ""
+			for _, name := range slices.Concat(untrustedHeaders, f.DropHeaders) {
+				out.Header.Del(name)
+			}
+			f.Caller.setForwarded(out.Header)
+			for name, values := range f.Caller.Trace {
+				out.Header[name] = values
+			}
+			if len(out.Header.Values("Accept-Encoding")) == 0 {
+				// Else Go asks for gzip by itself and unpacks it, and the length is lost.
+				out.Header.Set("Accept-Encoding", "identity")
+			}
+			if f.OnBody != nil && out.Body != nil && out.Body != http.NoBody {
+				out.Body = &observedBody{ReadCloser: out.Body, observe: f.OnBody}
+			}
+		},
+		ModifyResponse: func(response *http.Response) error {
+			// Workhorse takes this header for itself; should one ever pass, it names a path on GitLab's disk.
+			response.Header.Del("X-Sendfile")
+			if f.OnAnswer != nil {
+				f.OnAnswer(response)
+			}
+			return nil
+		},
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
+		// What it would log is said by the panic or the error already, and could hold a URL.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	proxy.ServeHTTP(w, r)
+	if failed == nil {
+		return nil
+	}
+	var known *UnreachableError
+	if errors.As(failed, &known) {
+		return known
+	}
+	return unreachable("forwarding", failed)
+}
+
+// observedBody shows the bytes of a request body to a function as they are read.
+type observedBody struct {
+	io.ReadCloser
+	observe func([]byte, bool)
+}
+
+func (b *observedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.observe(p[:n], errors.Is(err, io.EOF))
+	return n, err
+}
+
+// forwardTransport sends forwarded requests to GitLab and takes its redirects to object storage upon itself.
+type forwardTransport struct{ client *Client }
+
+func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := t.client.cfg.Transport.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	if request.Method != http.MethodGet && request.Method != http.MethodHead {
+		return response, nil
+	}
+	location, ok := t.client.storageLocation(response)
+	if !ok {
+		return response, nil
+	}
+	_ = response.Body.Close()
+	stored, err := t.client.followStorage(request.Context(), request.Method, location, request.Header)
+	if err == nil && request.Method == http.MethodHead && stored.StatusCode == http.StatusForbidden {
+		// Signed for GET alone (see prove).
+		_ = stored.Body.Close()
+		stored, err = t.client.followStorage(request.Context(), http.MethodGet, location, request.Header)
+		if err == nil {
+			_ = stored.Body.Close()
+			stored.Body = http.NoBody
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.relayable(request, stored)
+}
+
+// relayedFromStorage are the headers of object storage that are about the file. All others are the storage's own.
+var relayedFromStorage = []string{
+	"Accept-Ranges", "Content-Disposition", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Date",
+	"Etag", "Last-Modified",
+}
+
+// relayable makes of an answer of the storage one for the caller. Its errors would tell of buckets and keys, and are
+// no word of GitLab's, so they are trouble of ours.
+func (t forwardTransport) relayable(request *http.Request, stored *http.Response) (*http.Response, error) {
+	switch stored.StatusCode {
+	case http.StatusOK, http.StatusPartialContent, http.StatusNotModified, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
+	default:
+		_ = stored.Body.Close()
+		return nil, statusUnreachable(stored)
+	}
+	for name := range stored.Header {
+		if !slices.Contains(relayedFromStorage, name) {
+			stored.Header.Del(name)
+		}
+	}
+	stored.Request = request
+	return stored, nil
+}

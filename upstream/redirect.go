@@ -1,0 +1,120 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// signatureParameters are the query parameters by which a URL of object storage shows that it was signed: AWS (v4
+// and v2), Google, Azure.
+var signatureParameters = []string{"X-Amz-Signature", "X-Goog-Signature", "Signature", "sig"}
+
+// maxStorageHops bounds the redirects between GitLab's answer and the bytes. Storage itself redirects at most once
+// or twice, to another region.
+const maxStorageHops = 4
+
+// redirectTarget is a URL of object storage. It prints itself without its query, which is a capability.
+type redirectTarget struct{ url *url.URL }
+
+func (t *redirectTarget) String() string { return locationIdentity(t) }
+
+// locationIdentity is how a storage location names content: host and path, which are unique for each upload
+// (app/uploaders/packages/package_file_uploader.rb), never the query, which changes with each signature.
+func locationIdentity(target *redirectTarget) string {
+	return target.url.Host + target.url.EscapedPath()
+}
+
+// storageLocation returns where a response sends us for the bytes, if it is a redirect to GitLab's object storage:
+// to another origin by http or https, never from https down to http, signed or to a host the admin has named.
+func (c *Client) storageLocation(response *http.Response) (*redirectTarget, bool) {
+	location, ok := redirectLocation(response)
+	if !ok || !c.allowedScheme(c.cfg.Base, location) {
+		return nil, false
+	}
+	if sameOrigin(location, c.cfg.Base) {
+		return nil, false
+	}
+	if !isSigned(location) && !slices.ContainsFunc(c.cfg.StorageHosts, func(host string) bool { return strings.EqualFold(host, location.Host) }) {
+		return nil, false
+	}
+	return &redirectTarget{location}, true
+}
+
+// redirectLocation reads a redirect's target, relative ones included.
+func redirectLocation(response *http.Response) (*url.URL, bool) {
+	switch response.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return nil, false
+	}
+	location, err := response.Location()
+	if err != nil || location.Host == "" || location.User != nil {
+		return nil, false
+	}
+	location.Fragment, location.RawFragment = "", ""
+	return location, true
+}
+
+func (c *Client) allowedScheme(from, to *url.URL) bool {
+	return to.Scheme == "https" || (to.Scheme == "http" && from.Scheme == "http")
+}
+
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(hostWithPort(a), hostWithPort(b))
+}
+
+func hostWithPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Hostname() + ":" + port
+}
+
+func isSigned(location *url.URL) bool {
+	query := location.Query()
+	return slices.ContainsFunc(signatureParameters, func(name string) bool { return query.Get(name) != "" })
+}
+
+// storageHeaders are the only headers of a caller that reach object storage. No credential of any kind, no cookie,
+// no Referer: the signed URL is all that storage needs, and a second Authorization makes S3 refuse.
+var storageHeaders = []string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
+
+// followStorage asks object storage for what GitLab redirected to, and goes on through redirects of its own. Of
+// headers only storageHeaders are sent. The caller closes the response's body. Errors name no URL.
+func (c *Client) followStorage(ctx context.Context, method string, target *redirectTarget, header http.Header) (*http.Response, error) {
+	location := target.url
+	for range maxStorageHops {
+		request, err := http.NewRequestWithContext(ctx, method, "http://storage.invalid/", nil)
+		if err != nil {
+			return nil, fmt.Errorf("building a request to the object storage: %w", err)
+		}
+		request.URL, request.Host = location, ""
+		for _, name := range storageHeaders {
+			if values := header.Values(name); len(values) > 0 {
+				request.Header[name] = values
+			}
+		}
+		request.Header.Set("User-Agent", userAgent)
+		request.Header.Set("Accept-Encoding", "identity")
+		response, err := c.roundTrip(c.cfg.StorageTransport, request)
+		if err != nil {
+			return nil, unreachable("asking the object storage", err)
+		}
+		next, redirected := redirectLocation(response)
+		if !redirected {
+			return response, nil
+		}
+		_ = response.Body.Close()
+		if !c.allowedScheme(location, next) {
+			return nil, &UnreachableError{Err: errors.New("the object storage redirects from https to something less")}
+		}
+		location = next
+	}
+	return nil, &UnreachableError{Err: errors.New("the object storage redirects without end")}
+}
