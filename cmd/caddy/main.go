@@ -8,6 +8,9 @@ import (
 
 	// Plugged in by their init functions: Caddy's standard modules.
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	// The edge.
+	_ "github.com/gitlab-edge/caddy-gitlab-packages/caddymodule"
 )
 
 func main() {

@@ -1,0 +1,37 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// freeBytes asks the file system how many bytes are left to us.
+func freeBytes(path string) (int64, error) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(path, &stat); err != nil {
+		return 0, fmt.Errorf("asking for free space below %s: %w", path, err)
+	}
+	return int64(stat.Bavail) * stat.Bsize, nil //nolint:gosec // no file system has 2^63 bytes
+}
+
+// syncData writes a file's bytes and length to the disk, without its times.
+func syncData(file *os.File) error {
+	for {
+		err := unix.Fdatasync(int(file.Fd())) //nolint:gosec // descriptors are small
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// lockFile takes the lock of a directory, which ends with the process at the latest.
+func lockFile(file *os.File) error {
+	err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // descriptors are small
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrLocked
+	}
+	return err
+}

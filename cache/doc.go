@@ -1,0 +1,26 @@
+// Package cache keeps files by key: bytes on disk under their SHA-256, an index of their names, the smallest and most
+// used in memory. It knows no HTTP and no GitLab.
+//
+//	<dir>/lock              one process per directory
+//	<dir>/index.db          entries, last use, format version (bbolt)
+//	<dir>/blobs/ab/<sha256> exactly the file's bytes
+//	<dir>/fills/*.part      on their way in; emptied at start
+//
+// # The way of a file
+//
+// Begin (fill.go) reserves room (space.go) and opens a part. Readers (reader.go) follow it while it is written. Commit
+// checks length and checksum and renames the part to its blob: from then on the entry is found (lookup.go) and its bytes
+// are opened (blob.go). Within a second the janitor (janitor.go) syncs all blobs that became whole meanwhile and then
+// names them in the index, in one transaction (durable.go). So the index never names what a power cut could take.
+//
+// Entries leave by eviction, least recently used first (janitor.go), by a purge (purge.go), or because their bytes prove
+// wrong (blob.go): out of memory first, then out of the index, durably, and then the file goes.
+//
+// After a start (load.go) look-ups ask the index until all entries are in memory, and files that nothing names are
+// removed.
+//
+// # Locks
+//
+// Fill.mu is taken before Store.mu. Under neither is anything read, written or waited for. index.mu stands alone: it is
+// taken with no other lock held, but Store.mu may be taken under it.
+package cache

@@ -1,0 +1,25 @@
+package cache
+
+import "errors"
+
+// A miss is no failure: ErrMiss means that the store works and doesn't have it.
+var (
+	// ErrMiss: there is no such entry or blob.
+	ErrMiss = errors.New("not in the store")
+	// ErrLocked: another process holds the directory.
+	ErrLocked = errors.New("the directory is held by another process")
+	// ErrNoRoom: the file doesn't fit into the store's limits now.
+	ErrNoRoom = errors.New("no room in the store")
+	// ErrSuperseded: a publish or a purge came in between; what was begun before it isn't kept.
+	ErrSuperseded = errors.New("superseded by a publish or a purge")
+	// ErrShort: the body ended before its length.
+	ErrShort = errors.New("the body is shorter than announced")
+	// ErrTooLong: the body goes on past its length.
+	ErrTooLong = errors.New("the body is longer than announced")
+	// ErrChecksum: the body's SHA-256 isn't the one that was named.
+	ErrChecksum = errors.New("the body's checksum is wrong")
+	// ErrDisk: the disk failed under a fill. What was read so far is right; the rest must come from elsewhere.
+	ErrDisk = errors.New("the disk failed")
+	// ErrClosed: the store is closed.
+	ErrClosed = errors.New("the store is closed")
+)

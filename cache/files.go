@@ -1,0 +1,39 @@
+package cache
+
+import (
+	"fmt"
+	"path/filepath"
+)
+
+// Every path below the store's directory is made here:
+//
+//	<dir>/lock              one process per directory (flock)
+//	<dir>/index.db          bbolt: entries, last use, format version
+//	<dir>/index.db.damaged-<unix time>   an index that could not be read, set aside
+//	<dir>/blobs/ab/<sha256> exactly the file's bytes: `sha256sum` proves it
+//	<dir>/fills/*.part      on their way in; emptied at start
+//
+// A blob exists because the index or this process says so, never because of its name.
+
+func lockPath(dir string) string  { return filepath.Join(dir, "lock") }
+func indexPath(dir string) string { return filepath.Join(dir, "index.db") }
+func blobsPath(dir string) string { return filepath.Join(dir, "blobs") }
+func fillsPath(dir string) string { return filepath.Join(dir, "fills") }
+
+// shardPath is the directory of all blobs whose digests begin alike. 256 of them keep directories of a million files
+// at some thousands each.
+func shardPath(dir string, first byte) string {
+	return filepath.Join(blobsPath(dir), fmt.Sprintf("%02x", first))
+}
+
+func blobPath(dir string, d Digest) string {
+	return filepath.Join(shardPath(dir, d[0]), d.String())
+}
+
+func partPath(dir string, number uint64) string {
+	return filepath.Join(fillsPath(dir), fmt.Sprintf("%d.part", number))
+}
+
+func damagedIndexPath(dir string, unix int64) string {
+	return fmt.Sprintf("%s.damaged-%d", indexPath(dir), unix)
+}

@@ -1,0 +1,320 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("gitlab_packages", parseDirective)
+	// So that a site needs no `order`: what isn't ours goes on to reverse_proxy.
+	httpcaddyfile.RegisterDirectiveOrder("gitlab_packages", httpcaddyfile.Before, "reverse_proxy")
+}
+
+func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	return handler, handler.UnmarshalCaddyfile(helper.Dispenser)
+}
+
+// UnmarshalCaddyfile reads the directive:
+//
+//	gitlab_packages [<matcher>] <upstream> {
+//		rules 13.5 | current
+//		rules {
+//			name    <pattern>
+//			version <pattern>
+//			file    <pattern>
+//		}
+//		cache [<directory>] {
+//			max_size   <size>
+//			memory     <size>
+//			max_object <size>
+//			min_free   <size>
+//		}
+//		max_age           <duration>
+//		grant_ttl         <duration>
+//		offline_grace     <duration>
+//		grant_scope       address | credential
+//		projects [on | off] {
+//			on  <project> [<other names of it>...]
+//			off <project> [<other names of it>...]
+//		}
+//		api_token         <token>
+//		identity_headers  <name>...
+//		storage_hosts     <host[:port]>...
+//		drop_headers      <name>...
+//		range_wait        <size>
+//		stall_timeout     <duration>
+//		retries           <number>
+//		transport http         { ... }
+//		storage_transport http { ... }
+//	}
+//
+// on and off may be given many times; everything else once.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if !d.NextArg() {
+		return d.Err("which GitLab? gitlab_packages needs its URL, such as https://gitlab.example.com")
+	}
+	h.Upstream = d.Val()
+	if d.NextArg() {
+		return d.Errf("unexpected %q after the URL; settings go into a block", d.Val())
+	}
+	options := map[string]func(*caddyfile.Dispenser) error{
+		"rules":             h.parseRules,
+		"cache":             h.parseCache,
+		"projects":          h.parseProjects,
+		"max_age":           durationOption(func(value caddy.Duration) { h.MaxAge = &value }),
+		"grant_ttl":         durationOption(func(value caddy.Duration) { h.GrantTTL = &value }),
+		"offline_grace":     durationOption(func(value caddy.Duration) { h.OfflineGrace = &value }),
+		"stall_timeout":     durationOption(func(value caddy.Duration) { h.StallTimeout = value }),
+		"grant_scope":       textOption(func(value string) { h.GrantScope = value }),
+		"api_token":         textOption(func(value string) { h.APIToken = value }),
+		"identity_headers":  listOption(&h.IdentityHeaders),
+		"storage_hosts":     listOption(&h.StorageHosts),
+		"drop_headers":      listOption(&h.DropHeaders),
+		"range_wait":        sizeOption(func(value int64) { h.RangeWait = &value }),
+		"retries":           h.parseRetries,
+		"transport":         transportOption(&h.TransportRaw),
+		"storage_transport": transportOption(&h.StorageTransportRaw),
+	}
+	return parseBlock(d, "gitlab_packages", options)
+}
+
+// parseBlock reads the block after the present line. Each option may stand in it once; a word that isn't an option is
+// an error that names the place.
+func parseBlock(d *caddyfile.Dispenser, block string, options map[string]func(*caddyfile.Dispenser) error) error {
+	seen := make(map[string]bool, len(options))
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		word := d.Val()
+		parse, known := options[word]
+		if !known {
+			return d.Errf("%s has no option %q", block, word)
+		}
+		if seen[word] {
+			return d.Errf("%s is set twice", word)
+		}
+		seen[word] = true
+		if err := parse(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// oneArgument reads the only argument of the option on the present line, which must have no block.
+func oneArgument(d *caddyfile.Dispenser) (string, error) {
+	option := d.Val()
+	if !d.NextArg() {
+		return "", d.Errf("%s needs a value", option)
+	}
+	value := d.Val()
+	if d.NextArg() {
+		return "", d.Errf("%s takes one value; %q is one too many", option, d.Val())
+	}
+	return value, nil
+}
+
+func textOption(set func(string)) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		value, err := oneArgument(d)
+		if err == nil {
+			set(value)
+		}
+		return err
+	}
+}
+
+func durationOption(set func(caddy.Duration)) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		option := d.Val()
+		text, err := oneArgument(d)
+		if err != nil {
+			return err
+		}
+		value, err := caddy.ParseDuration(text)
+		if err != nil || value < 0 {
+			return d.Errf("%s: %q is no duration such as 30s or 5m", option, text)
+		}
+		set(caddy.Duration(value))
+		return nil
+	}
+}
+
+func sizeOption(set func(int64)) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		option := d.Val()
+		text, err := oneArgument(d)
+		if err != nil {
+			return err
+		}
+		value, err := parseSize(text)
+		if err != nil {
+			return d.Errf("%s: %v", option, err)
+		}
+		set(value)
+		return nil
+	}
+}
+
+// positiveSizeOption is for sizes of which 0 would mean "default" in JSON and "nothing" to a reader.
+func positiveSizeOption(set func(int64)) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		option := d.Val()
+		zero := false
+		err := sizeOption(func(value int64) {
+			zero = value == 0
+			set(value)
+		})(d)
+		if err == nil && zero {
+			return d.Errf("%s must be more than 0", option)
+		}
+		return err
+	}
+}
+
+func listOption(target *[]string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		option := d.Val()
+		*target = d.RemainingArgs()
+		if len(*target) == 0 {
+			return d.Errf("%s needs at least one value", option)
+		}
+		return nil
+	}
+}
+
+// transportOption reads a transport as reverse_proxy does: its name, and a block of its own settings.
+func transportOption(target *json.RawMessage) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		option := d.Val()
+		if !d.NextArg() {
+			return d.Errf("%s needs a name; the only one that works is http", option)
+		}
+		name := d.Val()
+		if name != "http" {
+			return d.Errf("%s must be http, not %s", option, name)
+		}
+		module, err := caddyfile.UnmarshalModule(d, "http.reverse_proxy.transport."+name)
+		if err != nil {
+			return err
+		}
+		transport, ok := module.(*reverseproxy.HTTPTransport)
+		if !ok {
+			return d.Errf("%s must be http, not %T", option, module)
+		}
+		*target = caddyconfig.JSONModuleObject(transport, "protocol", name, nil)
+		return nil
+	}
+}
+
+func (h *Handler) parseRules(d *caddyfile.Dispenser) error {
+	h.Rules = new(Rules)
+	if d.NextArg() {
+		h.Rules.Version = d.Val()
+		if d.NextArg() {
+			return d.Errf("rules takes one value; %q is one too many", d.Val())
+		}
+		if _, err := h.Rules.provision(); err != nil {
+			return d.Err(err.Error())
+		}
+		if nesting := d.Nesting(); d.NextBlock(nesting) {
+			return d.Err("rules are either a version of GitLab's or a block of own patterns, not both")
+		}
+		return nil
+	}
+	err := parseBlock(d, "rules", map[string]func(*caddyfile.Dispenser) error{
+		"name":    textOption(func(value string) { h.Rules.PackageName = value }),
+		"version": textOption(func(value string) { h.Rules.PackageVersion = value }),
+		"file":    textOption(func(value string) { h.Rules.FileName = value }),
+	})
+	if err != nil {
+		return err
+	}
+	if *h.Rules == (Rules{}) {
+		return d.Err("rules needs 13.5, current, or a block with name, version or file")
+	}
+	if _, err := h.Rules.provision(); err != nil {
+		return d.Err(err.Error())
+	}
+	return nil
+}
+
+func (h *Handler) parseCache(d *caddyfile.Dispenser) error {
+	h.Cache = new(Cache)
+	if d.NextArg() {
+		h.Cache.Directory = d.Val()
+		if d.NextArg() {
+			return d.Errf("cache takes one directory; %q is one too many", d.Val())
+		}
+	}
+	return parseBlock(d, "cache", map[string]func(*caddyfile.Dispenser) error{
+		"max_size":   positiveSizeOption(func(value int64) { h.Cache.MaxSize = value }),
+		"memory":     sizeOption(func(value int64) { h.Cache.Memory = &value }),
+		"max_object": positiveSizeOption(func(value int64) { h.Cache.MaxObject = value }),
+		"min_free":   sizeOption(func(value int64) { h.Cache.MinFree = &value }),
+	})
+}
+
+func (h *Handler) parseProjects(d *caddyfile.Dispenser) error {
+	h.Projects = new(Projects)
+	if d.NextArg() {
+		h.Projects.Default = d.Val()
+		if h.Projects.Default != "on" && h.Projects.Default != "off" {
+			return d.Errf("projects are on or off by default, not %q", d.Val())
+		}
+		if d.NextArg() {
+			return d.Errf("projects takes on or off; %q is one too many", d.Val())
+		}
+	}
+	placeholders := false
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		word := d.Val()
+		names := d.RemainingArgs()
+		switch word {
+		case "on":
+			h.Projects.On = append(h.Projects.On, names)
+		case "off":
+			h.Projects.Off = append(h.Projects.Off, names)
+		default:
+			return d.Errf("projects has no option %q; lines begin with on or off", word)
+		}
+		if len(names) == 0 {
+			return d.Errf("%s needs a project: its id or its path, and any other names of it", word)
+		}
+		if strings.Contains(strings.Join(names, ""), "{") {
+			placeholders = true
+		}
+		if placeholders {
+			continue // checked when they are resolved
+		}
+		if _, err := newSwitches(h.Projects); err != nil {
+			return d.Err(err.Error())
+		}
+	}
+	return nil
+}
+
+func (h *Handler) parseRetries(d *caddyfile.Dispenser) error {
+	text, err := oneArgument(d)
+	if err != nil {
+		return err
+	}
+	retries, err := strconv.Atoi(text)
+	if err != nil || retries < 0 {
+		return d.Errf("retries: %q is no number from 0 up", text)
+	}
+	h.Retries = &retries
+	return nil
+}
+
+// Interface guards.
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

@@ -1,0 +1,27 @@
+// Package caddymodule is the edge's Caddy face: the handler http.handlers.gitlab_packages with its directive
+// gitlab_packages, the app gitlab_packages, and the command `caddy gitlab-packages`.
+//
+// # The way of one GET
+//
+// ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream). A path that names none
+// is the next handler's. A project that is off (switches.go) and a name that the rules refuse end here (errors.go),
+// before GitLab hears of them.
+//
+// A download then goes through attempt (serve.go) until it is answered:
+//
+//   - The caller has a fresh grant and the entry is fresh: the blob is sent (respond.go). GitLab isn't asked.
+//   - There is an entry, or a fetch is under way, and anything is stale: one HEAD with the caller's own credential
+//     (check.go). Yes, and the same content: the grant and the entry are renewed. No: the caller's request goes to
+//     GitLab as it came and GitLab's answer is relayed (exchange.go). No answer: errors.go, or what is stored for those
+//     whom GitLab allowed within offline_grace.
+//   - The content is another one, or there is none: the caller leads a flight (flight.go), one GET whose body goes into
+//     the store. Everybody who wants the file follows it (follow.go), each with GitLab's yes to themselves.
+//
+// A PUT is publish.go.
+//
+// # What lives how long
+//
+// A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What several configs
+// use, one after another, is in state (state.go): the store, the grants, the flights. Transports (transport.go) live
+// until their last fetch has ended.
+package caddymodule

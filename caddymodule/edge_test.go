@@ -1,0 +1,248 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
+)
+
+// The tests' world: a private project with a developer, a CI job and an outsider.
+const (
+	project       = 24
+	projectPath   = "group/app"
+	otherProject  = 25
+	developer     = "glpat-developer"
+	jobToken      = "glcbt-job"
+	outsider      = "glpat-outsider"
+	administrator = "glpat-admin"
+)
+
+// newGitLab starts a stand-in with the tests' world. It ends with the test.
+func newGitLab(t testing.TB, options ...gitlabtest.Option) *gitlabtest.Server {
+	t.Helper()
+	gitlab := gitlabtest.New(options...)
+	t.Cleanup(gitlab.Close)
+	gitlab.AddProject(gitlabtest.Project{ID: project, Path: projectPath, Visibility: gitlabtest.Private})
+	gitlab.AddProject(gitlabtest.Project{ID: otherProject, Path: "group/other", Visibility: gitlabtest.Private})
+	roles := map[int]gitlabtest.Role{project: gitlabtest.Developer, otherProject: gitlabtest.Developer}
+	gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.PersonalToken, Secret: developer, Username: "dev", Roles: roles})
+	gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.JobToken, Secret: jobToken, Username: "ci", Roles: roles})
+	gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.PersonalToken, Secret: outsider, Username: "outsider"})
+	gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.PersonalToken, Secret: administrator, Username: "root", Roles: roles, Admin: true})
+	return gitlab
+}
+
+// testClock is the clock of edges under test: the real one, put forward by hand.
+var testClock atomic.Int64
+
+func putForward(by time.Duration) { testClock.Add(int64(by)) }
+
+func init() {
+	clock = func() time.Time { return time.Now().Add(time.Duration(testClock.Load())) }
+}
+
+// edge is a running Caddy with one site.
+type edge struct {
+	url       string
+	directory string // of the cache
+	logs      string // the file that all logs go to
+	config    func(options string) []byte
+}
+
+// startEdge runs Caddy with an edge in front of gitlab; options are further lines of the directive's block. It ends
+// with the test. Only one edge runs at a time, since a process has one Caddy.
+func startEdge(t testing.TB, gitlab, options string) *edge {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	root := t.TempDir()
+	e := &edge{url: "http://" + address, directory: filepath.Join(root, "cache"), logs: filepath.Join(root, "logs")}
+	e.config = func(options string) []byte {
+		cacheLine := "cache " + e.directory + " {\n min_free 0\n}"
+		if strings.Contains(options, "cache ") {
+			cacheLine = ""
+		}
+		caddyfile := fmt.Sprintf(`{
+	admin off
+	persist_config off
+	auto_https off
+	grace_period 2s
+	storage file_system %s
+	log default {
+		level DEBUG
+		output file %s
+	}
+	servers {
+		trusted_proxies static 127.0.0.0/8
+	}
+}
+http://%s {
+	log
+	gitlab_packages %s {
+		%s
+		%s
+	}
+	reverse_proxy %s
+}
+`, filepath.Join(root, "storage"), e.logs, address, gitlab, cacheLine, options, originOf(gitlab))
+		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
+		if err != nil {
+			t.Fatalf("adapting: %v\n%s", err, caddyfile)
+		}
+		return adapted
+	}
+	if err := caddy.Load(e.config(options), true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// originOf cuts the path off a URL; reverse_proxy takes none.
+func originOf(url string) string {
+	scheme, rest, _ := strings.Cut(url, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return scheme + "://" + host
+}
+
+// reload loads the edge's config anew with other options.
+func (e *edge) reload(t testing.TB, options string) {
+	t.Helper()
+	if err := caddy.Load(e.config(options), true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// log returns all that Caddy has logged.
+func (e *edge) log(t testing.TB) string {
+	t.Helper()
+	logged, err := os.ReadFile(e.logs)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return string(logged)
+}
+
+// filePath is the URL path of a file in the tests' project.
+func filePath(file string) string {
+	return fmt.Sprintf("/api/v4/projects/%d/packages/generic/pkg/1.0.0/%s", project, file)
+}
+
+// call is one request to an edge. Zero values: GET, no token.
+type call struct {
+	method, path string
+	token        string // PRIVATE-TOKEN
+	header       http.Header
+	body         io.Reader
+	length       int64 // of body, if it isn't known to net/http; -1 chunked
+	context      context.Context
+}
+
+// answer is what came back.
+type answer struct {
+	*http.Response
+	body []byte
+	err  error // of reading the body
+}
+
+func (a answer) cacheStatus() string { return strings.Join(a.Header.Values("Cache-Status"), ", ") }
+
+// testClient follows no redirect and keeps no connection, so that each test ends with nothing open.
+var testClient = &http.Client{
+	Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Timeout:       2 * time.Minute,
+}
+
+// do sends a call and reads the whole answer.
+func (e *edge) do(t testing.TB, c call) answer {
+	t.Helper()
+	response, err := e.begin(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return answer{Response: response, body: body, err: err}
+}
+
+// begin sends a call and returns as soon as the answer's head is there.
+func (e *edge) begin(c call) (*http.Response, error) {
+	if c.method == "" {
+		c.method = http.MethodGet
+	}
+	if c.context == nil {
+		c.context = context.Background()
+	}
+	request, err := http.NewRequestWithContext(c.context, c.method, e.url+c.path, c.body)
+	if err != nil {
+		return nil, err
+	}
+	if c.length != 0 {
+		request.ContentLength = c.length
+	}
+	for name, values := range c.header {
+		request.Header[name] = values
+	}
+	if c.token != "" {
+		request.Header.Set("Private-Token", c.token)
+	}
+	return testClient.Do(request)
+}
+
+// mustGet downloads a file and checks that it is whole and right.
+func (e *edge) mustGet(t testing.TB, file, token string, want []byte) answer {
+	t.Helper()
+	got := e.do(t, call{path: filePath(file), token: token})
+	if got.StatusCode != http.StatusOK || got.err != nil {
+		t.Fatalf("GET %s: %s, %v; %s", file, got.Status, got.err, firstBytes(got.body))
+	}
+	if !bytes.Equal(got.body, want) {
+		t.Fatalf("GET %s: %d bytes that aren't the file's %d", file, len(got.body), len(want))
+	}
+	return got
+}
+
+func firstBytes(body []byte) string { return fmt.Sprintf("%.200q", body) }
+
+// someBytes returns n bytes that look random and are the same for the same seed.
+func someBytes(n int, seed uint64) []byte {
+	source := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 1})
+	data := make([]byte, n)
+	_, _ = source.Read(data)
+	return data
+}
+
+func hexSHA256(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data)) }
+
+// digestOfRest reads a body to its end and returns the SHA-256 of what was read before and the rest.
+func digestOfRest(first []byte, rest io.Reader) (string, error) {
+	hash := sha256.New()
+	hash.Write(first)
+	_, err := io.Copy(hash, rest)
+	return fmt.Sprintf("%x", hash.Sum(nil)), err
+}

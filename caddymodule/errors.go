@@ -1,0 +1,103 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// Answers of the edge's own have GitLab's JSON shape and are written here, never returned as errors: Caddy's error
+// log would print the request with its tokens.
+
+const (
+	// bodySwitchedOff is what GitLab says of a project whose feature flag is off (13.5, lib/api/generic_packages.rb).
+	bodySwitchedOff = `{"message":"404 Not Found"}`
+	bodyUnreachable = `{"message":"502 Bad Gateway - GitLab can't be reached"}`
+	bodyUnavailable = `{"message":"503 Service Unavailable - GitLab is in trouble"}`
+	bodyRateLimited = "Retry later\n"
+)
+
+// retryAfterSeconds is what callers are told to wait when GitLab is in trouble and didn't say itself.
+const retryAfterSeconds = 5
+
+// refuseSwitchedOff answers for a project that is off, whatever the method.
+func (x *exchange) refuseSwitchedOff() {
+	x.setOutcome(outcomeSwitchedOff, cacheStatusLocal(outcomeSwitchedOff))
+	x.writeJSON(http.StatusNotFound, bodySwitchedOff)
+}
+
+// refuseInvalid answers a name that the rules don't allow, as GitLab's parameter validation does.
+func (x *exchange) refuseInvalid(err error) {
+	message := "path is invalid"
+	var invalid *upstream.InvalidError
+	if errors.As(err, &invalid) {
+		message = invalid.Error()
+	}
+	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))
+	x.writeJSON(http.StatusBadRequest, `{"error":`+strconv.Quote(message)+`}`)
+}
+
+// refuseUnreachable answers when GitLab can't be asked and nothing may be served without it: 503 where GitLab itself
+// said so, else 502.
+func (x *exchange) refuseUnreachable(err error) bool {
+	x.setOutcome(outcomeUnreachable, cacheStatusLocal(outcomeUnreachable))
+	status, body, retryAfter := http.StatusBadGateway, bodyUnreachable, strconv.Itoa(retryAfterSeconds)
+	var unreachable *upstream.UnreachableError
+	if errors.As(err, &unreachable) {
+		if unreachable.Status == http.StatusServiceUnavailable {
+			status, body = http.StatusServiceUnavailable, bodyUnavailable
+		}
+		if unreachable.RetryAfter != "" {
+			retryAfter = unreachable.RetryAfter
+		}
+	}
+	x.h.logger.Warn("GitLab can't be asked", zap.Stringer("ref", x.ref), zap.Int("status", status), zap.Error(err))
+	x.w.Header().Set("Retry-After", retryAfter)
+	x.writeJSON(status, body)
+	return true
+}
+
+// rateLimitHeaders are those of GitLab's 429 (lib/gitlab/rack_attack.rb) that tell a caller when to come again.
+var rateLimitHeaders = []string{
+	"Retry-After", "Ratelimit-Name", "Ratelimit-Limit", "Ratelimit-Observed", "Ratelimit-Remaining", "Ratelimit-Reset",
+	"Ratelimit-Resettime",
+}
+
+// relayRateLimit answers with the 429 that GitLab gave to this caller's check.
+func (x *exchange) relayRateLimit(header http.Header) bool {
+	x.setOutcome(outcomeRateLimited, cacheStatusForward(fwdStale, http.StatusTooManyRequests))
+	for _, name := range rateLimitHeaders {
+		if values := header[name]; len(values) > 0 {
+			x.w.Header()[name] = values
+		}
+	}
+	x.write(http.StatusTooManyRequests, "text/plain", bodyRateLimited)
+	return true
+}
+
+func (x *exchange) writeJSON(status int, body string) {
+	x.write(status, "application/json", body)
+}
+
+// write sends a short answer of the edge's own.
+func (x *exchange) write(status int, contentType, body string) {
+	header := x.w.Header()
+	if x.r.ProtoMajor == 1 && (x.r.ContentLength != 0 || len(x.r.TransferEncoding) > 0) {
+		// An upload that is refused early: without this Go would read on to keep the connection, since Caddy has
+		// wrapped the body, and a client that waits for 100 Continue would hang.
+		header.Set("Connection", "close")
+	}
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	x.w.WriteHeader(status)
+	if x.r.Method != http.MethodHead {
+		// A caller who left doesn't read it; there is nothing else to do.
+		_, _ = x.w.Write([]byte(body))
+	}
+}

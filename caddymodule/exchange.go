@@ -1,0 +1,197 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// exchange is one request for a generic package and what becomes of it.
+type exchange struct {
+	h   *Handler
+	w   http.ResponseWriter
+	r   *http.Request
+	ref upstream.Ref
+	// path is the escaped path that is forwarded.
+	path   string
+	caller upstream.Caller
+
+	// Set by openStore.
+	state *state
+	store *cache.Store
+	key   cache.Key
+	grant *upstream.GrantKey
+
+	record record
+}
+
+// route reads which file of GitLab's a request is about. Paths below a GitLab's base path are recognised however its
+// segments are spelled, as the web server in front of GitLab does.
+func (h *Handler) route(r *http.Request) (upstream.Route, error) {
+	escaped := r.URL.EscapedPath()
+	base := h.client.BasePath()
+	if base == "" {
+		return upstream.ParseRoute(escaped)
+	}
+	below, ok := cutBasePath(escaped, base)
+	if ok {
+		return upstream.ParseRoute(below)
+	}
+	// A way into the base path by dot segments would be cleaned by some and not by others: refused, if it leads to a
+	// package.
+	if cleaned := path.Clean(r.URL.Path); strings.Contains(r.URL.Path, "/.") {
+		if below, ok := cutBasePath((&url.URL{Path: cleaned}).EscapedPath(), base); ok {
+			if route, err := upstream.ParseRoute(below); err == nil {
+				return route, &upstream.InvalidError{Parameter: "path"}
+			}
+		}
+	}
+	return upstream.Route{}, upstream.ErrNotGeneric
+}
+
+// cutBasePath returns what follows the base path, comparing decoded segments and skipping empty ones.
+func cutBasePath(escaped, base string) (below string, ok bool) {
+	rest := escaped
+	for segment := range strings.SplitSeq(strings.Trim(base, "/"), "/") {
+		rest = strings.TrimLeft(rest, "/")
+		first, after, _ := strings.Cut(rest, "/")
+		got, err := url.PathUnescape(first)
+		want, baseErr := url.PathUnescape(segment)
+		if err != nil || baseErr != nil || got != want {
+			return "", false
+		}
+		rest = after
+	}
+	return "/" + rest, true
+}
+
+func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, route upstream.Route) *exchange {
+	return &exchange{
+		h: h, w: w, r: r, ref: route.Ref, path: route.Path,
+		caller: upstream.Caller{
+			Credential: upstream.CredentialOf(r.Header, r.URL.RawQuery, h.IdentityHeaders),
+			ClientIP:   clientIP(r),
+			Proto:      forwardedProto(r),
+			Host:       forwardedHost(r),
+		},
+	}
+}
+
+// clientIP is the caller's address as Caddy trusts it (trusted_proxies).
+func clientIP(r *http.Request) string {
+	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return address
+}
+
+// fromTrustedProxy reports whether the request came by a proxy that Caddy was told to trust.
+func fromTrustedProxy(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted
+}
+
+func forwardedProto(r *http.Request) string {
+	if proto := strings.ToLower(r.Header.Get("X-Forwarded-Proto")); fromTrustedProxy(r) && (proto == "http" || proto == "https") {
+		return proto
+	}
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+func forwardedHost(r *http.Request) string {
+	if host := r.Header.Get("X-Forwarded-Host"); fromTrustedProxy(r) && host != "" {
+		return host
+	}
+	return r.Host
+}
+
+// isPlainDownload reports whether a GET or HEAD can be answered from the cache at all. What carries anything that
+// could change GitLab's answer and isn't part of the credential is forwarded: a query such as ?path=, a body (Rack
+// reads parameters from it), an Origin (GitLab's CORS layer answers differently), an upgrade.
+func isPlainDownload(r *http.Request) bool {
+	return upstream.QueryHoldsOnly(r.URL.RawQuery) &&
+		r.ContentLength == 0 && len(r.TransferEncoding) == 0 &&
+		r.Header.Get("Origin") == "" && r.Header.Get("Upgrade") == ""
+}
+
+// openStore finds the store that the config uses, and waits for the app to start if the request came first. False
+// means that the edge goes without: the directory can't be used, or the edge is closing.
+func (x *exchange) openStore() bool {
+	state, err := x.h.attachment.wait(x.r.Context())
+	if err != nil {
+		return false
+	}
+	x.state, x.store = state, state.store.Load()
+	x.key = cache.Key{
+		Upstream: x.h.client.Upstream(),
+		Project:  x.ref.Project, Package: x.ref.Package, Version: x.ref.Version, File: x.ref.File,
+	}
+	return x.store != nil
+}
+
+// grantKey is what GitLab's yes to this caller is kept under.
+func (x *exchange) grantKey() upstream.GrantKey {
+	if x.grant == nil {
+		x.grant = &upstream.GrantKey{
+			Upstream:    x.key.Upstream,
+			Fingerprint: x.state.fingerprinter.Of(x.caller.Credential),
+			ClientIP:    x.caller.ClientIP,
+			Project:     x.ref.Project,
+		}
+		if x.h.GrantScope == grantScopeCredential {
+			x.grant.ClientIP = ""
+		}
+	}
+	return *x.grant
+}
+
+// forward sends the caller's own request on to GitLab, uncached, and relays the answer.
+func (x *exchange) forward(outcome outcome, reason string) bool {
+	return x.forwardWith(outcome, reason, upstream.Forwarding{})
+}
+
+// forwardWith is forward with more to say about how. The answer's own Cache-Status, if GitLab is another edge, stays
+// in front of ours (RFC 9211, section 2).
+func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forwarding) bool {
+	how.Caller, how.Path, how.DropHeaders = x.caller, x.path, x.h.DropHeaders
+	seen := how.OnAnswer
+	how.OnAnswer = func(response *http.Response) {
+		x.record.outcome = outcome
+		response.Header.Add("Cache-Status", cacheStatusForward(reason, response.StatusCode))
+		if seen != nil {
+			seen(response)
+		}
+	}
+	if err := x.h.client.Forward(x.w, x.r, how); err != nil {
+		if x.r.Context().Err() != nil {
+			return x.abandon()
+		}
+		return x.refuseUnreachable(err)
+	}
+	return true
+}
+
+// abandon ends a request whose caller has left. There is nobody to answer.
+func (x *exchange) abandon() bool {
+	x.record.outcome = outcomeAbandoned
+	return true
+}
+
+// finish tells the access log and the metrics what became of the request. It runs also while an aborted response
+// panics on its way out.
+func (x *exchange) finish() {
+	if extra, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Set(zap.Object("gitlab_packages", &x.record))
+	}
+	x.record.project = x.ref.Project
+	x.h.metrics.finished(x.r.Method, &x.record)
+}

@@ -1,0 +1,282 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// flight is one fetch of one file for everybody who wants it: from the request to GitLab until the bytes are stored.
+// It runs on the state's context, in the name of the caller who leads it, and goes on when that caller leaves.
+type flight struct {
+	key        cache.Key
+	generation cache.Generation
+
+	// head is closed when GitLab's answer to the fetch is known. The fields up to err are set before and fixed after.
+	head chan struct{}
+	// sent is when the fetch was sent; grants and confirmations date from then.
+	sent        time.Time
+	identity    upstream.Identity
+	disposition string
+	// fill is the file on its way in; nil if its content was here already, and entry is what the key has now.
+	fill  *cache.Fill
+	entry cache.Entry
+	// err says why there is nothing to follow: errLeaderRefused, errNotStored, or an *upstream.UnreachableError.
+	err error
+
+	// handover gives the leader what is for nobody else: a refusal, or a body that can't be stored. The leader closes
+	// it and then done.
+	handover chan handover
+	done     chan struct{}
+
+	// mu guards followers.
+	mu sync.Mutex
+	// followers are callers who were allowed this content and still wait for it; the fetch can go on in their name.
+	followers map[*exchange]upstream.Caller
+}
+
+type handover struct {
+	refused  *upstream.RefusedError
+	download *upstream.Download
+}
+
+var (
+	errLeaderRefused = errors.New("GitLab refused the caller who led the fetch")
+	errNotStored     = errors.New("the file can't be stored")
+	errClosing       = errors.New("the edge is closing")
+)
+
+// waitHead waits for GitLab's answer to the fetch. False means that ctx ended first.
+func (f *flight) waitHead(ctx context.Context) bool {
+	select {
+	case <-f.head:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (f *flight) isHeaded() bool {
+	select {
+	case <-f.head:
+		return true
+	default:
+		return false
+	}
+}
+
+// join notes a caller who follows, and returns the function to take that back.
+func (f *flight) join(x *exchange) (leave func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.followers == nil {
+		f.followers = make(map[*exchange]upstream.Caller)
+	}
+	f.followers[x] = x.caller
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.followers, x)
+	}
+}
+
+// otherCaller takes a caller in whose name the fetch can go on. Each is tried once.
+func (f *flight) otherCaller() (upstream.Caller, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for x, caller := range f.followers {
+		delete(f.followers, x)
+		return caller, true
+	}
+	return upstream.Caller{}, false
+}
+
+// flights are the running flights, the newest of each key.
+type flights struct {
+	// mu guards byKey; nothing is waited for under it.
+	mu    sync.Mutex
+	byKey map[cache.Key]*flight
+}
+
+// running returns the key's flight if it belongs to the generation and isn't the one that is ruled out.
+func (f *flights) running(key cache.Key, generation cache.Generation, ruledOut *flight) *flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.runningLocked(key, generation, ruledOut)
+}
+
+func (f *flights) runningLocked(key cache.Key, generation cache.Generation, ruledOut *flight) *flight {
+	if fl := f.byKey[key]; fl != nil && fl != ruledOut && fl.generation == generation {
+		return fl
+	}
+	return nil
+}
+
+// begin makes a new flight, unless one is running that the caller hasn't ruled out.
+func (f *flights) begin(key cache.Key, generation cache.Generation, ruledOut *flight) (fl *flight, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.runningLocked(key, generation, ruledOut) != nil {
+		return nil, false
+	}
+	if f.byKey == nil {
+		f.byKey = make(map[cache.Key]*flight)
+	}
+	fl = &flight{
+		key: key, generation: generation,
+		head: make(chan struct{}), handover: make(chan handover), done: make(chan struct{}),
+	}
+	f.byKey[key] = fl
+	return fl, true
+}
+
+func (f *flights) end(fl *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.byKey[fl.key] == fl {
+		delete(f.byKey, fl.key)
+	}
+}
+
+// lead fetches the file in this caller's name, for everybody.
+func (d *download) lead() bool {
+	fl, ok := d.state.flights.begin(d.key, d.generation, d.ruledOut)
+	if !ok {
+		return false // somebody else was faster; the next attempt looks at their flight
+	}
+	if !d.state.enter() {
+		d.state.flights.end(fl)
+		return d.refuseUnreachable(&upstream.UnreachableError{Err: errClosing})
+	}
+	d.h.transports.hold()
+	// Ends when the body has ended, or with the state's context.
+	go d.h.fly(fl, d.state, d.store, d.ref, d.caller, d.grantKey(), d.r.Context())
+
+	if !fl.waitHead(d.r.Context()) {
+		return d.abandon()
+	}
+	var unreachable *upstream.UnreachableError
+	switch {
+	case fl.err == nil:
+		return d.follow(fl, outcomeMiss)
+	case errors.As(fl.err, &unreachable):
+		return d.refuseUnreachable(unreachable)
+	}
+	select {
+	case given := <-fl.handover:
+		defer close(fl.done)
+		if given.refused != nil {
+			return d.relayRefusal(given.refused)
+		}
+		return d.stream(given.download)
+	case <-d.r.Context().Done():
+		return d.abandon()
+	case <-d.state.ctx.Done():
+		return d.refuseUnreachable(&upstream.UnreachableError{Err: errClosing})
+	}
+}
+
+// fly runs a flight to its end.
+func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream.Ref, leader upstream.Caller, grant upstream.GrantKey, leaderContext context.Context) {
+	defer state.leave()
+	defer h.transports.release()
+	// Last of all, when the entry is there: no request may find neither flight nor entry.
+	defer state.flights.end(fl)
+
+	body, err := h.client.Fetch(state.ctx, leader, ref)
+	var refused *upstream.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		if !refused.RateLimited() {
+			state.grants.Refuse(grant, refused.Sent)
+		}
+		fl.err = errLeaderRefused
+		fl.giveLeader(handover{refused: refused}, leaderContext, state.ctx, refused.Response.Body)
+		return
+	case err != nil:
+		fl.err = err
+		close(fl.head)
+		return
+	}
+	defer body.Close()
+	state.grants.Allow(grant, body.Sent)
+	fl.sent, fl.identity, fl.disposition = body.Sent, body.Identity, body.Disposition
+
+	if !body.Storable() {
+		fl.err = errNotStored
+		fl.giveLeader(handover{download: body}, leaderContext, state.ctx, body)
+		return
+	}
+	spec := cache.FillSpec{
+		Size: body.Length, Identity: cache.Identity(body.Identity), Disposition: body.Disposition, Confirmed: body.Sent,
+	}
+	if body.Identity.SHA256 != "" {
+		if spec.SHA256, err = cache.ParseDigest(body.Identity.SHA256); err == nil {
+			if fl.entry, err = store.Link(fl.key, fl.generation, spec); err == nil {
+				close(fl.head)
+				return
+			}
+		}
+	}
+	fl.fill, err = store.Begin(fl.key, fl.generation, spec)
+	if err != nil {
+		if !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrSuperseded) {
+			h.logger.Error("beginning to store a file failed; it streams uncached", zap.Stringer("ref", ref), zap.Error(err))
+		}
+		fl.err = errNotStored
+		fl.giveLeader(handover{download: body}, leaderContext, state.ctx, body)
+		return
+	}
+	body.OtherCaller = fl.otherCaller
+	close(fl.head)
+	h.pump(fl, body, ref)
+}
+
+// giveLeader publishes the flight's end and hands the leader what is theirs alone. Its body is closed when the leader
+// is done with it, has left, or the edge closes.
+func (f *flight) giveLeader(given handover, leader, closing context.Context, body io.Closer) {
+	close(f.head)
+	select {
+	case f.handover <- given:
+		select {
+		case <-f.done:
+		case <-closing.Done():
+		}
+	case <-leader.Done():
+	case <-closing.Done():
+	}
+	_ = body.Close()
+}
+
+// pumpPiece is how much is read from GitLab before it is written to the fill.
+const pumpPiece = 256 << 10
+
+var pumpBuffers = sync.Pool{New: func() any { return new([pumpPiece]byte) }}
+
+// pump moves the body into the fill. Followers aren't in its way: they read from the fill at their own pace.
+func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) {
+	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
+	defer pumpBuffers.Put(buffer)
+	_, err := io.CopyBuffer(struct{ io.Writer }{fl.fill}, struct{ io.Reader }{body}, buffer[:])
+	if err == nil {
+		_, err = fl.fill.Commit(fl.generation)
+	}
+	fl.fill.Abort(err)
+	switch {
+	case err == nil:
+	case errors.Is(err, cache.ErrSuperseded):
+		h.logger.Debug("a file was published over while it was fetched; it isn't kept", zap.Stringer("ref", ref))
+	case errors.Is(err, cache.ErrDisk):
+		h.logger.Error("storing a file failed; its downloads go on from GitLab", zap.Stringer("ref", ref), zap.Error(err))
+	default:
+		h.logger.Error("fetching a file failed; its downloads break off and nothing is kept", zap.Stringer("ref", ref),
+			zap.Int64("bytes", fl.fill.Written()), zap.Int("resumed", body.Resumed), zap.Error(err))
+	}
+}

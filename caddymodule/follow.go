@@ -1,0 +1,199 @@
+package caddymodule
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// copyPiece is how much of a file on its way is sent at once.
+const copyPiece = 64 << 10
+
+var copyBuffers = sync.Pool{New: func() any { return new([copyPiece]byte) }}
+
+// follow sends a file that is on its way in, as it arrives. False means that the flight came to nothing before this
+// caller got a byte of it.
+func (d *download) follow(fl *flight, outcome outcome) bool {
+	if fl.fill == nil {
+		return d.serveEntry(fl.entry, outcome)
+	}
+	if d.startsFarAhead(fl.fill) {
+		return d.forward(outcomeForwarded, fwdPartial)
+	}
+	if outcome != outcomeMiss {
+		leave := fl.join(d.exchange)
+		defer leave()
+	}
+	reader, err := fl.fill.NewReader(d.r.Context())
+	if err != nil {
+		d.ruledOut = fl
+		return false
+	}
+	defer reader.Close()
+	file := described{disposition: fl.disposition, lastModified: fl.identity.LastModified, sha256: fl.identity.SHA256}
+	body := &followedBody{download: d, flight: fl, reader: reader}
+	defer body.close()
+
+	if fl.fill.Size() < 0 && d.r.Method == http.MethodHead {
+		return d.describe()
+	}
+	if d.r.Method != http.MethodHead {
+		// Nothing is promised before the first byte is there: a fetch that fails until then costs the caller only time.
+		if err := body.awaitFirst(); err != nil {
+			if d.r.Context().Err() != nil {
+				return d.abandon()
+			}
+			d.ruledOut = fl
+			return false
+		}
+	}
+	d.setOutcome(outcome, d.cacheStatus(outcome, cache.Entry{}))
+	d.setFileHeaders(file)
+	if fl.fill.Size() >= 0 {
+		d.serveContent(body, fl.identity.LastModified)
+		return true
+	}
+	// The length isn't known before the end, so ranges can't be answered; a whole answer always may be (RFC 9110, 14.2).
+	if !fl.identity.LastModified.IsZero() {
+		d.w.Header().Set("Last-Modified", fl.identity.LastModified.UTC().Format(http.TimeFormat))
+	}
+	d.w.WriteHeader(http.StatusOK)
+	d.copyAsItComes(body)
+	return true
+}
+
+// startsFarAhead reports whether the request is for a range that starts more than range_wait bytes ahead of what has
+// arrived. Waiting for it would cost the caller more than GitLab.
+func (d *download) startsFarAhead(fill *cache.Fill) bool {
+	if d.r.Method != http.MethodGet {
+		return false
+	}
+	start, ok := firstRangeStart(d.r.Header.Get("Range"), fill.Size())
+	return ok && start > fill.Written()+d.h.rangeWait
+}
+
+// firstRangeStart reads where the first range of a Range header begins (RFC 9110, section 14.1.1). Anything else than
+// a plain byte range is no range here; whoever answers the request judges it.
+func firstRangeStart(header string, size int64) (start int64, ok bool) {
+	ranges, ok := strings.CutPrefix(header, "bytes=")
+	if !ok {
+		return 0, false
+	}
+	first, _, _ := strings.Cut(ranges, ",")
+	from, to, ok := strings.Cut(strings.TrimSpace(first), "-")
+	if !ok {
+		return 0, false
+	}
+	if from == "" {
+		length, err := strconv.ParseInt(to, 10, 64)
+		if err != nil || size < 0 {
+			return 0, false
+		}
+		return max(0, size-length), true
+	}
+	start, err := strconv.ParseInt(from, 10, 64)
+	return start, err == nil
+}
+
+// followedBody reads a file on its way in. When the disk fails under it, it goes on from GitLab at its own place, with
+// this caller's own credential: a broken disk breaks no download.
+type followedBody struct {
+	download *download
+	flight   *flight
+	reader   *cache.FillReader
+	offset   int64
+	rest     *upstream.Download
+}
+
+// awaitFirst waits until the first byte of what the request is for has arrived.
+func (b *followedBody) awaitFirst() error {
+	size := b.flight.fill.Size()
+	if size == 0 {
+		// There is no byte to wait for; the fill's end tells whether the file is right.
+		_, err := b.Read(make([]byte, 1))
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	}
+	start, _ := firstRangeStart(b.download.r.Header.Get("Range"), size)
+	if size >= 0 && start >= size {
+		start = 0 // net/http will answer 416
+	}
+	if _, err := b.Seek(start, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := b.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if b.rest != nil {
+		// Begun again from where the response will.
+		_ = b.rest.Close()
+		b.rest = nil
+	}
+	_, err := b.Seek(0, io.SeekStart)
+	return err
+}
+
+// Read implements io.Reader.
+func (b *followedBody) Read(p []byte) (int, error) {
+	if b.rest == nil {
+		n, err := b.reader.Read(p)
+		b.offset += int64(n)
+		if !errors.Is(err, cache.ErrDisk) {
+			return n, err
+		}
+		if n > 0 {
+			return n, nil
+		}
+		if err := b.goOnFromGitLab(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := b.rest.Read(p)
+	b.offset += int64(n)
+	return n, err
+}
+
+func (b *followedBody) goOnFromGitLab() error {
+	d := b.download
+	rest, err := d.h.client.FetchFrom(d.r.Context(), d.caller, d.ref, b.offset, b.flight.identity)
+	if err != nil {
+		var refused *upstream.RefusedError
+		if errors.As(err, &refused) {
+			_ = refused.Response.Body.Close()
+		}
+		return err
+	}
+	d.h.logger.Debug("a download goes on from GitLab", zap.Stringer("ref", d.ref), zap.Int64("offset", b.offset))
+	b.rest = rest
+	return nil
+}
+
+// Seek implements io.Seeker, as http.ServeContent uses it: before the first byte is sent, and between ranges.
+func (b *followedBody) Seek(offset int64, whence int) (int64, error) {
+	position, err := b.reader.Seek(offset, whence)
+	if err != nil {
+		return 0, err
+	}
+	if b.rest != nil && position != b.offset {
+		_ = b.rest.Close()
+		b.rest = nil
+	}
+	b.offset = position
+	return position, nil
+}
+
+func (b *followedBody) close() {
+	if b.rest != nil {
+		_ = b.rest.Close()
+	}
+}

@@ -1,0 +1,422 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler is an edge for the generic packages of one GitLab: it checks names, forwards publishes, serves repeat
+// downloads from memory and disk to callers whom GitLab allows, and switches projects off. Requests that are not about
+// generic packages go on to the next handler untouched.
+//
+// Placeholders such as {env.GITLAB_URL} work in all strings; they are resolved once, when the config is loaded.
+type Handler struct {
+	// The GitLab to stand in front of, as its users write it: https://gitlab.example.com, with a path if GitLab runs
+	// below one. Required.
+	Upstream string `json:"upstream,omitempty"`
+
+	// Which package names, versions and file names are legal. Default: those of GitLab 13.5.
+	Rules *Rules `json:"rules,omitempty"`
+
+	// Where files are kept, and how many. Handlers that share a directory share its files and must agree on its limits.
+	Cache *Cache `json:"cache,omitempty"`
+
+	// For how long an entry is served without asking GitLab again whether it is still the current file.
+	// 0 asks for each download. Default: 1m.
+	MaxAge *caddy.Duration `json:"max_age,omitempty"`
+
+	// For how long GitLab's yes to a credential is remembered. 0 asks for each download. Default: 1m.
+	GrantTTL *caddy.Duration `json:"grant_ttl,omitempty"`
+
+	// For how long that yes counts while GitLab itself is unreachable. At least grant_ttl; 0 never serves without
+	// GitLab. Default: 30m.
+	OfflineGrace *caddy.Duration `json:"offline_grace,omitempty"`
+
+	// What a grant is bound to besides the credential: "address" (the default) binds it to the caller's IP address too,
+	// so that GitLab's allow-lists by address hold; "credential" doesn't, for runners whose address changes all the time.
+	GrantScope string `json:"grant_scope,omitempty"`
+
+	// Which projects the edge serves. Default: all.
+	Projects *Projects `json:"projects,omitempty"`
+
+	// A GitLab token that may read projects (scope read_api), by which the edge finds out the numeric id and the path
+	// that belong together, so that what Projects says of one name holds for the others. Default: none; then only names
+	// that Projects lists together do.
+	APIToken string `json:"api_token,omitempty"`
+
+	// Further request headers that tell GitLab, or something in front of it, who asks. They count as part of the
+	// credential and are sent on checks and fetches. Default: none.
+	IdentityHeaders []string `json:"identity_headers,omitempty"`
+
+	// Hosts (with port where it isn't the usual one) of GitLab's object storage, if its URLs carry no signature of AWS,
+	// Google or Azure. Default: none.
+	StorageHosts []string `json:"storage_hosts,omitempty"`
+
+	// Request headers that are never passed on, such as the one that your GitLab takes as leave to bypass throttling.
+	// `Gitlab-Bypass-Rate-Limiting` is always dropped. Default: none further.
+	DropHeaders []string `json:"drop_headers,omitempty"`
+
+	// How many bytes ahead of a file on its way in a Range request may start and still wait for it; one that starts
+	// farther ahead is forwarded to GitLab by itself. Default: 8 MiB.
+	RangeWait *int64 `json:"range_wait,omitempty"`
+
+	// How long a body from GitLab may stand still before it is given up and asked for again. Default: 30s.
+	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+
+	// How often a body that broke off is asked for again from where it broke. 0 never does. Default: 5.
+	Retries *int `json:"retries,omitempty"`
+
+	// The transport to GitLab: Caddy's `http` transport with all its settings, except the PROXY protocol and request
+	// placeholders, since files are also fetched when no request is there any more.
+	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
+
+	// The transport to GitLab's object storage. Default: Caddy's `http` transport as it comes; it has nothing of the
+	// transport to GitLab, so that no client certificate meant for GitLab is shown to others.
+	StorageTransportRaw json.RawMessage `json:"storage_transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
+
+	logger     *zap.Logger
+	rules      *upstream.Rules
+	switches   *switches
+	client     *upstream.Client
+	aliases    *upstream.Aliases
+	transports *transports
+	attachment *attachment
+	metrics    *metrics
+	// Settings with their defaults filled in.
+	maxAge, grantTTL, offlineGrace time.Duration
+	rangeWait                      int64
+}
+
+// Rules says which names are legal. Either Version alone, or own patterns.
+type Rules struct {
+	// "13.5" for the rules of GitLab 13.5's documentation, which are the default, or "current" for today's GitLab with
+	// its nested directories.
+	Version string `json:"version,omitempty"`
+
+	// Own patterns (RE2), always matched against the whole value. An empty one is the pattern of 13.5. They can't
+	// allow what is never legal: an empty name, `.`, `..`, a slash, control characters, more than 255 bytes.
+	PackageName    string `json:"package_name,omitempty"`
+	PackageVersion string `json:"package_version,omitempty"`
+	FileName       string `json:"file_name,omitempty"`
+}
+
+// Cache says where files are kept, and how many.
+type Cache struct {
+	// The directory. It is created if need be. One process at a time can hold it. Default: `gitlab_packages` below
+	// Caddy's data directory.
+	Directory string `json:"directory,omitempty"`
+
+	// How many bytes the files may take, those on their way in included. Default: 10 GiB.
+	MaxSize int64 `json:"max_size,omitempty"`
+
+	// How many bytes of memory hold small files. 0 for none. Default: 256 MiB.
+	Memory *int64 `json:"memory,omitempty"`
+
+	// Files of more bytes stream through and aren't kept. Default: what max_size allows.
+	MaxObject int64 `json:"max_object,omitempty"`
+
+	// How many bytes of the file system stay free; a file that would take of them streams through and isn't kept.
+	// Default: 1 GiB.
+	MinFree *int64 `json:"min_free,omitempty"`
+}
+
+// Projects says which projects the edge serves. One that is off is answered 404 for every method, as if it had no
+// packages.
+type Projects struct {
+	// "on" (the default) or "off": what holds for all projects that aren't named.
+	Default string `json:"default,omitempty"`
+
+	// Projects that are on, or off, whatever the default. Each is a list of all names of one project: its numeric id,
+	// its path, its former paths. Case and percent-encoding don't matter.
+	On  [][]string `json:"on,omitempty"`
+	Off [][]string `json:"off,omitempty"`
+}
+
+// Defaults of Handler and Cache.
+const (
+	defaultMaxAge       = time.Minute
+	defaultGrantTTL     = time.Minute
+	defaultOfflineGrace = 30 * time.Minute
+	defaultMaxSize      = 10 << 30
+	defaultMemory       = 256 << 20
+	defaultMinFree      = 1 << 30
+	defaultRangeWait    = 8 << 20
+	defaultRetries      = 5
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.gitlab_packages",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision checks the settings and loads the transports. It opens nothing and changes nothing that a running edge
+// holds, since `caddy validate`, and a reload that fails later, provision handlers too; the store is opened when the
+// app starts (see App).
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	// Taken first: contexts derived from ctx have a registry of their own that nobody scrapes.
+	h.metrics = registerMetrics(ctx.GetMetricsRegistry())
+	if err := h.replacePlaceholders(); err != nil {
+		return err
+	}
+	base, err := h.provisionSettings()
+	if err != nil {
+		return err
+	}
+	limits, directory, err := h.provisionCache()
+	if err != nil {
+		return err
+	}
+	if h.rules, err = h.Rules.provision(); err != nil {
+		return err
+	}
+	if h.switches, err = newSwitches(h.Projects); err != nil {
+		return err
+	}
+	if h.transports, err = loadTransports(ctx, h); err != nil {
+		return err
+	}
+	h.client, err = upstream.NewClient(upstream.Config{
+		Base:             base,
+		Transport:        h.transports.gitlab,
+		StorageTransport: h.transports.storage,
+		StorageHosts:     h.StorageHosts,
+		StallTimeout:     time.Duration(h.StallTimeout),
+		Retries:          *h.Retries,
+		Now:              clock,
+	})
+	if err != nil {
+		return err
+	}
+	if h.APIToken != "" {
+		h.aliases = upstream.NewAliases(h.client, h.APIToken)
+	}
+	app, err := ctx.App(appName)
+	if err != nil {
+		return err
+	}
+	h.attachment, err = app.(*App).attach(directory, limits)
+	return err
+}
+
+// replacePlaceholders resolves the placeholders of all strings, once.
+func (h *Handler) replacePlaceholders() error {
+	replacer := caddy.NewReplacer()
+	texts := []*string{&h.Upstream, &h.GrantScope, &h.APIToken}
+	if h.Cache != nil {
+		texts = append(texts, &h.Cache.Directory)
+	}
+	if h.Rules != nil {
+		texts = append(texts, &h.Rules.Version)
+	}
+	for _, list := range [][]string{h.IdentityHeaders, h.StorageHosts, h.DropHeaders} {
+		for i := range list {
+			texts = append(texts, &list[i])
+		}
+	}
+	if h.Projects != nil {
+		texts = append(texts, &h.Projects.Default)
+		for _, list := range [][][]string{h.Projects.On, h.Projects.Off} {
+			for _, names := range list {
+				for i := range names {
+					texts = append(texts, &names[i])
+				}
+			}
+		}
+	}
+	for _, text := range texts {
+		// An unknown or empty placeholder is an error: an upstream or a token that is silently empty would be found out
+		// much later. The text isn't repeated, since it may be the token.
+		replaced, err := replacer.ReplaceOrErr(*text, true, true)
+		if err != nil {
+			return fmt.Errorf("resolving placeholders: %w", err)
+		}
+		*text = replaced
+	}
+	return nil
+}
+
+// provisionSettings checks the handler's own settings, fills in the defaults, and returns the upstream's URL.
+func (h *Handler) provisionSettings() (*url.URL, error) {
+	if h.Upstream == "" {
+		return nil, errors.New("which GitLab? upstream is required, such as https://gitlab.example.com")
+	}
+	base, err := url.Parse(h.Upstream)
+	if err != nil {
+		return nil, fmt.Errorf("upstream: %w", errors.Unwrap(err))
+	}
+	durations := []struct {
+		name    string
+		setting *caddy.Duration
+		target  *time.Duration
+		preset  time.Duration
+	}{
+		{"max_age", h.MaxAge, &h.maxAge, defaultMaxAge},
+		{"grant_ttl", h.GrantTTL, &h.grantTTL, defaultGrantTTL},
+		{"offline_grace", h.OfflineGrace, &h.offlineGrace, defaultOfflineGrace},
+	}
+	for _, d := range durations {
+		*d.target = d.preset
+		if d.setting != nil {
+			*d.target = time.Duration(*d.setting)
+		}
+		if *d.target < 0 {
+			return nil, fmt.Errorf("%s must not be negative", d.name)
+		}
+	}
+	if h.offlineGrace != 0 && h.offlineGrace < h.grantTTL {
+		if h.OfflineGrace != nil {
+			return nil, fmt.Errorf("offline_grace (%s) must be 0 or at least grant_ttl (%s)", h.offlineGrace, h.grantTTL)
+		}
+		h.offlineGrace = h.grantTTL
+	}
+	switch h.GrantScope {
+	case "":
+		h.GrantScope = grantScopeAddress
+	case grantScopeAddress, grantScopeCredential:
+	default:
+		return nil, fmt.Errorf("grant_scope is %q; it must be %s or %s", h.GrantScope, grantScopeAddress, grantScopeCredential)
+	}
+	h.rangeWait = defaultRangeWait
+	if h.RangeWait != nil {
+		h.rangeWait = *h.RangeWait
+	}
+	if h.Retries == nil {
+		retries := defaultRetries
+		h.Retries = &retries
+	}
+	if h.rangeWait < 0 || *h.Retries < 0 || h.StallTimeout < 0 {
+		return nil, errors.New("range_wait, retries and stall_timeout must not be negative")
+	}
+	for _, name := range append(append([]string{}, h.IdentityHeaders...), h.DropHeaders...) {
+		if !validHeaderName(name) {
+			return nil, fmt.Errorf("%q is no header name", name)
+		}
+	}
+	return base, nil
+}
+
+// Values of Handler.GrantScope.
+const (
+	grantScopeAddress    = "address"
+	grantScopeCredential = "credential"
+)
+
+// provisionCache checks the cache's settings and fills in the defaults.
+func (h *Handler) provisionCache() (cache.Limits, string, error) {
+	settings := Cache{}
+	if h.Cache != nil {
+		settings = *h.Cache
+	}
+	limits := cache.Limits{MaxSize: defaultMaxSize, Memory: defaultMemory, MinFree: defaultMinFree, MaxObject: settings.MaxObject}
+	if settings.MaxSize != 0 {
+		limits.MaxSize = settings.MaxSize
+	}
+	if settings.Memory != nil {
+		limits.Memory = *settings.Memory
+	}
+	if settings.MinFree != nil {
+		limits.MinFree = *settings.MinFree
+	}
+	if limits.MaxSize < 0 || limits.Memory < 0 || limits.MaxObject < 0 || limits.MinFree < 0 {
+		return limits, "", errors.New("the cache's sizes must not be negative")
+	}
+	if limits.MaxObject > limits.MaxSize {
+		return limits, "", fmt.Errorf("max_object (%s) is more than max_size (%s)", sizeText(limits.MaxObject), sizeText(limits.MaxSize))
+	}
+	directory := settings.Directory
+	if directory == "" {
+		directory = filepath.Join(caddy.AppDataDir(), "gitlab_packages")
+	}
+	directory, err := filepath.Abs(directory)
+	if err != nil {
+		return limits, "", fmt.Errorf("cache directory: %w", err)
+	}
+	return limits, directory, nil
+}
+
+// sizeText writes a number of bytes as people do in a Caddyfile.
+func sizeText(bytes int64) string {
+	if bytes < 0 {
+		return "-" + sizeText(-bytes)
+	}
+	return humanize.IBytes(uint64(bytes))
+}
+
+func (r *Rules) provision() (*upstream.Rules, error) {
+	if r == nil {
+		return upstream.RulesFor135(), nil
+	}
+	patterns := r.PackageName != "" || r.PackageVersion != "" || r.FileName != ""
+	switch {
+	case patterns && r.Version != "":
+		return nil, errors.New("rules are either a version of GitLab's or own patterns, not both")
+	case patterns:
+		rules, err := upstream.CustomRules(r.PackageName, r.PackageVersion, r.FileName)
+		if err != nil {
+			return nil, fmt.Errorf("rules: %w", err)
+		}
+		return rules, nil
+	case r.Version == "" || r.Version == "13.5":
+		return upstream.RulesFor135(), nil
+	case r.Version == "current":
+		return upstream.RulesCurrent(), nil
+	}
+	return nil, fmt.Errorf("there are no rules %q; there are 13.5, current, and own patterns", r.Version)
+}
+
+// validHeaderName reports whether name is a token (RFC 9110, section 5.6.2).
+func validHeaderName(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
+}
+
+// parseSize reads a number of bytes as a Caddyfile writes it: 200GiB, 1GB, 1048576.
+func parseSize(text string) (int64, error) {
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size > math.MaxInt64 {
+		return 0, fmt.Errorf("%q is no size such as 200GiB", text)
+	}
+	return int64(size), nil
+}
+
+// Cleanup gives the transports back. Requests of this handler may still be served, and its fills go on: they hold
+// the transports themselves.
+func (h *Handler) Cleanup() error {
+	if h.transports != nil {
+		h.transports.release()
+	}
+	return nil
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ http.RoundTripper           = isolatedTransport{}
+)

@@ -1,0 +1,147 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// servePublish answers one PUT: names first, before a byte of the body is read; then the body streams to GitLab, and
+// whatever comes of it, nothing that was stored under the name is served again unasked.
+func (h *Handler) servePublish(x *exchange) {
+	targets, err := h.publishTargets(x)
+	if err != nil {
+		x.refuseInvalid(err)
+		return
+	}
+	if !x.openStore() {
+		x.forward(outcomePublished, fwdMethod)
+		return
+	}
+	p := &publish{exchange: x, keys: targets}
+	p.begin()
+	defer p.end()
+	x.forwardWith(outcomePublished, fwdMethod, upstream.Forwarding{OnBody: p.keep, OnAnswer: p.judge})
+}
+
+// publishTargets returns the names that a publish may change, all of them legal. ?path= names another file under the
+// same URL path (contract: lib/api/generic_packages.rb takes it as an ordinary parameter).
+func (h *Handler) publishTargets(x *exchange) ([]upstream.Ref, error) {
+	targets := []upstream.Ref{x.ref}
+	query, err := url.ParseQuery(x.r.URL.RawQuery)
+	if err != nil {
+		return nil, &upstream.InvalidError{Parameter: "path"}
+	}
+	for _, directory := range query["path"] {
+		if directory == "" {
+			continue
+		}
+		target, err := x.ref.WithPath(directory)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, target)
+	}
+	for _, target := range targets {
+		if err := h.rules.Check(target); err != nil {
+			return nil, err
+		}
+	}
+	return targets, nil
+}
+
+// publish is one PUT on its way to GitLab.
+type publish struct {
+	*exchange
+	keys []upstream.Ref
+
+	// begun is the generation of the publish itself. A second publish of the same name raises it, and then nobody
+	// knows which of them GitLab took last.
+	begun cache.Generation
+	// copy is the file kept aside while it passes; nil if it isn't, or no longer.
+	copy *cache.Fill
+	// length is what the caller announced, -1 if nothing.
+	length int64
+	// whole turns true when the body was read to its end.
+	whole bool
+	// published turns true with GitLab's 200 or 201.
+	published bool
+}
+
+// begin raises the generation, so that what is stored is asked about from now on, and opens the copy where it can
+// become an entry: GitLab must name SHA-256s, or the first download could not tell that the copy is the current file.
+func (p *publish) begin() {
+	for _, ref := range p.keys {
+		p.begun = p.store.Raise(p.keyOf(ref))
+	}
+	p.length = p.r.ContentLength
+	if len(p.keys) != 1 || !p.h.client.ShowsChecksums() || !upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") ||
+		strings.Contains(p.ref.File, "/") {
+		return
+	}
+	fill, err := p.store.Begin(p.key, p.begun, cache.FillSpec{
+		Size: p.length, Identity: cache.Identity{Length: p.length}, Disposition: disposition(p.ref.File),
+	})
+	if err != nil {
+		return // no room, or no disk: the first download fetches
+	}
+	p.copy = fill
+}
+
+// disposition is the Content-Disposition that GitLab gives to a file of this name. Names are of safe characters, so
+// both forms need no encoding (lib/api/helpers.rb; nested files, whose stored name differs, aren't kept aside).
+func disposition(file string) string {
+	return `attachment; filename="` + file + `"; filename*=UTF-8''` + url.PathEscape(file)
+}
+
+func (p *publish) keyOf(ref upstream.Ref) cache.Key {
+	key := p.key
+	key.Project, key.Package, key.Version, key.File = ref.Project, ref.Package, ref.Version, ref.File
+	return key
+}
+
+// keep copies the bytes aside as they pass. Trouble with the copy is no trouble of the publish.
+func (p *publish) keep(piece []byte, ended bool) {
+	p.whole = p.whole || ended
+	if p.copy == nil || len(piece) == 0 {
+		return
+	}
+	if _, err := p.copy.Write(piece); err != nil {
+		p.copy.Abort(err)
+		p.copy = nil
+	}
+}
+
+// judge looks at GitLab's answer: 201, or 200 with select=package_file (lib/api/generic_packages.rb).
+func (p *publish) judge(response *http.Response) {
+	p.published = response.StatusCode == http.StatusCreated || response.StatusCode == http.StatusOK
+}
+
+// end raises the generation again, after any outcome: also a publish that failed or timed out may have been taken.
+// It runs also while the relaying of the answer panics.
+func (p *publish) end() {
+	overlapped := false
+	var ended cache.Generation
+	for _, ref := range p.keys {
+		ended = p.store.Raise(p.keyOf(ref))
+		overlapped = overlapped || ended != p.begun.Next()
+	}
+	if p.copy == nil {
+		return
+	}
+	// With a length announced, the last read needn't have met the end.
+	whole := p.whole || p.copy.Written() == p.length
+	if !p.published || overlapped || !whole {
+		p.copy.Abort(errNotStored)
+		return
+	}
+	if _, err := p.copy.Commit(ended); err != nil {
+		p.copy.Abort(err)
+		p.h.logger.Debug("the copy of a publish isn't kept", zap.Stringer("ref", p.ref), zap.Error(err))
+	}
+}

@@ -1,0 +1,239 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// ServeHTTP answers requests for generic packages and hands all others to the next handler untouched.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	route, err := h.route(r)
+	if errors.Is(err, upstream.ErrNotGeneric) {
+		return next.ServeHTTP(w, r)
+	}
+	x := h.newExchange(w, r, route)
+	defer x.finish()
+
+	switch {
+	case !h.isOn(r.Context(), route.Ref.Project):
+		x.refuseSwitchedOff()
+	case err != nil:
+		x.refuseInvalid(err)
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		h.serveDownload(x)
+	case r.Method == http.MethodPut:
+		h.servePublish(x)
+	default:
+		x.forward(outcomeForwarded, fwdMethod)
+	}
+	return nil
+}
+
+// serveDownload answers one GET or HEAD.
+func (h *Handler) serveDownload(x *exchange) {
+	if err := h.rules.Check(x.ref); err != nil {
+		x.refuseInvalid(err)
+		return
+	}
+	if !isPlainDownload(x.r) {
+		x.forward(outcomeForwarded, fwdBypass)
+		return
+	}
+	if !x.openStore() {
+		x.forward(outcomeForwarded, fwdBypass)
+		return
+	}
+	d := &download{exchange: x}
+	for range maxAttempts {
+		if d.attempt() {
+			return
+		}
+	}
+	// The file changes faster than we can follow; GitLab's own word is always right.
+	x.forward(outcomeForwarded, fwdBypass)
+}
+
+// maxAttempts bounds how often one download starts over because the world changed under it: a publish, an eviction,
+// a fetch by somebody else that failed.
+const maxAttempts = 12
+
+// download is one caller's way to one file. It may take several attempts; what GitLab said in one of them still
+// holds in the next as long as the generation is the same.
+type download struct {
+	*exchange
+
+	generation cache.Generation
+	// answer is what GitLab said to this caller's check in the present generation; nil before it was asked.
+	answer *upstream.Answer
+	// ruledOut is a flight that this caller can't follow.
+	ruledOut *flight
+}
+
+// attempt tries once to answer the download and reports whether it did. False means: look at everything again.
+//
+// The order is the heart of the edge: nothing that depends on the file being here is shown to a caller before GitLab
+// has said yes to that caller's own credential.
+func (d *download) attempt() (done bool) {
+	if generation := d.store.Generation(d.key); d.answer == nil || generation != d.generation {
+		d.generation, d.answer = generation, nil
+	}
+	entry, err := d.store.Lookup(d.key)
+	if err != nil && !errors.Is(err, cache.ErrMiss) {
+		d.storeTrouble("looking up an entry", err)
+		return d.forward(outcomeForwarded, fwdBypass)
+	}
+	stored := err == nil
+	granted := d.grantedWithin(d.h.grantTTL)
+
+	if stored && granted && d.isFresh(entry) {
+		return d.serveEntry(entry, outcomeHit)
+	}
+	running := d.state.flights.running(d.key, d.generation, d.ruledOut)
+	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) {
+		return d.follow(running, outcomeJoined)
+	}
+	if !stored && running == nil {
+		// Cold. Asking and fetching are one request: GitLab's answer to it is the caller's authorisation.
+		if d.r.Method == http.MethodHead {
+			return d.describe()
+		}
+		return d.lead()
+	}
+
+	if d.answer == nil {
+		d.check(entry, stored, running)
+	}
+	if d.r.Context().Err() != nil {
+		return d.abandon()
+	}
+	switch d.answer.Verdict {
+	case upstream.Allowed:
+	case upstream.Unreachable:
+		return d.serveOffline(entry, stored)
+	case upstream.RateLimited:
+		return d.serveRateLimited(entry, stored)
+	case upstream.Refused:
+		if stored && d.answer.Status == http.StatusNotFound {
+			// Whoever is allowed must hear it from GitLab again; but a stranger's 404 must not empty the cache.
+			d.store.Unconfirm(entry)
+		}
+		return d.forward(outcomeRefused, fwdStale)
+	}
+
+	if stored && d.agrees(upstream.Identity(entry.Identity)) {
+		confirmed, ok := d.store.Confirm(entry, d.generation, d.answer.Sent)
+		if !ok {
+			return false // replaced, or published meanwhile
+		}
+		return d.serveEntry(confirmed, outcomeRevalidated)
+	}
+	if running != nil {
+		if d.mayFollow(running) {
+			return d.follow(running, outcomeJoined)
+		}
+		if d.r.Context().Err() != nil {
+			return d.abandon()
+		}
+		d.ruledOut = running
+		var unreachable *upstream.UnreachableError
+		switch {
+		case errors.As(running.err, &unreachable):
+			// Fail together: were each to try in turn, the last would wait for all the others' time-outs.
+			return d.refuseUnreachable(unreachable)
+		case errors.Is(running.err, errNotStored):
+			return d.forward(outcomeForwarded, fwdBypass)
+		case running.err != nil:
+			return false // its leader was refused; the next attempt leads, or follows who does
+		}
+	}
+	return d.lead()
+}
+
+// grantedWithin reports whether GitLab said yes to this caller at most that long ago.
+func (d *download) grantedWithin(age time.Duration) bool {
+	sent, ok := d.state.grants.Granted(d.grantKey())
+	return ok && d.state.now().Sub(sent) < age
+}
+
+// isFresh reports whether GitLab confirmed the entry recently enough to serve it without asking.
+func (d *download) isFresh(entry cache.Entry) bool {
+	return !entry.Confirmed.IsZero() && d.state.now().Sub(entry.Confirmed) < d.h.maxAge
+}
+
+// agrees reports whether GitLab's answer to the check names this very content. An answer that rests on a storage
+// location becomes a grant here, since content from that location is what storage has already given.
+func (d *download) agrees(identity upstream.Identity) bool {
+	if upstream.Compare(identity, d.answer.Identity) != upstream.Same {
+		return false
+	}
+	d.answer.Unproven = false
+	d.state.grants.Allow(d.grantKey(), d.answer.Sent)
+	return true
+}
+
+// mayFollow reports, after a check that allowed this caller, whether the flight brings what the caller may have: the
+// same content, or content that the check doesn't contradict and that GitLab named recently.
+func (d *download) mayFollow(running *flight) bool {
+	if !running.waitHead(d.r.Context()) || running.err != nil {
+		return false
+	}
+	if d.agrees(running.identity) {
+		return true
+	}
+	return !d.answer.Unproven &&
+		upstream.Compare(running.identity, d.answer.Identity) == upstream.Unknown &&
+		d.answeredWithin(running, d.h.maxAge)
+}
+
+// answeredWithin reports whether GitLab's answer to the flight's fetch was asked for at most that long ago. It waits
+// for that answer.
+func (d *download) answeredWithin(running *flight, age time.Duration) bool {
+	return running.waitHead(d.r.Context()) && running.err == nil && d.state.now().Sub(running.sent) < age
+}
+
+// serveOffline answers while GitLab can't be asked: those whom it allowed within offline_grace get what is stored,
+// unless it is known to be old (published over, gone).
+func (d *download) serveOffline(entry cache.Entry, stored bool) bool {
+	if stored && !entry.Confirmed.IsZero() && d.grantedWithin(d.h.offlineGrace) {
+		return d.serveEntry(entry, outcomeOffline)
+	}
+	return d.refuseUnreachable(d.answer.Err)
+}
+
+// serveRateLimited answers when GitLab said 429 to the check: it didn't look at the credential, so only a young grant
+// stands in for its yes.
+func (d *download) serveRateLimited(entry cache.Entry, stored bool) bool {
+	if stored && !entry.Confirmed.IsZero() && d.grantedWithin(2*d.h.grantTTL) {
+		return d.serveEntry(entry, outcomeOffline)
+	}
+	return d.relayRateLimit(d.answer.Header)
+}
+
+// serveEntry sends a stored file to a caller who may have it.
+func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
+	blob, err := d.store.OpenBlob(entry)
+	if err != nil {
+		if !errors.Is(err, cache.ErrMiss) {
+			d.storeTrouble("opening a blob", err)
+			return d.forward(outcomeForwarded, fwdBypass)
+		}
+		return false // evicted or found damaged; the next attempt fetches it
+	}
+	defer blob.Close()
+	d.setOutcome(outcome, d.cacheStatus(outcome, entry))
+	d.sendBlob(blob, entry)
+	return true
+}
+
+// storeTrouble tells the admin that the store failed where it should not. Downloads go on without it.
+func (x *exchange) storeTrouble(doing string, err error) {
+	x.h.logger.Error(doing+" failed; streaming uncached", zap.Stringer("ref", x.ref), zap.Error(err))
+}

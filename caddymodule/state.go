@@ -1,0 +1,168 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// maxGrants bounds the grants that are remembered for one cache directory. Past it the least recently used is
+// forgotten, which costs its owner a check.
+const maxGrants = 100_000
+
+// storeRetryPause is the wait between tries to open a store that could not be opened.
+const storeRetryPause = 10 * time.Second
+
+// clock is the edge's time. Tests put it forward.
+var clock = time.Now
+
+// state is what all configs that use one cache directory share, one after another or at once: the store, the grants,
+// and the work under way. It outlives reloads; nothing in it belongs to a handler.
+type state struct {
+	directory string
+	logger    *zap.Logger
+	// now is the clock of everything that compares ages.
+	now func() time.Time
+
+	// ctx ends when the last config lets go. Fills and checks run on it, never on a request's or a handler's.
+	ctx    context.Context
+	cancel context.CancelFunc
+	// workMu guards closing, and that work isn't added to while it is waited for.
+	workMu  sync.Mutex
+	closing bool
+	// work counts the goroutines that run on ctx.
+	work sync.WaitGroup
+
+	// store is nil while the directory can't be used.
+	store atomic.Pointer[cache.Store]
+
+	grants        *upstream.Grants
+	fingerprinter *upstream.Fingerprinter
+	flights       flights
+	checks        singleflight.Group
+	limitsInForce atomic.Pointer[cache.Limits]
+	settingsMu    sync.Mutex
+	// settings are those of the configs that hold the state, the newest last; its limits are in force. Guarded by
+	// settingsMu.
+	settings []*attachment
+}
+
+// newState opens a directory's store. It never fails: without a store the edge streams uncached.
+func newState(directory string, limits cache.Limits) *state {
+	s := &state{
+		directory:     directory,
+		logger:        lastingLogger("gitlab_packages"),
+		now:           clock,
+		grants:        upstream.NewGrants(maxGrants),
+		fingerprinter: upstream.NewFingerprinter(),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.limitsInForce.Store(&limits)
+	if err := s.openStore(); err != nil {
+		// Ends when the store is open or with ctx.
+		s.work.Go(s.keepOpening)
+	}
+	return s
+}
+
+// openStore tries once to open the store.
+func (s *state) openStore() error {
+	limits := *s.limitsInForce.Load()
+	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now})
+	if err != nil {
+		reason := "the cache directory can't be used"
+		if errors.Is(err, cache.ErrLocked) {
+			reason = "the cache directory is held by another process"
+		}
+		s.logger.Error(reason+"; downloads stream uncached until it can", zap.String("directory", s.directory),
+			zap.Duration("next_try_in", storeRetryPause), zap.Error(err))
+		return err
+	}
+	s.store.Store(store)
+	// A reload may have brought other limits meanwhile.
+	if now := *s.limitsInForce.Load(); now != limits {
+		store.SetLimits(now)
+	}
+	return nil
+}
+
+func (s *state) keepOpening() {
+	ticker := time.NewTicker(storeRetryPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-ticker.C:
+			if s.openStore() == nil {
+				s.logger.Info("the cache directory can be used again", zap.String("directory", s.directory))
+				return
+			}
+		}
+	}
+}
+
+// adopt puts a config's settings into force.
+func (s *state) adopt(at *attachment) {
+	s.settingsMu.Lock()
+	defer s.settingsMu.Unlock()
+	s.settings = append(s.settings, at)
+	s.applyLimitsLocked()
+}
+
+// disown takes a config's settings out of force; those of the newest config that still holds the state count again.
+func (s *state) disown(at *attachment) {
+	s.settingsMu.Lock()
+	defer s.settingsMu.Unlock()
+	s.settings = slices.DeleteFunc(s.settings, func(other *attachment) bool { return other == at })
+	s.applyLimitsLocked()
+}
+
+func (s *state) applyLimitsLocked() {
+	if len(s.settings) == 0 {
+		return
+	}
+	limits := s.settings[len(s.settings)-1].limits
+	if before := s.limitsInForce.Swap(&limits); *before == limits {
+		return
+	}
+	if store := s.store.Load(); store != nil {
+		store.SetLimits(limits)
+	}
+}
+
+// Destruct ends the fills, closes the store and lets go of the directory. The last config to stop calls it.
+func (s *state) Destruct() error {
+	s.workMu.Lock()
+	s.closing = true
+	s.workMu.Unlock()
+	s.cancel()
+	s.work.Wait()
+	if store := s.store.Load(); store != nil {
+		return store.Close()
+	}
+	return nil
+}
+
+// enter announces a goroutine that runs on ctx and calls leave when it ends. False means that the state is closing
+// and the goroutine must not start.
+func (s *state) enter() bool {
+	s.workMu.Lock()
+	defer s.workMu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.work.Add(1)
+	return true
+}
+
+func (s *state) leave() { s.work.Done() }

@@ -1,0 +1,103 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// transports are a handler's two ways out: to GitLab and to its object storage. Fills use them longer than the
+// handler lives, so they are counted: the handler holds them once, each fetch once, and the last to let go closes
+// their connections.
+type transports struct {
+	gitlab, storage http.RoundTripper
+
+	holders atomic.Int64
+	close   context.CancelFunc
+}
+
+// defaultExpectContinue is how long a publish waits for GitLab's 100 Continue before its body is sent anyway. Caddy's
+// transport doesn't wait by itself, and a refused publish would cost its whole body.
+const defaultExpectContinue = 10 * time.Second
+
+// loadTransports loads both transports in a context of their own, since Caddy cleans up the modules of a handler's
+// context when its config is replaced, and HTTP/3 connections would break under running fills.
+func loadTransports(ctx caddy.Context, h *Handler) (*transports, error) {
+	lasting := ctx
+	lasting.Context = context.WithoutCancel(ctx.Context)
+	lasting, cancel := caddy.NewContext(lasting)
+	t := &transports{close: cancel}
+	t.holders.Store(1)
+
+	var err error
+	if t.gitlab, err = loadTransport(lasting, "transport", h.TransportRaw); err == nil {
+		t.storage, err = loadTransport(lasting, "storage_transport", h.StorageTransportRaw)
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return t, nil
+}
+
+// loadTransport loads one transport; an empty config is Caddy's http transport as it comes.
+func loadTransport(ctx caddy.Context, setting string, config json.RawMessage) (http.RoundTripper, error) {
+	if len(config) == 0 {
+		config = caddyconfig.JSONModuleObject(struct{}{}, "protocol", "http", nil)
+	}
+	holder := struct {
+		Raw json.RawMessage `caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
+	}{config}
+	module, err := ctx.LoadModule(&holder, "Raw")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", setting, err)
+	}
+	transport, ok := module.(*reverseproxy.HTTPTransport)
+	if !ok {
+		return nil, fmt.Errorf("%s must be http, not %T", setting, module)
+	}
+	if transport.ProxyProtocol != "" {
+		return nil, fmt.Errorf("%s: proxy_protocol needs a request to speak of, and files are fetched without one", setting)
+	}
+	if transport.TLS != nil && strings.Contains(transport.TLS.ServerName, "{http.") {
+		return nil, fmt.Errorf("%s: tls_server_name must not depend on the request, since files are fetched without one", setting)
+	}
+	if transport.Transport == nil {
+		return nil, errors.New("loading " + setting + ": no transport came of it")
+	}
+	if transport.Transport.ExpectContinueTimeout == 0 {
+		transport.Transport.ExpectContinueTimeout = defaultExpectContinue
+	}
+	return isolatedTransport{transport}, nil
+}
+
+// hold keeps the transports' connections open until release is called as often.
+func (t *transports) hold() { t.holders.Add(1) }
+
+func (t *transports) release() {
+	if t.holders.Add(-1) == 0 {
+		t.close()
+	}
+}
+
+// isolatedTransport gives each request variables and placeholders of its own. Caddy's transport reads from the
+// context where to dial and which proxy was chosen; what a reverse_proxy left there for its own upstream must not
+// send our requests to another host, and fills have no such context at all.
+type isolatedTransport struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t isolatedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	ctx := context.WithValue(request.Context(), caddyhttp.VarsCtxKey, map[string]any{})
+	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
+	return t.next.RoundTrip(request.WithContext(ctx))
+}
