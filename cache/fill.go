@@ -182,6 +182,21 @@ func (f *Fill) Err() error {
 	return f.err
 }
 
+// Result returns what a fill that has ended has become: its entry, or why there is none. Before that it is ErrMiss.
+func (f *Fill) Result() (Entry, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case !f.ended:
+		return Entry{}, ErrMiss
+	case f.err != nil:
+		return Entry{}, f.err
+	case f.entry.Stored.IsZero():
+		return Entry{}, ErrMiss
+	}
+	return f.entry, nil
+}
+
 // Commit ends the fill: its length and its checksum must be right. The entry is served at once and is durable within
 // about a second. g is the generation that must still be the key's: the one given to Begin, or the one in which a
 // publish ended.
@@ -193,10 +208,7 @@ func (f *Fill) Commit(g Generation) (Entry, error) {
 	written, ended := f.written, f.ended
 	f.mu.Unlock()
 	if ended {
-		if err := f.Err(); err != nil {
-			return Entry{}, err
-		}
-		return f.entry, nil
+		return f.Result()
 	}
 	if f.spec.Size >= 0 && written != f.spec.Size {
 		f.finish(false, ErrShort)
@@ -214,7 +226,9 @@ func (f *Fill) Commit(g Generation) (Entry, error) {
 		f.spec.Identity.Length = written
 	}
 	entry, err := f.publish(digest, written, g)
+	f.mu.Lock()
 	f.entry = entry
+	f.mu.Unlock()
 	f.finish(true, nil)
 	return entry, err
 }

@@ -28,6 +28,7 @@ const (
 	projectPath   = "group/app"
 	otherProject  = 25
 	developer     = "glpat-developer"
+	colleague     = "glpat-colleague"
 	jobToken      = "glcbt-job"
 	outsider      = "glpat-outsider"
 	administrator = "glpat-admin"
@@ -42,6 +43,7 @@ func newGitLab(t testing.TB, options ...gitlabtest.Option) *gitlabtest.Server {
 	gitlab.AddProject(gitlabtest.Project{ID: otherProject, Path: "group/other", Visibility: gitlabtest.Private})
 	roles := map[int]gitlabtest.Role{project: gitlabtest.Developer, otherProject: gitlabtest.Developer}
 	gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.PersonalToken, Secret: developer, Username: "dev", Roles: roles})
+	gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.PersonalToken, Secret: colleague, Username: "colleague", Roles: roles})
 	gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.JobToken, Secret: jobToken, Username: "ci", Roles: roles})
 	gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.PersonalToken, Secret: outsider, Username: "outsider"})
 	gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.PersonalToken, Secret: administrator, Username: "root", Roles: roles, Admin: true})
@@ -222,7 +224,11 @@ func (e *edge) mustGet(t testing.TB, file, token string, want []byte) answer {
 		t.Fatalf("GET %s: %s, %v; %s", file, got.Status, got.err, firstBytes(got.body))
 	}
 	if !bytes.Equal(got.body, want) {
-		t.Fatalf("GET %s: %d bytes that aren't the file's %d", file, len(got.body), len(want))
+		at := 0
+		for at < len(got.body) && at < len(want) && got.body[at] == want[at] {
+			at++
+		}
+		t.Fatalf("GET %s: %d bytes that aren't the file's %d; they differ from byte %d on", file, len(got.body), len(want), at)
 	}
 	return got
 }

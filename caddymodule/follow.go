@@ -34,6 +34,10 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 	}
 	reader, err := fl.fill.NewReader(d.r.Context())
 	if err != nil {
+		// Over already. What it has become is as good.
+		if entry, err := fl.fill.Result(); err == nil && d.serveEntry(entry, outcome) {
+			return true
+		}
 		d.ruledOut = fl
 		return false
 	}

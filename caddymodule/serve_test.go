@@ -52,7 +52,7 @@ func TestRepeatDownloadMakesNoUpstreamRequestAndAnotherTokenOneHEAD(t *testing.T
 			if !strings.Contains(got.cacheStatus(), "; hit") || len(gitlab.Requests()) != before {
 				t.Errorf("warm: %q after %d upstream requests", got.cacheStatus(), len(gitlab.Requests())-before)
 			}
-			got = e.mustGet(t, "app.bin", jobToken, body)
+			got = e.mustGet(t, "app.bin", colleague, body)
 			if gitlab.Count(http.MethodHead) != 1 || gitlab.Count(http.MethodGet) != 1 {
 				t.Errorf("another token: %q after %d HEAD and %d GET", got.cacheStatus(), gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
 			}
@@ -200,7 +200,7 @@ func TestARevokedTokenIsRefusedOnceGrantTTLHasPassed(t *testing.T) {
 	body := someBytes(1000, 6)
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
-	e.mustGet(t, "app.bin", jobToken, body)
+	e.mustGet(t, "app.bin", colleague, body)
 	gitlab.RevokeToken(developer)
 	putForward(20 * time.Second)
 	e.mustGet(t, "app.bin", developer, body) // within grant_ttl of GitLab's yes
@@ -212,11 +212,11 @@ func TestARevokedTokenIsRefusedOnceGrantTTLHasPassed(t *testing.T) {
 	if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.StatusCode != 503 {
 		t.Errorf("offline after the refusal: got %s, want 503", got.Status)
 	}
-	if got := e.do(t, call{path: filePath("app.bin"), token: jobToken}); got.StatusCode != 200 || !strings.Contains(got.cacheStatus(), "offline") {
+	if got := e.do(t, call{path: filePath("app.bin"), token: colleague}); got.StatusCode != 200 || !strings.Contains(got.cacheStatus(), "offline") {
 		t.Errorf("offline with a grant: got %s, %q, want 200", got.Status, got.cacheStatus())
 	}
 	putForward(2 * time.Hour)
-	if got := e.do(t, call{path: filePath("app.bin"), token: jobToken}); got.StatusCode != 503 {
+	if got := e.do(t, call{path: filePath("app.bin"), token: colleague}); got.StatusCode != 503 {
 		t.Errorf("offline past offline_grace: got %s, want 503", got.Status)
 	}
 }
@@ -262,7 +262,7 @@ func TestALogInPageIsNeitherAGrantNorAFile(t *testing.T) {
 			e.mustGet(t, "warm.bin", developer, body)
 			gitlab.Inject(fault.fault)
 			for _, file := range []string{"warm.bin", "cold.bin"} {
-				got := e.do(t, call{path: filePath(file), token: jobToken})
+				got := e.do(t, call{path: filePath(file), token: colleague})
 				if got.StatusCode != fault.status || bytes.Contains(got.body, body[:16]) {
 					t.Errorf("%s: got %s with %s", file, got.Status, firstBytes(got.body))
 				}
@@ -335,6 +335,7 @@ func TestACutBodyIsResumedAndNeverLooksWhole(t *testing.T) {
 			gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, CutAfter: 300_000})
 			e.mustGet(t, "resumed.bin", developer, body)
 
+			body = someBytes(1<<20, 11)
 			publishOld(gitlab, "cut.bin", body)
 			gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: -1, CutAfter: 300_000})
 			got := e.do(t, call{path: filePath("cut.bin"), token: developer})

@@ -168,7 +168,7 @@ func (c *faultyContent) Read(p []byte) (int, error) {
 		c.rate.take(c.request.Context(), len(p))
 	}
 	n, err := c.ReadSeeker.Read(p)
-	if f != nil && f.CorruptAt >= c.offset && f.CorruptAt < c.offset+int64(n) {
+	if f != nil && f.CorruptAt > 0 && f.CorruptAt >= c.offset && f.CorruptAt < c.offset+int64(n) {
 		p[f.CorruptAt-c.offset] ^= 0xff
 	}
 	c.offset += int64(n)
