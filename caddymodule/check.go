@@ -13,7 +13,7 @@ import (
 func (d *download) check(entry cache.Entry, stored bool, running *flight) {
 	known := make([]upstream.Identity, 0, 2)
 	if stored {
-		known = append(known, upstream.Identity(entry.Identity))
+		known = append(known, identityOf(entry))
 	}
 	if running != nil && running.isHeaded() && running.err == nil {
 		known = append(known, running.identity)

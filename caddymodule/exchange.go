@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -164,8 +165,13 @@ func (x *exchange) forward(outcome outcome, reason string) bool {
 func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forwarding) bool {
 	how.Caller, how.Path, how.DropHeaders = x.caller, x.path, x.h.DropHeaders
 	seen := how.OnAnswer
+	left := x.watchBody(&how)
 	how.OnAnswer = func(response *http.Response) {
 		x.record.outcome = outcome
+		if x.r.ProtoMajor == 1 && left() {
+			// GitLab answers before the body has ended: it refuses. See write.
+			response.Header.Set("Connection", "close")
+		}
 		response.Header.Add("Cache-Status", cacheStatusForward(reason, response.StatusCode))
 		if seen != nil {
 			seen(response)
@@ -178,6 +184,25 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 		return x.refuseUnreachable(err)
 	}
 	return true
+}
+
+// watchBody returns a function that tells whether the request has a body that isn't read to its end.
+func (x *exchange) watchBody(how *upstream.Forwarding) (left func() bool) {
+	if x.r.ContentLength == 0 {
+		return func() bool { return false }
+	}
+	var read atomic.Int64
+	var whole atomic.Bool
+	seen := how.OnBody
+	how.OnBody = func(piece []byte, ended bool) {
+		if read.Add(int64(len(piece))) == x.r.ContentLength || ended {
+			whole.Store(true)
+		}
+		if seen != nil {
+			seen(piece, ended)
+		}
+	}
+	return func() bool { return !whole.Load() }
 }
 
 // abandon ends a request whose caller has left. There is nobody to answer.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -63,14 +64,18 @@ type publish struct {
 	// begun is the generation of the publish itself. A second publish of the same name raises it, and then nobody
 	// knows which of them GitLab took last.
 	begun cache.Generation
-	// copy is the file kept aside while it passes; nil if it isn't, or no longer.
-	copy *cache.Fill
 	// length is what the caller announced, -1 if nothing.
 	length int64
-	// whole turns true when the body was read to its end.
-	whole bool
 	// published turns true with GitLab's 200 or 201.
 	published bool
+
+	// mu guards all below: the transport may go on reading the body while GitLab's answer is being relayed. Only the
+	// copy's file is written under it, which nobody else waits for.
+	mu sync.Mutex
+	// copy is the file kept aside while it passes; nil if it isn't, or no longer.
+	copy *cache.Fill
+	// whole turns true when the body was read to its end.
+	whole bool
 }
 
 // begin raises the generation, so that what is stored is asked about from now on, and opens the copy where it can
@@ -107,6 +112,8 @@ func (p *publish) keyOf(ref upstream.Ref) cache.Key {
 
 // keep copies the bytes aside as they pass. Trouble with the copy is no trouble of the publish.
 func (p *publish) keep(piece []byte, ended bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.whole = p.whole || ended
 	if p.copy == nil || len(piece) == 0 {
 		return
@@ -131,17 +138,21 @@ func (p *publish) end() {
 		ended = p.store.Raise(p.keyOf(ref))
 		overlapped = overlapped || ended != p.begun.Next()
 	}
-	if p.copy == nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	copied := p.copy
+	p.copy = nil // whatever the transport still reads is too late
+	if copied == nil {
 		return
 	}
 	// With a length announced, the last read needn't have met the end.
-	whole := p.whole || p.copy.Written() == p.length
+	whole := p.whole || copied.Written() == p.length
 	if !p.published || overlapped || !whole {
-		p.copy.Abort(errNotStored)
+		copied.Abort(errNotStored)
 		return
 	}
-	if _, err := p.copy.Commit(ended); err != nil {
-		p.copy.Abort(err)
+	if _, err := copied.Commit(ended); err != nil {
+		copied.Abort(err)
 		p.h.logger.Debug("the copy of a publish isn't kept", zap.Stringer("ref", p.ref), zap.Error(err))
 	}
 }

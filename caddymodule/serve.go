@@ -128,7 +128,7 @@ func (d *download) attempt() (done bool) {
 		return d.forward(outcomeRefused, fwdStale)
 	}
 
-	if stored && d.agrees(upstream.Identity(entry.Identity)) {
+	if stored && d.agrees(identityOf(entry)) {
 		confirmed, ok := d.store.Confirm(entry, d.generation, d.answer.Sent)
 		if !ok {
 			return false // replaced, or published meanwhile
@@ -155,6 +155,14 @@ func (d *download) attempt() (done bool) {
 		}
 	}
 	return d.lead()
+}
+
+// identityOf is how GitLab names an entry's content. The SHA-256 counts as named even where it was only computed: of
+// bytes that a publish brought, or that an older GitLab gave.
+func identityOf(entry cache.Entry) upstream.Identity {
+	identity := upstream.Identity(entry.Identity)
+	identity.SHA256 = entry.Digest.String()
+	return identity
 }
 
 // grantedWithin reports whether GitLab said yes to this caller at most that long ago.

@@ -31,7 +31,9 @@ func (s *Server) recorded(storage bool, handler http.HandlerFunc) http.Handler {
 		})
 		s.mu.Unlock()
 		body, answer := &countedBody{ReadCloser: r.Body}, &countedAnswer{ResponseWriter: w}
-		r.Body = body
+		// A copy: net/http looks at the request's own body to tell whether 100 Continue was sent.
+		observed := *r
+		observed.Body = body
 		defer func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -40,7 +42,7 @@ func (s *Server) recorded(storage bool, handler http.HandlerFunc) http.Handler {
 				noted.Status, noted.Received, noted.Sent = answer.status, body.count.Load(), answer.count
 			}
 		}()
-		handler(answer, r)
+		handler(answer, &observed)
 	})
 }
 

@@ -51,6 +51,7 @@ type Server struct {
 	faults    []*Fault
 	rate      *pacer
 	spools    []*os.File
+	discards  bool
 }
 
 // New starts a GitLab without projects, tokens or packages. Close ends it.

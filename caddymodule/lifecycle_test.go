@@ -1,0 +1,153 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
+)
+
+func TestAReloadKeepsTheStoreTheGrantsAndRunningDownloads(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	small, big := someBytes(10_000, 1), someBytes(16<<20, 2)
+	publishOld(gitlab, "small.bin", small)
+	publishOld(gitlab, "big.bin", big)
+	e.mustGet(t, "small.bin", developer, small)
+
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, Release: release})
+	response, err := e.begin(call{path: filePath("big.bin"), token: developer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(response.Body, first); err != nil {
+		t.Fatal(err)
+	}
+
+	e.reload(t, "max_age 2m")
+	before := len(gitlab.Requests())
+	if got := e.mustGet(t, "small.bin", developer, small); !strings.Contains(got.cacheStatus(), "; hit") || len(gitlab.Requests()) != before {
+		t.Errorf("after the reload: %q", got.cacheStatus())
+	}
+	close(release)
+	if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(big) {
+		t.Errorf("the download that was running: %v", err)
+	}
+	if got := e.mustGet(t, "big.bin", developer, big); !strings.Contains(got.cacheStatus(), "; hit") {
+		t.Errorf("the file that was on its way in: %q", got.cacheStatus())
+	}
+}
+
+func TestValidatingAndAReloadThatFailsLeaveTheRunningEdgeUntouched(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(10_000, 1)
+	publishOld(gitlab, "app.bin", body)
+	e.mustGet(t, "app.bin", developer, body)
+	limits := func() (size int64) {
+		states.Range(func(_, value any) bool {
+			size = value.(*state).limitsInForce.Load().MaxSize
+			return true
+		})
+		return size
+	}
+	before := limits()
+
+	other := e.config("cache " + e.directory + " {\n max_size 5MiB\n min_free 0\n}")
+	config := new(caddy.Config)
+	if err := json.Unmarshal(other, config); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(config); err != nil {
+		t.Fatal(err)
+	}
+	// A config that fails as late as can be: its apps start, and one of them can't.
+	failing := bytes.Replace(other, []byte(`"apps":{`), []byte(`"apps":{"gitlab_packages_test_failing":{},`), 1)
+	if err := caddy.Load(failing, true); err == nil {
+		t.Fatal("the failing config was loaded")
+	}
+	if limits() != before {
+		t.Errorf("max_size is %d now", limits())
+	}
+	if got := e.mustGet(t, "app.bin", developer, body); !strings.Contains(got.cacheStatus(), "; hit") {
+		t.Errorf("after that: %q", got.cacheStatus())
+	}
+	e.reload(t, "cache "+e.directory+" {\n max_size 5MiB\n min_free 0\n}")
+	if limits() != 5<<20 {
+		t.Errorf("after a reload that works max_size is %d", limits())
+	}
+}
+
+// failingApp starts after all and fails.
+type failingApp struct{}
+
+func init() { caddy.RegisterModule(failingApp{}) }
+
+func (failingApp) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "gitlab_packages_test_failing", New: func() caddy.Module { return new(failingApp) }}
+}
+
+func (failingApp) Start() error { return os.ErrInvalid }
+
+func (failingApp) Stop() error { return nil }
+
+func TestARestartServesWhatWasStoredAfterOneQuestion(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(300_000, 1)
+	publishOld(gitlab, "app.bin", body)
+	e.mustGet(t, "app.bin", developer, body)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	e.reload(t, "")
+	e.mustGet(t, "app.bin", developer, body)
+	if gets, heads := gitlab.Count(http.MethodGet), gitlab.Count(http.MethodHead); gets != 1 || heads != 1 {
+		t.Errorf("%d GET and %d HEAD", gets, heads)
+	}
+}
+
+func TestADirectoryThatCannotBeUsedDoesNotStopTheEdge(t *testing.T) {
+	gitlab := newGitLab(t)
+	occupied := t.TempDir() + "/file"
+	if err := os.WriteFile(occupied, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := startEdge(t, gitlab.URL, "cache "+occupied)
+	body := someBytes(10_000, 1)
+	publishOld(gitlab, "app.bin", body)
+	for range 2 {
+		if got := e.mustGet(t, "app.bin", developer, body); !strings.Contains(got.cacheStatus(), "fwd=bypass") {
+			t.Errorf("got %q", got.cacheStatus())
+		}
+	}
+	if !strings.Contains(e.log(t), "the cache directory can't be used") {
+		t.Error("the log does not tell")
+	}
+}
+
+func TestHandlersThatDisagreeOnADirectoryAreAConfigError(t *testing.T) {
+	app := new(App)
+	first, err := app.attach("/a", defaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := app.attach("/a", defaultLimits()); err != nil || second != first {
+		t.Errorf("the same settings twice: %v", err)
+	}
+	other := defaultLimits()
+	other.MaxSize++
+	if _, err := app.attach("/a", other); err == nil || !strings.Contains(err.Error(), "disagree") {
+		t.Errorf("other settings: %v", err)
+	}
+}

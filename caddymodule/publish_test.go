@@ -1,0 +1,265 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
+)
+
+// put publishes a file through the edge with a developer's token.
+func (e *edge) put(t testing.TB, path string, body []byte) answer {
+	t.Helper()
+	return e.do(t, call{method: http.MethodPut, path: path, token: developer, body: bytes.NewReader(body)})
+}
+
+func TestAPublishIsForwardedAndItsAnswerRelayed(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(300_000, 1)
+	for _, test := range []struct {
+		name   string
+		call   call
+		status int
+		answer string
+	}{
+		{"with a length", call{path: filePath("a.bin"), token: developer, body: bytes.NewReader(body)}, 201, `{"message":"201 Created"}`},
+		{"chunked", call{path: filePath("b.bin"), token: developer, body: io.MultiReader(bytes.NewReader(body)), length: -1}, 201, `{"message":"201 Created"}`},
+		{"with Expect", call{path: filePath("c.bin"), token: developer, body: bytes.NewReader(body), header: http.Header{"Expect": {"100-continue"}}}, 201, `{"message":"201 Created"}`},
+		{"with a job token", call{path: filePath("d.bin"), header: http.Header{"Job-Token": {jobToken}}, body: bytes.NewReader(body)}, 201, `{"message":"201 Created"}`},
+		{"with select and status", call{path: filePath("e.bin") + "?status=hidden&select=package_file", token: developer, body: bytes.NewReader(body)}, 200, `"file_sha256":"` + hexSHA256(body) + `"`},
+		{"empty", call{path: filePath("f.bin"), token: developer, body: http.NoBody}, 201, `{"message":"201 Created"}`},
+		{"with a bad status", call{path: filePath("g.bin") + "?status=odd", token: developer, body: bytes.NewReader(body)}, 400, `{"error":"status does not have a valid value"}`},
+		{"with a wrong token", call{path: filePath("h.bin"), token: "glpat-wrong", body: bytes.NewReader(body)}, 401, "invalid_token"},
+		{"without access", call{path: filePath("i.bin"), token: outsider, body: bytes.NewReader(body)}, 404, `{"message":"404 Not Found"}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.call.method = http.MethodPut
+			got := e.do(t, test.call)
+			if got.StatusCode != test.status || !strings.Contains(string(got.body), test.answer) {
+				t.Errorf("got %s, %s", got.Status, got.body)
+			}
+			if test.status >= 300 {
+				return
+			}
+			test.call.method, test.call.body, test.call.length = http.MethodGet, nil, 0
+			test.call.path, _, _ = strings.Cut(test.call.path, "?")
+			want := body
+			if test.name == "empty" {
+				want = nil
+			}
+			if down := e.do(t, test.call); !bytes.Equal(down.body, want) {
+				t.Errorf("downloaded %s with %d bytes", down.Status, len(down.body))
+			}
+		})
+	}
+}
+
+func TestAfterAPublishTheOldContentIsNeverServedAgain(t *testing.T) {
+	for _, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			gitlab := newGitLab(t)
+			gitlab.SetMode(m.mode)
+			gitlab.SetChecksums(m.checksums)
+			e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h\noffline_grace 1h")
+			before, after := someBytes(50_000, 1), someBytes(50_000, 2)
+			publishOld(gitlab, "app.bin", before)
+			e.mustGet(t, "app.bin", developer, before)
+			bySpelling := strings.Replace(filePath("app.bin"), "/24/", "/Group%2Fapp/", 1)
+			if got := e.do(t, call{path: bySpelling, token: developer}); !bytes.Equal(got.body, before) {
+				t.Fatalf("by path: %s", got.Status)
+			}
+
+			if got := e.put(t, filePath("app.bin"), after); got.StatusCode != 201 {
+				t.Fatal(got.Status)
+			}
+			e.mustGet(t, "app.bin", developer, after)
+			if got := e.do(t, call{path: bySpelling, token: developer}); !bytes.Equal(got.body, after) {
+				t.Errorf("by path, after a publish by number: %s, %d bytes", got.Status, len(got.body))
+			}
+			// A publish whose answer was lost may have been taken: the old content must be asked about.
+			gitlab.Publish(project, "pkg", "1.0.0", "app.bin", before)
+			gitlab.Inject(gitlabtest.Fault{Method: http.MethodPut, Status: 500})
+			e.put(t, filePath("app.bin"), before)
+			e.mustGet(t, "app.bin", developer, before)
+		})
+	}
+}
+
+func TestThePublishedCopyServesTheFirstDownloadWithoutABody(t *testing.T) {
+	gitlab := newGitLab(t)
+	gitlab.SetChecksums(true)
+	e := startEdge(t, gitlab.URL, "")
+	publishOld(gitlab, "first.bin", []byte("so that the edge learns of checksums"))
+	e.do(t, call{path: filePath("first.bin"), token: developer})
+	body := someBytes(1<<20, 3)
+	for name, length := range map[string]int64{"length.bin": 0, "chunked.bin": -1} {
+		got := e.do(t, call{method: http.MethodPut, path: filePath(name), token: developer, body: io.MultiReader(bytes.NewReader(body)), length: length})
+		if got.StatusCode != 201 {
+			t.Fatal(got.Status)
+		}
+		gets := gitlab.Count(http.MethodGet)
+		down := e.mustGet(t, name, developer, body)
+		if gitlab.Count(http.MethodGet) != gets {
+			t.Errorf("%s: the first download fetched: %s", name, down.cacheStatus())
+		}
+		if down.Header.Get("Content-Disposition") != `attachment; filename="`+name+`"; filename*=UTF-8''`+name {
+			t.Errorf("%s: Content-Disposition %q", name, down.Header.Get("Content-Disposition"))
+		}
+	}
+	// What GitLab has is another file: the copy must not be served.
+	if got := e.put(t, filePath("other.bin"), body); got.StatusCode != 201 {
+		t.Fatal(got.Status)
+	}
+	gitlab.Publish(project, "pkg", "1.0.0", "other.bin", []byte("newer"))
+	e.mustGet(t, "other.bin", developer, []byte("newer"))
+}
+
+// TestAnIllegalPublishIsRefusedBeforeAByteOfItIsRead sends only the head of an upload, by a raw socket.
+func TestAnIllegalPublishIsRefusedBeforeAByteOfItIsRead(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "projects on {\n off 25\n}")
+	for name, path := range map[string]string{
+		"a bad version":   strings.Replace(filePath("a.bin"), "1.0.0", "v1", 1),
+		"a bad directory": filePath("a.bin") + "?path=dir",
+		"switched off":    strings.Replace(filePath("a.bin"), "/24/", "/25/", 1),
+	} {
+		for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
+			t.Run(name+" "+strings.TrimSpace(expect), func(t *testing.T) {
+				connection, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer connection.Close()
+				_ = connection.SetDeadline(time.Now().Add(5 * time.Second))
+				_, err = io.WriteString(connection, "PUT "+path+" HTTP/1.1\r\nHost: "+strings.TrimPrefix(e.url, "http://")+"\r\nPRIVATE-TOKEN: "+developer+"\r\n"+expect+"Content-Length: 1000000000\r\n\r\n")
+				if err != nil {
+					t.Fatal(err)
+				}
+				answered, err := io.ReadAll(connection)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text := string(answered)
+				if !strings.HasPrefix(text, "HTTP/1.1 40") || !strings.Contains(text, "Connection: close") || strings.Contains(text, "100 Continue") {
+					t.Errorf("got %q", text)
+				}
+			})
+		}
+	}
+	if n := len(gitlab.Requests()); n != 0 {
+		t.Errorf("GitLab heard of it %d times", n)
+	}
+}
+
+func TestARefusedExpectReachesTheCallerWithoutTheBody(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := &countingReader{reader: io.LimitReader(neverEnding{}, 1<<30)}
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodPut, e.url+filePath("a.bin"), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.ContentLength = 1 << 30
+	request.Header.Set("Expect", "100-continue")
+	request.Header.Set("Private-Token", "glpat-wrong")
+	transport := &http.Transport{ExpectContinueTimeout: 30 * time.Second, DisableKeepAlives: true}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != 401 || body.count != 0 {
+		t.Errorf("got %s after %d bytes of the body", response.Status, body.count)
+	}
+}
+
+type countingReader struct {
+	reader io.Reader
+	count  int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.reader.Read(p)
+	c.count += int64(n)
+	return n, err
+}
+
+type neverEnding struct{}
+
+func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestMemoryStaysFlatForA2GiBUpload(t *testing.T) {
+	if testing.Short() {
+		t.Skip("uploads 2 GiB")
+	}
+	gitlab := newGitLab(t)
+	gitlab.DiscardLargeUploads()
+	e := startEdge(t, gitlab.URL, "")
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	const size = 2 << 30
+	got := e.do(t, call{method: http.MethodPut, path: filePath("big.bin"), token: developer, body: io.LimitReader(neverEnding{}, size), length: size})
+	runtime.ReadMemStats(&after)
+	if got.StatusCode != 201 {
+		t.Fatalf("%s %s", got.Status, got.body)
+	}
+	if grown := int64(after.Sys) - int64(before.Sys); grown > 64<<20 {
+		t.Errorf("the process grew by %d MiB", grown>>20)
+	}
+	requests := gitlab.Requests()
+	if last := requests[len(requests)-1]; last.Received != size {
+		t.Errorf("GitLab received %d bytes", last.Received)
+	}
+}
+
+// TestTheDocumentedCommandsWorkVerbatim runs the curl and wget lines of GitLab's documentation and of a CI job.
+func TestTheDocumentedCommandsWorkVerbatim(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	directory := t.TempDir()
+	body := someBytes(200_000, 4)
+	if err := os.WriteFile(filepath.Join(directory, "file.txt"), body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	short, long := e.url+"/api/v4/projects/24/generic/my_package/0.0.1/", e.url+"/api/v4/projects/24/packages/generic/my_package/0.0.1/"
+	for _, test := range []struct {
+		name    string
+		command []string
+		output  string
+	}{
+		{"curl upload", []string{"curl", "--silent", "--show-error", "--fail", "--header", "PRIVATE-TOKEN: " + developer, "--upload-file", "file.txt", short + "file.txt"}, `{"message":"201 Created"}`},
+		{"curl download", []string{"curl", "--silent", "--show-error", "--fail", "--header", "PRIVATE-TOKEN: " + developer, short + "file.txt"}, string(body)},
+		{"curl upload in a job", []string{"curl", "--silent", "--show-error", "--fail", "--header", "JOB-TOKEN: " + jobToken, "--upload-file", "file.txt", long + "job.txt"}, `{"message":"201 Created"}`},
+		{"wget in a job", []string{"wget", "--quiet", "--output-document=-", "--header=JOB-TOKEN: " + jobToken, long + "job.txt"}, string(body)},
+		{"curl with a user and password", []string{"curl", "--silent", "--show-error", "--fail", "--user", "dev:" + developer, long + "job.txt"}, string(body)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if _, err := exec.LookPath(test.command[0]); errors.Is(err, exec.ErrNotFound) {
+				t.Skipf("needs Debian's package %s", test.command[0])
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			command := exec.CommandContext(ctx, test.command[0], test.command[1:]...) //nolint:gosec // the commands stand above
+			command.Dir = directory
+			var complaints bytes.Buffer
+			command.Stderr = &complaints
+			output, err := command.Output()
+			if err != nil || string(output) != test.output {
+				t.Errorf("%v: %d bytes of output; %s", err, len(output), complaints.String())
+			}
+		})
+	}
+}
