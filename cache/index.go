@@ -10,6 +10,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Buckets of index.db.
@@ -45,7 +46,7 @@ func openIndex(path string) (db *bolt.DB, err error) {
 	defer guardDamage(&err)()
 	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: indexOpenTimeout, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
 	if err != nil {
-		if errors.Is(err, os.ErrPermission) || errors.Is(err, bolt.ErrTimeout) {
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, bolterrors.ErrTimeout) {
 			return nil, fmt.Errorf("opening the index: %w", err)
 		}
 		return nil, fmt.Errorf("%w: %w", errDamagedIndex, err)

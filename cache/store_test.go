@@ -214,7 +214,7 @@ func TestADamagedBodyIsNeitherKeptNorEverWhole(t *testing.T) {
 		if !errors.Is(err, test.want) || len(got) > len(data)-heldBack {
 			t.Errorf("%s: a reader got %d bytes, %v", test.name, len(got), err)
 		}
-		reader.Close()
+		_ = reader.Close()
 		if s.content(t, k) != nil {
 			t.Errorf("%s: kept", test.name)
 		}
@@ -320,7 +320,7 @@ func TestPurgeIsAtOnceAndDurable(t *testing.T) {
 	if data, err := io.ReadAll(blob); err != nil || len(data) != 1000 {
 		t.Errorf("the purge disturbed a reader: %d bytes, %v", len(data), err)
 	}
-	blob.Close()
+	_ = blob.Close()
 	all, err := s.Purge(context.Background(), Selector{Upstream: testKey("").Upstream, Project: "24"})
 	if err != nil || all.Entries != 4 {
 		t.Errorf("purged %+v, %v", all, err)

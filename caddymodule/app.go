@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
-
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 )
 

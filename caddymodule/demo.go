@@ -17,11 +17,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -46,7 +43,7 @@ func runDemo(ctx context.Context, out io.Writer, once bool) error {
 	if err != nil {
 		return fmt.Errorf("making a directory for the demo: %w", err)
 	}
-	defer os.RemoveAll(directory)
+	defer func() { _ = os.RemoveAll(directory) }()
 	gitlab := demoGitLab()
 	defer gitlab.Close()
 	edge, err := startDemoEdge(gitlab.URL, directory)
@@ -153,11 +150,11 @@ func (d *demonstration) run(ctx context.Context) error {
 		return fmt.Errorf("reading the file to publish: %w", err)
 	}
 	d.digest = digest
-	fmt.Fprintf(d.out, "GitLab stand-in  %s\nEdge             %s\nFile             this program, %s, sha256 %s…\n\n",
-		d.gitlab.URL, d.edge, humanize.IBytes(uint64(size)), digest[:16])
+	printf(d.out, "GitLab stand-in  %s\nEdge             %s\nFile             this program, %s, sha256 %s…\n\n",
+		d.gitlab.URL, d.edge, sizeText(size), digest[:16])
 
 	d.table = tabwriter.NewWriter(d.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(d.table, "what\tstatus\tbytes\tfirst byte\tall\tasked GitLab\tCache-Status")
+	printf(d.table, "%s\n", "what\tstatus\tbytes\tfirst byte\tall\tasked GitLab\tCache-Status")
 	for _, step := range []demoStep{
 		{title: "publish with a job token", method: http.MethodPut, project: demoProject, version: demoVersion, tokenHeader: "JOB-TOKEN", token: demoJobToken, status: 201, cacheStatus: "fwd=method", maxUpstream: 1, publishes: true},
 		{title: "download, cold", method: http.MethodGet, project: demoProject, version: demoVersion, tokenHeader: "JOB-TOKEN", token: demoJobToken, status: 200, cacheStatus: "fwd=", maxUpstream: 1, getsTheFile: true},
@@ -208,7 +205,7 @@ func (d *demonstration) show(ctx context.Context, step demoStep) error {
 	took := time.Since(begun)
 	asked = len(d.gitlab.Requests()) - asked
 	cacheStatus := strings.Join(response.Header.Values("Cache-Status"), ", ")
-	fmt.Fprintf(d.table, "%s\t%d\t%s\t%s\t%s\t%d×\t%s\n", step.title, response.StatusCode, humanize.IBytes(uint64(size)),
+	printf(d.table, "%s\t%d\t%s\t%s\t%s\t%d×\t%s\n", step.title, response.StatusCode, sizeText(size),
 		firstByte.Sub(begun).Round(10*time.Microsecond), took.Round(10*time.Microsecond), asked, cacheStatus)
 
 	switch {
@@ -230,7 +227,7 @@ func (d *demonstration) url(project int, version string) string {
 
 // invite prints lines to try.
 func (d *demonstration) invite(cacheDirectory string) {
-	fmt.Fprintf(d.out, `
+	printf(d.out, `
 The edge stays up until Ctrl-C. Try:
 
   curl -sSD- -o /dev/null --header "JOB-TOKEN: %[1]s" %[2]s
@@ -242,9 +239,14 @@ The edge stays up until Ctrl-C. Try:
 `, demoJobToken, d.url(demoProject, demoVersion), demoUserToken, d.edge, demoProject, cacheDirectory)
 }
 
+// printf prints for people; a terminal that is gone is no failure of the demonstration.
+func printf(out io.Writer, format string, values ...any) {
+	_, _ = fmt.Fprintf(out, format, values...)
+}
+
 // digestOf returns a file's SHA-256 and size.
 func digestOf(path string) (digest string, size int64, err error) {
-	file, err := os.Open(path)
+	file, err := os.Open(path) //nolint:gosec // this very program
 	if err != nil {
 		return "", 0, fmt.Errorf("opening: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -18,7 +19,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -76,7 +76,7 @@ func startEdge(t testing.TB, gitlab, options string) *edge {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
-	listener.Close()
+	_ = listener.Close()
 	root := t.TempDir()
 	e := &edge{url: "http://" + address, directory: filepath.Join(root, "cache"), logs: filepath.Join(root, "logs")}
 	e.config = func(options string) []byte {
@@ -207,9 +207,7 @@ func (e *edge) begin(c call) (*http.Response, error) {
 	if c.length != 0 {
 		request.ContentLength = c.length
 	}
-	for name, values := range c.header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, c.header)
 	if c.token != "" {
 		request.Header.Set("Private-Token", c.token)
 	}
@@ -236,8 +234,8 @@ func (e *edge) mustGet(t testing.TB, file, token string, want []byte) answer {
 func firstBytes(body []byte) string { return fmt.Sprintf("%.200q", body) }
 
 // someBytes returns n bytes that look random and are the same for the same seed.
-func someBytes(n int, seed uint64) []byte {
-	source := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 1})
+func someBytes(n int, seed byte) []byte {
+	source := rand.NewChaCha8([32]byte{seed, 1})
 	data := make([]byte, n)
 	_, _ = source.Read(data)
 	return data
@@ -251,4 +249,14 @@ func digestOfRest(first []byte, rest io.Reader) (string, error) {
 	hash.Write(first)
 	_, err := io.Copy(hash, rest)
 	return fmt.Sprintf("%x", hash.Sum(nil)), err
+}
+
+// blobsIn counts the stored files of a cache directory.
+func blobsIn(t testing.TB, directory string) int {
+	t.Helper()
+	blobs, err := filepath.Glob(filepath.Join(directory, "blobs", "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(blobs)
 }

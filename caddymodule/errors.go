@@ -33,8 +33,7 @@ func (x *exchange) refuseSwitchedOff() {
 // refuseInvalid answers a name that the rules don't allow, as GitLab's parameter validation does.
 func (x *exchange) refuseInvalid(err error) {
 	message := "path is invalid"
-	var invalid *upstream.InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*upstream.InvalidError](err); ok {
 		message = invalid.Error()
 	}
 	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))
@@ -46,8 +45,7 @@ func (x *exchange) refuseInvalid(err error) {
 func (x *exchange) refuseUnreachable(err error) bool {
 	x.setOutcome(outcomeUnreachable, cacheStatusLocal(outcomeUnreachable))
 	status, body, retryAfter := http.StatusBadGateway, bodyUnreachable, strconv.Itoa(retryAfterSeconds)
-	var unreachable *upstream.UnreachableError
-	if errors.As(err, &unreachable) {
+	if unreachable, ok := errors.AsType[*upstream.UnreachableError](err); ok {
 		if unreachable.Status == http.StatusServiceUnavailable {
 			status, body = http.StatusServiceUnavailable, bodyUnavailable
 		}

@@ -171,8 +171,7 @@ func (b *followedBody) goOnFromGitLab() error {
 	d := b.download
 	rest, err := d.h.client.FetchFrom(d.r.Context(), d.caller, d.ref, b.offset, b.flight.identity)
 	if err != nil {
-		var refused *upstream.RefusedError
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
 			_ = refused.Response.Body.Close()
 		}
 		return err

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 

@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"slices"
+
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -22,7 +24,7 @@ type presentCore struct {
 func (c *presentCore) Enabled(level zapcore.Level) bool { return caddy.Log().Core().Enabled(level) }
 
 func (c *presentCore) With(fields []zap.Field) zapcore.Core {
-	return &presentCore{name: c.name, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return &presentCore{name: c.name, fields: append(slices.Clip(c.fields), fields...)}
 }
 
 func (c *presentCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {

@@ -93,8 +93,9 @@ func (d *download) cacheStatus(outcome outcome, entry cache.Entry) string {
 		return cacheName + "; fwd=uri-miss; fwd-status=200; stored"
 	case outcomeJoined:
 		return cacheName + "; fwd=uri-miss; fwd-status=200; stored; collapsed"
+	default:
+		return cacheName
 	}
-	return cacheName
 }
 
 // cacheStatusForward is the Cache-Status of an answer that was forwarded.

@@ -28,7 +28,7 @@ func TestWhatIsNoGenericPackagePassesByteForByte(t *testing.T) {
 			t.Fatalf("%s: %s, and GitLab heard nothing", path, got.Status)
 		}
 		last := requests[len(requests)-1]
-		if sent := strings.SplitN(path, "?", 2)[0]; last.Path != sent || got.Header.Get("Cache-Status") != "" {
+		if sent, _, _ := strings.Cut(path, "?"); last.Path != sent || got.Header.Get("Cache-Status") != "" {
 			t.Errorf("%s arrived as %s; Cache-Status %q", path, last.Path, got.Header.Get("Cache-Status"))
 		}
 	}
@@ -171,7 +171,11 @@ func TestSecretsReachNeitherLogsNorStorageNorErrors(t *testing.T) {
 		{path: filePath("app.bin") + "?path=x&private_token=" + secret},
 	}
 	faults := []*gitlabtest.Fault{
-		nil, {Status: 503, Times: -1}, {Status: 429, Times: -1}, {CutAfter: 1000, Times: -1}, {LoginRedirect302: true, Times: -1},
+		nil,
+		{Status: 503, Times: -1},
+		{Status: 429, Times: -1},
+		{CutAfter: 1000, Times: -1},
+		{LoginRedirect302: true, Times: -1},
 		{Storage: true, Status: 500, Times: -1},
 	}
 	for _, fault := range faults {
@@ -188,7 +192,7 @@ func TestSecretsReachNeitherLogsNorStorageNorErrors(t *testing.T) {
 			var seen bytes.Buffer
 			_ = response.Header.Write(&seen)
 			_, _ = seen.ReadFrom(response.Body)
-			response.Body.Close()
+			_ = response.Body.Close()
 			if bytes.Contains(seen.Bytes(), []byte(secret)) || bytes.Contains(seen.Bytes(), []byte("X-Amz-Signature")) {
 				t.Errorf("%s: the answer shows a secret: %.300s", c.path, seen.String())
 			}

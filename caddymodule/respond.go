@@ -14,7 +14,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )

@@ -101,8 +101,8 @@ func TestRangesAndConditionsOnAStoredFile(t *testing.T) {
 	e := startEdge(t, gitlab.URL, "")
 	body := someBytes(100_000, 3)
 	publishOld(gitlab, "app.bin", body)
+	e.mustGet(t, "app.bin", developer, body)
 	first := e.mustGet(t, "app.bin", developer, body)
-	first = e.mustGet(t, "app.bin", developer, body)
 	etag, modified := first.Header.Get("Etag"), first.Header.Get("Last-Modified")
 	for _, test := range []struct {
 		name   string

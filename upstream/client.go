@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -130,9 +131,7 @@ func (c *Client) newRequest(ctx context.Context, method string, caller Caller, r
 		return nil, fmt.Errorf("building a request to GitLab: %w", err)
 	}
 	request.URL = target
-	for name, values := range caller.Trace {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, caller.Trace)
 	caller.Credential.AddTo(request.Header)
 	caller.setForwarded(request.Header)
 	request.Header.Set("User-Agent", userAgent)
@@ -188,8 +187,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // unreachable makes an UnreachableError of what a transport returned. A *url.Error is opened, since it would print
 // the URL with its query; transports return none, but proxies of theirs might.
 func unreachable(doing string, err error) *UnreachableError {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	return &UnreachableError{Err: fmt.Errorf("%s: %w", doing, err)}

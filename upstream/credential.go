@@ -85,7 +85,7 @@ func QueryHoldsOnly(rawQuery string, others ...string) bool {
 	}
 	for parameter := range strings.SplitSeq(rawQuery, "&") {
 		name, value, ok := strings.Cut(parameter, "=")
-		if !ok || !(slices.Contains(CarrierParameters, name) || slices.Contains(others, name)) {
+		if !ok || (!slices.Contains(CarrierParameters, name) && !slices.Contains(others, name)) {
 			return false
 		}
 		if _, err := url.QueryUnescape(value); err != nil {

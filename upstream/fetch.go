@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -75,9 +76,7 @@ func (c *Client) get(ctx context.Context, caller Caller, ref Ref, header http.He
 	if err != nil {
 		return nil, Identity{}, unreachable("fetching", err)
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	response, err := c.roundTrip(c.cfg.Transport, request)
 	if err != nil {
 		return nil, Identity{}, unreachable("fetching", err)
@@ -209,8 +208,7 @@ func (d *Download) resume(cause error) error {
 			d.Resumed++
 			return nil
 		}
-		var refused *RefusedError
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*RefusedError](err); ok {
 			_ = refused.Response.Body.Close()
 			if !refused.RateLimited() {
 				// The bytes belong to whoever may still have them; a revoked token must not break the others' downloads.

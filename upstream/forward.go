@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"slices"
@@ -59,9 +60,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 				out.Header.Del(name)
 			}
 			f.Caller.setForwarded(out.Header)
-			for name, values := range f.Caller.Trace {
-				out.Header[name] = values
-			}
+			maps.Copy(out.Header, f.Caller.Trace)
 			if len(out.Header.Values("Accept-Encoding")) == 0 {
 				// Else Go asks for gzip by itself and unpacks it, and the length is lost.
 				out.Header.Set("Accept-Encoding", "identity")
@@ -86,8 +85,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 	if failed == nil {
 		return nil
 	}
-	var known *UnreachableError
-	if errors.As(failed, &known) {
+	if known, ok := errors.AsType[*UnreachableError](failed); ok {
 		return known
 	}
 	return unreachable("forwarding", failed)

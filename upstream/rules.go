@@ -57,6 +57,10 @@ func CustomRules(name, version, file string) (*Rules, error) {
 		if own.pattern == "" {
 			continue
 		}
+		// Alone first, so that the error is about what the admin wrote.
+		if _, err := regexp.Compile(own.pattern); err != nil {
+			return nil, fmt.Errorf("the pattern for %s: %w", own.word, err)
+		}
 		pattern, err := regexp.Compile(`\A(?:` + own.pattern + `)\z`)
 		if err != nil {
 			return nil, fmt.Errorf("the pattern for %s: %w", own.word, err)
@@ -71,9 +75,10 @@ func (r *Rules) String() string { return r.name }
 
 // Check returns nil or an *InvalidError. What is never legal is refused whatever the patterns say.
 func (r *Rules) Check(ref Ref) error {
-	directory, file := "", ref.File
+	file := ref.File
 	if slash := strings.LastIndexByte(file, '/'); slash >= 0 {
-		directory, file = file[:slash], file[slash+1:]
+		directory := file[:slash]
+		file = file[slash+1:]
 		if !r.nested {
 			return &InvalidError{Parameter: "file_name"}
 		}

@@ -5,10 +5,8 @@ package main
 
 import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-
 	// Plugged in by their init functions: Caddy's standard modules.
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
-
 	// The edge.
 	_ "github.com/gitlab-edge/caddy-gitlab-packages/caddymodule"
 )

@@ -2,6 +2,7 @@ package gitlabtest
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -101,9 +102,7 @@ func (s *Server) failHead(w http.ResponseWriter, r *http.Request, storage bool) 
 		case <-r.Context().Done():
 		}
 	}
-	for name, values := range f.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), f.Header)
 	switch {
 	case f.LoginPage200:
 		w.Header().Set("Content-Type", "text/html")
@@ -112,7 +111,7 @@ func (s *Server) failHead(w http.ResponseWriter, r *http.Request, storage bool) 
 		http.Redirect(w, r, "/users/sign_in", http.StatusFound)
 	case f.Status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "37")
-		w.Header().Set("RateLimit-Name", "throttle_authenticated_packages_api")
+		w.Header().Set("Ratelimit-Name", "throttle_authenticated_packages_api")
 		w.Header().Set("Content-Type", "text/plain")
 		w.WriteHeader(f.Status)
 		_, _ = io.WriteString(w, "Retry later\n")

@@ -109,8 +109,8 @@ func (s *Server) DeleteNewest(project int, name, version, file string) bool {
 	if p == nil {
 		return false
 	}
-	for i := len(p.files) - 1; i >= 0; i-- {
-		if p.files[i].name == stored {
+	for i, v := range slices.Backward(p.files) {
+		if v.name == stored {
 			p.files = slices.Delete(p.files, i, i+1)
 			return true
 		}

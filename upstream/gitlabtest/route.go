@@ -10,7 +10,6 @@ import (
 // target is what a generic package URL names, as GitLab's router reads it.
 type target struct {
 	id, name, version, path, file string
-	authorize                     bool
 }
 
 // routeGeneric reads an escaped path as Grape does: empty segments don't count, fixed words may be percent-encoded,
@@ -85,7 +84,7 @@ func (s *Server) serveGitLab(w http.ResponseWriter, r *http.Request) {
 	header.Set("Vary", "Origin")
 	header.Set("X-Frame-Options", "SAMEORIGIN")
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("X-Request-Id", newID())
+	header.Set("X-Request-ID", newID())
 	header.Set("X-Runtime", "0.042")
 	if s.failHead(w, r, false) {
 		return

@@ -1,0 +1,97 @@
+package caddymodule
+
+import (
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+var caddyfileBlock = regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
+
+func TestEveryCaddyfileOfTheDocumentationAdapts(t *testing.T) {
+	t.Setenv("GITLAB_URL", "https://gitlab.example.com")
+	t.Setenv("CACHE_DIR", t.TempDir())
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := []string{string(example)}
+	for _, block := range caddyfileBlock.FindAllStringSubmatch(string(readme), -1) {
+		shown = append(shown, block[1])
+	}
+	if len(shown) < 4 {
+		t.Fatalf("found only %d Caddyfiles", len(shown))
+	}
+	for _, caddyfile := range shown {
+		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
+		if err != nil || !strings.Contains(string(adapted), `"handler":"gitlab_packages"`) {
+			t.Errorf("%v\n%s", err, caddyfile)
+		}
+	}
+}
+
+func TestTheReadmeShowsEverySettingOfTheDirective(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("caddyfile.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := regexp.MustCompile(`(?m)^\t\t"(\w+)":\s`).FindAllStringSubmatch(string(source), -1)
+	if len(options) < 20 {
+		t.Fatalf("found only %d options in caddyfile.go", len(options))
+	}
+	for _, option := range options {
+		if !strings.Contains(string(readme), "`"+option[1]) {
+			t.Errorf("README.md doesn't tell of %s", option[1])
+		}
+	}
+}
+
+// TestTheStoreAndTheUpstreamKnowNeitherEachOtherNorCaddy holds the border between the packages.
+func TestTheStoreAndTheUpstreamKnowNeitherEachOtherNorCaddy(t *testing.T) {
+	const own = "github.com/gitlab-edge/caddy-gitlab-packages/"
+	for folder, forbidden := range map[string][]string{
+		"../cache":               {"github.com/caddyserver/", "github.com/prometheus/", own, "net/http"},
+		"../upstream":            {"github.com/caddyserver/", "github.com/prometheus/", own + "cache", own + "caddymodule"},
+		"../upstream/gitlabtest": {"github.com/caddyserver/", "github.com/prometheus/", own},
+	} {
+		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", folder, len(files), err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, imported := range parsed.Imports {
+				path, err := strconv.Unquote(imported.Path.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, prefix := range forbidden {
+					if strings.HasPrefix(path, prefix) {
+						t.Errorf("%s imports %s", file, path)
+					}
+				}
+			}
+		}
+	}
+}

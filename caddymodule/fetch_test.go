@@ -1,0 +1,390 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
+)
+
+func TestARefusedLeaderHarmsNobodyWhoFollows(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(300_000, 1)
+	publishOld(gitlab, "app.bin", body)
+	// The stranger's fetch is under way when the others come.
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Hang: true, Release: release})
+	var callers sync.WaitGroup
+	callers.Go(func() {
+		if got := e.do(t, call{path: filePath("app.bin"), token: outsider}); got.StatusCode != 404 {
+			t.Errorf("the stranger got %s", got.Status)
+		}
+	})
+	await(t, func() bool { return gitlab.Count(http.MethodGet) == 1 })
+	for _, token := range []string{developer, colleague} {
+		callers.Go(func() { e.mustGet(t, "app.bin", token, body) })
+	}
+	await(t, func() bool { return gitlab.Count(http.MethodHead) == 2 })
+	close(release)
+	callers.Wait()
+	if gets := gitlab.Count(http.MethodGet); gets != 2 {
+		t.Errorf("%d GET, want the stranger's and one for all others", gets)
+	}
+}
+
+// await waits for what other goroutines bring about; it fails the test if that doesn't happen.
+func await(t testing.TB, happened func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(30 * time.Second)
+	for !happened() {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatal("what was awaited did not happen")
+		}
+	}
+}
+
+func TestAFillGoesOnWhenItsFirstCallerLeaves(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(8<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, Release: release})
+	ctx, leave := context.WithCancel(context.Background())
+	response, err := e.begin(call{path: filePath("app.bin"), token: developer, context: ctx})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(response.Body, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	_ = response.Body.Close()
+	close(release)
+	e.mustGet(t, "app.bin", developer, body)
+	if gets := gitlab.Count(http.MethodGet); gets != 1 {
+		t.Errorf("%d GET", gets)
+	}
+}
+
+func TestTheCredentialOfAFollowerCarriesAFetchOn(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(8<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, CutAfter: 2 << 20, Release: release})
+	var callers sync.WaitGroup
+	for i, token := range []string{developer, colleague} {
+		response, err := e.begin(call{path: filePath("app.bin"), token: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := make([]byte, 1)
+		if _, err := io.ReadFull(response.Body, first); err != nil {
+			t.Fatal(err)
+		}
+		callers.Go(func() {
+			defer response.Body.Close()
+			if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+				t.Errorf("caller %d: %v", i, err)
+			}
+		})
+	}
+	gitlab.RevokeToken(developer)
+	close(release)
+	callers.Wait()
+}
+
+func TestWhatDoesNotFitStreamsThroughUncachedWithOneGETEach(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	e.reload(t, "cache "+e.directory+" {\n max_object 1MiB\n min_free 0\n}")
+	body := someBytes(2<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	for i := range 3 {
+		got := e.mustGet(t, "app.bin", developer, body)
+		if gitlab.Count(http.MethodGet) != i+1 || strings.Contains(got.cacheStatus(), "stored") {
+			t.Errorf("%q after %d GET", got.cacheStatus(), gitlab.Count(http.MethodGet))
+		}
+	}
+}
+
+func TestABodyWithoutFramingIsNeverStored(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(200_000, 1)
+	publishOld(gitlab, "app.bin", body)
+	gitlab.Inject(gitlabtest.Fault{Unframed: true, Times: -1})
+	for i := range 2 {
+		e.mustGet(t, "app.bin", developer, body)
+		if gitlab.Count(http.MethodGet) != i+1 {
+			t.Errorf("%d GET after %d downloads", gitlab.Count(http.MethodGet), i+1)
+		}
+	}
+}
+
+func TestADamagedBodyIsABrokenOffAnswerAndNothingIsKept(t *testing.T) {
+	gitlab := newGitLab(t)
+	gitlab.SetChecksums(true)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(1<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	gitlab.Inject(gitlabtest.Fault{CorruptAt: 1000})
+	if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.err == nil {
+		t.Errorf("a damaged body looks whole: %s", got.Status)
+	}
+	e.mustGet(t, "app.bin", developer, body)
+	// A small one comes only when it is right, so its caller gets the second try.
+	small := someBytes(1000, 2)
+	publishOld(gitlab, "small.bin", small)
+	gitlab.Inject(gitlabtest.Fault{CorruptAt: 10})
+	e.mustGet(t, "small.bin", developer, small)
+}
+
+func TestABodyOfUnknownLengthIsStoredWhenItsEndIsSeen(t *testing.T) {
+	body := someBytes(500_000, 1)
+	chunked := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Disposition", "attachment")
+		w.Header().Set("Last-Modified", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
+		if r.Method == http.MethodGet {
+			_, _ = w.Write(body[:250_000])
+			_ = http.NewResponseController(w).Flush()
+			_, _ = w.Write(body[250_000:])
+		}
+	})
+	e := startEdge(t, chunked, "")
+	for _, want := range []string{"fwd=uri-miss", "; hit"} {
+		if got := e.mustGet(t, "app.bin", developer, body); !strings.Contains(got.cacheStatus(), want) {
+			t.Errorf("got %q, want %q", got.cacheStatus(), want)
+		}
+	}
+}
+
+// serveHTTP serves a handler on loopback for the time of the test.
+func serveHTTP(t testing.TB, handler http.HandlerFunc) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(listener) }() // ends with Close
+	t.Cleanup(func() { _ = server.Close() })
+	return "http://" + listener.Addr().String()
+}
+
+func TestARangeFarAheadOfAColdFileIsForwardedByItself(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "range_wait 1MiB")
+	body := someBytes(16<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, StallAfter: 2 << 20, Release: release})
+	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	first := make([]byte, 1<<20)
+	if _, err := io.ReadFull(response.Body, first); err != nil {
+		t.Fatal(err)
+	}
+	far := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=15000000-15000999"}}})
+	if far.StatusCode != 206 || !bytes.Equal(far.body, body[15000000:15001000]) || !strings.Contains(far.cacheStatus(), "fwd=partial") {
+		t.Errorf("far ahead: %s, %d bytes, %q", far.Status, len(far.body), far.cacheStatus())
+	}
+	near := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=1000-1999"}}})
+	if near.StatusCode != 206 || !bytes.Equal(near.body, body[1000:2000]) || !strings.Contains(near.cacheStatus(), "collapsed") {
+		t.Errorf("near: %s, %d bytes, %q", near.Status, len(near.body), near.cacheStatus())
+	}
+	close(release)
+	if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+		t.Errorf("the download that led: %v", err)
+	}
+}
+
+func TestContentThatIsHereAlreadyIsNotFetchedAgainUnderAnotherName(t *testing.T) {
+	gitlab := newGitLab(t)
+	gitlab.SetChecksums(true)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(1<<20, 1)
+	publishOld(gitlab, "first.bin", body)
+	publishOld(gitlab, "second.bin", body)
+	e.mustGet(t, "first.bin", developer, body)
+	e.mustGet(t, "second.bin", developer, body)
+	var sent int64
+	for _, request := range gitlab.Requests() {
+		if strings.HasSuffix(request.Path, "second.bin") {
+			sent += request.Sent
+		}
+	}
+	if sent >= 1<<20 {
+		t.Errorf("GitLab sent %d bytes of it again", sent)
+	}
+	if blobs := blobsIn(t, e.directory); blobs != 1 {
+		t.Errorf("%d blobs are stored", blobs)
+	}
+}
+
+func TestUnreachableGitLabAnswersQuicklyAndTellsWhenToComeAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault      gitlabtest.Fault
+		status     int
+		retryAfter string
+	}{
+		"503":            {gitlabtest.Fault{Status: 503, Times: -1}, 503, "5"},
+		"500":            {gitlabtest.Fault{Status: 500, Times: -1}, 502, "5"},
+		"rate limited":   {gitlabtest.Fault{Status: 429, Times: -1}, 429, "37"},
+		"storage is out": {gitlabtest.Fault{Storage: true, Status: 500, Times: -1}, 502, "5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			gitlab := newGitLab(t)
+			gitlab.SetMode(gitlabtest.Redirect)
+			e := startEdge(t, gitlab.URL, "")
+			publishOld(gitlab, "app.bin", []byte("x"))
+			gitlab.Inject(test.fault)
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				got := e.do(t, call{method: method, path: filePath("app.bin"), token: developer})
+				if got.StatusCode != test.status || got.Header.Get("Retry-After") != test.retryAfter {
+					t.Errorf("%s: got %s, Retry-After %q", method, got.Status, got.Header.Get("Retry-After"))
+				}
+			}
+		})
+	}
+	e := startEdge(t, "http://127.0.0.1:1", "")
+	if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.StatusCode != 502 || got.Header.Get("Retry-After") == "" {
+		t.Errorf("nobody listens: %s", got.Status)
+	}
+}
+
+func TestAYoungGrantOutlastsARateLimitAndAnOldOneDoesNot(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "grant_ttl 30s\nmax_age 30s")
+	body := someBytes(1000, 1)
+	publishOld(gitlab, "app.bin", body)
+	e.mustGet(t, "app.bin", developer, body)
+	gitlab.Inject(gitlabtest.Fault{Status: 429, Times: -1})
+	putForward(45 * time.Second)
+	e.mustGet(t, "app.bin", developer, body)
+	putForward(30 * time.Second)
+	if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.StatusCode != 429 {
+		t.Errorf("got %s", got.Status)
+	}
+}
+
+func TestEditionsThatGitLabRestoresAreServedAgain(t *testing.T) {
+	for _, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			gitlab := newGitLab(t)
+			gitlab.SetMode(m.mode)
+			gitlab.SetChecksums(m.checksums)
+			e := startEdge(t, gitlab.URL, "max_age 0")
+			older, newer := someBytes(50_000, 1), someBytes(60_000, 2)
+			publishOld(gitlab, "app.bin", older)
+			e.mustGet(t, "app.bin", developer, older)
+			publishOld(gitlab, "app.bin", newer)
+			e.mustGet(t, "app.bin", developer, newer)
+			gitlab.DeleteNewest(project, "pkg", "1.0.0", "app.bin")
+			e.mustGet(t, "app.bin", developer, older)
+			gitlab.DeletePackage(project, "pkg", "1.0.0")
+			if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.StatusCode != 404 {
+				t.Errorf("deleted: %s", got.Status)
+			}
+			publishOld(gitlab, "app.bin", newer)
+			e.mustGet(t, "app.bin", developer, newer)
+		})
+	}
+}
+
+func TestTwoPublishesInOneSecondAreToldApart(t *testing.T) {
+	for _, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			gitlab := newGitLab(t)
+			gitlab.SetMode(m.mode)
+			gitlab.SetChecksums(m.checksums)
+			now := time.Now().Truncate(time.Second)
+			gitlab.SetClock(func() time.Time { return now })
+			e := startEdge(t, gitlab.URL, "max_age 0")
+			for i := range 4 {
+				body := someBytes(50_000, byte(i))
+				gitlab.Publish(project, "pkg", "1.0.0", "app.bin", body)
+				e.mustGet(t, "app.bin", developer, body)
+			}
+		})
+	}
+}
+
+func TestDownloadsOverHTTP2BreakOffVisibly(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "retries 0")
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client := &http.Client{Transport: &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}}
+	defer client.CloseIdleConnections()
+	body := someBytes(1<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	for _, cut := range []bool{true, false, false} {
+		if cut {
+			gitlab.Inject(gitlabtest.Fault{CutAfter: 500_000})
+		}
+		request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, e.url+filePath("app.bin"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Private-Token", developer)
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if response.ProtoMajor != 2 {
+			t.Fatal(response.Proto)
+		}
+		if cut == (err == nil) || (!cut && !bytes.Equal(got, body)) {
+			t.Errorf("cut %v: %d bytes, %v", cut, len(got), err)
+		}
+	}
+}
+
+func TestOneTokenInEachPlaceCountsForItself(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(1000, 1)
+	publishOld(gitlab, "app.bin", body)
+	e.mustGet(t, "app.bin", developer, body)
+	for i, c := range []call{
+		{path: filePath("app.bin") + "?private_token=" + developer},
+		{path: filePath("app.bin"), header: http.Header{"Authorization": {"Bearer " + developer}}},
+		{path: filePath("app.bin"), header: http.Header{"Job-Token": {jobToken}}},
+		{path: filePath("app.bin") + "?job_token=" + jobToken},
+	} {
+		heads := gitlab.Count(http.MethodHead)
+		for range 2 {
+			if got := e.do(t, c); !bytes.Equal(got.body, body) {
+				t.Errorf("call %d: %s", i, got.Status)
+			}
+		}
+		if asked := gitlab.Count(http.MethodHead) - heads; asked != 1 {
+			t.Errorf("call %d: %d checks, want 1", i, asked)
+		}
+	}
+	if fmt.Sprint(gitlab.Count(http.MethodGet)) != "1" {
+		t.Errorf("%d GET", gitlab.Count(http.MethodGet))
+	}
+}
