@@ -22,7 +22,15 @@ func (k Key) String() string {
 // bytes is the key as the index has it. No field holds a zero byte, so keys sort by upstream, project, package, version
 // and file, and a prefix names a project, a package or a version.
 func (k Key) bytes() []byte {
-	return []byte(strings.Join([]string{k.Upstream, k.Project, k.Package, k.Version, k.File}, "\x00"))
+	return k.appendTo(nil)
+}
+
+func (k Key) appendTo(data []byte) []byte {
+	data = append(append(data, k.Upstream...), 0)
+	data = append(append(data, k.Project...), 0)
+	data = append(append(data, k.Package...), 0)
+	data = append(append(data, k.Version...), 0)
+	return append(data, k.File...)
 }
 
 func parseKey(data []byte) (Key, bool) {
@@ -38,7 +46,8 @@ func parseKey(data []byte) (Key, bool) {
 type keyHash [16]byte
 
 func (k Key) hash() keyHash {
-	sum := sha256.Sum256(k.bytes())
+	var room [256]byte // most keys fit, and cost no allocation
+	sum := sha256.Sum256(k.appendTo(room[:0]))
 	return keyHash(sum[:16])
 }
 

@@ -28,7 +28,8 @@ type exchange struct {
 	state *state
 	store *cache.Store
 	key   cache.Key
-	grant *upstream.GrantKey
+	// grant is made by grantKey when it is first needed.
+	grant upstream.GrantKey
 
 	record record
 }
@@ -140,8 +141,8 @@ func (x *exchange) openStore() bool {
 
 // grantKey is what GitLab's yes to this caller is kept under.
 func (x *exchange) grantKey() upstream.GrantKey {
-	if x.grant == nil {
-		x.grant = &upstream.GrantKey{
+	if x.grant.Upstream == "" {
+		x.grant = upstream.GrantKey{
 			Upstream:    x.key.Upstream,
 			Fingerprint: x.state.fingerprinter.Of(x.caller.Credential),
 			ClientIP:    x.caller.ClientIP,
@@ -151,7 +152,7 @@ func (x *exchange) grantKey() upstream.GrantKey {
 			x.grant.ClientIP = ""
 		}
 	}
-	return *x.grant
+	return x.grant
 }
 
 // forward sends the caller's own request on to GitLab, uncached, and relays the answer.

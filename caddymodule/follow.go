@@ -42,7 +42,6 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 		return false
 	}
 	defer reader.Close()
-	file := described{disposition: fl.disposition, lastModified: fl.identity.LastModified, sha256: fl.identity.SHA256}
 	body := &followedBody{download: d, flight: fl, reader: reader}
 	defer body.close()
 
@@ -60,7 +59,7 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 		}
 	}
 	d.setOutcome(outcome, d.cacheStatus(outcome, cache.Entry{}))
-	d.setFileHeaders(file)
+	d.setFileHeaders(describedBy(fl.identity, fl.disposition))
 	if fl.fill.Size() >= 0 {
 		d.serveContent(body, fl.identity.LastModified)
 		return true

@@ -20,36 +20,47 @@ import (
 
 // described is what the headers of a download say about its file.
 type described struct {
-	sha256       string // lower-case hex; "" while it isn't known
-	disposition  string
-	lastModified time.Time
+	digest      cache.Digest // zero while it isn't known
+	disposition string
+}
+
+// describedBy is what GitLab's own words say about a file.
+func describedBy(identity upstream.Identity, disposition string) described {
+	digest, _ := cache.ParseDigest(identity.SHA256) // zero for none
+	return described{digest: digest, disposition: disposition}
 }
 
 // setFileHeaders writes the headers of a file. None of GitLab's headers about one caller's request are among them.
 func (x *exchange) setFileHeaders(file described) {
 	header := x.w.Header()
-	header["Content-Type"] = []string{"application/octet-stream"}
-	header["Cache-Control"] = []string{"private, no-cache"}
-	header["X-Content-Type-Options"] = []string{"nosniff"}
-	if file.disposition != "" {
-		header["Content-Disposition"] = []string{file.disposition}
+	// One array for all values: this is on the way of every hit. Each header has a piece of it without room to grow.
+	values := make([]string, 0, 7)
+	set := func(name, value string) {
+		values = append(values, value)
+		header[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	if file.sha256 == "" {
+	set("Content-Type", "application/octet-stream")
+	set("Cache-Control", "private, no-cache")
+	set("X-Content-Type-Options", "nosniff")
+	if file.disposition != "" {
+		set("Content-Disposition", file.disposition)
+	}
+	if file.digest.IsZero() {
 		return
 	}
-	header["Etag"] = []string{`"` + file.sha256 + `"`}
-	header["X-Checksum-Sha256"] = []string{file.sha256}
-	if digest, err := hex.DecodeString(file.sha256); err == nil {
-		// RFC 9530, section 3: of the whole file, also beside a part of it.
-		header["Repr-Digest"] = []string{"sha-256=:" + base64.StdEncoding.EncodeToString(digest) + ":"}
-	}
+	quoted := append(hex.AppendEncode(append(make([]byte, 0, 2+2*len(file.digest)), '"'), file.digest[:]), '"')
+	tag := string(quoted)
+	set("Etag", tag)
+	set("X-Checksum-Sha256", tag[1:len(tag)-1])
+	// RFC 9530, section 3: of the whole file, also beside a part of it.
+	representation := append(make([]byte, 0, 64), "sha-256=:"...)
+	representation = append(base64.StdEncoding.AppendEncode(representation, file.digest[:]), ':')
+	set("Repr-Digest", string(representation))
 }
 
 // sendBlob sends a stored file, or the part of it that was asked for.
 func (x *exchange) sendBlob(blob *cache.Blob, entry cache.Entry) {
-	x.setFileHeaders(described{
-		sha256: entry.Digest.String(), disposition: entry.Disposition, lastModified: entry.Identity.LastModified,
-	})
+	x.setFileHeaders(described{digest: entry.Digest, disposition: entry.Disposition})
 	var content io.ReadSeeker = blob
 	if data, ok := blob.Bytes(); ok {
 		content = bytes.NewReader(data)
@@ -61,9 +72,7 @@ func (x *exchange) sendBlob(blob *cache.Blob, entry cache.Entry) {
 
 // sendDescription answers a HEAD from what GitLab answered to ours.
 func (x *exchange) sendDescription(answer upstream.Answer) {
-	x.setFileHeaders(described{
-		sha256: answer.Identity.SHA256, disposition: answer.Disposition, lastModified: answer.Identity.LastModified,
-	})
+	x.setFileHeaders(describedBy(answer.Identity, answer.Disposition))
 	x.serveContent(&sizeOnly{size: answer.Identity.Length}, answer.Identity.LastModified)
 }
 
@@ -199,7 +208,7 @@ func isConnectionHeader(name string) bool {
 // stream sends a body that can't be stored to the one caller it was fetched for.
 func (d *download) stream(body *upstream.Download) bool {
 	d.setOutcome(outcomeStreamed, cacheStatusForward(fwdMiss, http.StatusOK))
-	d.setFileHeaders(described{sha256: body.Identity.SHA256, disposition: body.Disposition, lastModified: body.Identity.LastModified})
+	d.setFileHeaders(describedBy(body.Identity, body.Disposition))
 	header := d.w.Header()
 	if body.ContentEncoding != "" {
 		header.Set("Content-Encoding", body.ContentEncoding)

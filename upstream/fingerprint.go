@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"sync"
 )
 
 // Fingerprint is the only form in which a credential is ever kept: a keyed hash, of no use outside this process.
@@ -19,40 +20,53 @@ func (Fingerprint) String() string { return "[fingerprint]" }
 func (f Fingerprint) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(f.String())) }
 
 // Fingerprinter makes fingerprints with a key of its own. It is safe for concurrent use.
-type Fingerprinter struct{ key [sha256.Size]byte }
+type Fingerprinter struct {
+	key [sha256.Size]byte
+	// macs holds *keyedHash to be used again: each request needs one.
+	macs sync.Pool
+}
+
+// keyedHash is a hash with its key, and room for what it is to hash.
+type keyedHash struct {
+	mac     hash.Hash
+	message []byte
+}
 
 // NewFingerprinter returns a fingerprinter with a random key that never leaves it.
 func NewFingerprinter() *Fingerprinter {
 	f := new(Fingerprinter)
 	_, _ = rand.Read(f.key[:]) // never fails (crypto/rand)
+	f.macs.New = func() any { return &keyedHash{mac: hmac.New(sha256.New, f.key[:])} }
 	return f
 }
 
 // Of returns a credential's fingerprint: HMAC-SHA-256 over all carriers, as sent. Each part is preceded by its length
 // and each list by its count, so that no two different credentials can be read alike.
 func (f *Fingerprinter) Of(c Credential) Fingerprint {
-	mac := hmac.New(sha256.New, f.key[:])
+	keyed := f.macs.Get().(*keyedHash)
+	message := keyed.message[:0]
 	for _, carrier := range c.headers {
-		writePart(mac, carrier.name)
-		writeLength(mac, len(carrier.values))
+		message = appendPart(message, carrier.name)
+		message = appendLength(message, len(carrier.values))
 		for _, value := range carrier.values {
-			writePart(mac, value)
+			message = appendPart(message, value)
 		}
 	}
-	writeLength(mac, -1)
-	writePart(mac, c.query)
-	var sum Fingerprint
-	mac.Sum(sum[:0])
+	message = appendLength(message, -1)
+	message = appendPart(message, c.query)
+	keyed.mac.Reset()
+	_, _ = keyed.mac.Write(message) // never fails (package hash)
+	sum := Fingerprint(keyed.mac.Sum(message[len(message):]))
+	clear(message) // no credential stays behind in the pool
+	keyed.message = message
+	f.macs.Put(keyed)
 	return sum
 }
 
-func writeLength(mac hash.Hash, n int) {
-	var length [8]byte
-	binary.BigEndian.PutUint64(length[:], uint64(n)) //nolint:gosec // only told apart, never read back
-	mac.Write(length[:])
+func appendLength(message []byte, n int) []byte {
+	return binary.BigEndian.AppendUint64(message, uint64(n)) //nolint:gosec // only told apart, never read back
 }
 
-func writePart(mac hash.Hash, part string) {
-	writeLength(mac, len(part))
-	mac.Write([]byte(part))
+func appendPart(message []byte, part string) []byte {
+	return append(appendLength(message, len(part)), part...)
 }
