@@ -18,12 +18,13 @@ const memoryShare = 64
 // Blob is a stored file, open for one reader. What it takes of the disk counts until it is closed, also when its entry
 // is gone by then.
 type Blob struct {
-	io.ReadSeeker
-	store *Store
-	state *blobState
-	size  int64
-	data  []byte
-	file  File
+	// reader is the file, or is made of data when somebody reads: most who have Bytes don't.
+	reader io.ReadSeeker
+	store  *Store
+	state  *blobState
+	size   int64
+	data   []byte
+	file   File
 }
 
 // Size is the file's length in bytes.
@@ -41,6 +42,21 @@ func (b *Blob) File() (*os.File, bool) {
 		return file, true
 	}
 	return nil, false
+}
+
+// Read implements io.Reader.
+func (b *Blob) Read(p []byte) (int, error) { return b.readSeeker().Read(p) }
+
+// Seek implements io.Seeker.
+func (b *Blob) Seek(offset int64, whence int) (int64, error) {
+	return b.readSeeker().Seek(offset, whence)
+}
+
+func (b *Blob) readSeeker() io.ReadSeeker {
+	if b.reader == nil {
+		b.reader = bytes.NewReader(b.data)
+	}
+	return b.reader
 }
 
 // Close ends the reading.
@@ -75,7 +91,7 @@ func (s *Store) OpenBlob(e Entry) (*Blob, error) {
 	}
 	if data, ok := s.memory.Get(e.Digest); ok {
 		s.mu.Unlock()
-		return &Blob{ReadSeeker: bytes.NewReader(data), size: int64(len(data)), data: data}, nil
+		return &Blob{size: int64(len(data)), data: data}, nil
 	}
 	state := s.blobs[e.Digest]
 	if state == nil || state.busy != nil || state.damaged {
@@ -97,7 +113,7 @@ func (s *Store) OpenBlob(e Entry) (*Blob, error) {
 		}
 		return nil, s.diskError("opening a blob", err)
 	}
-	blob := &Blob{ReadSeeker: file, store: s, state: state, size: e.Size, file: file}
+	blob := &Blob{reader: file, store: s, state: state, size: e.Size, file: file}
 	if info, err := file.Stat(); err != nil || info.Size() != e.Size {
 		_ = blob.Close()
 		s.discard(e, "its file has another length")
@@ -131,7 +147,7 @@ func (s *Store) promote(e Entry, blob *Blob) (*Blob, error) {
 		s.space.memory += int64(len(data))
 		s.trimMemoryLocked()
 	}
-	return &Blob{ReadSeeker: bytes.NewReader(data), size: e.Size, data: data}, nil
+	return &Blob{size: e.Size, data: data}, nil
 }
 
 func (s *Store) trimMemoryLocked() {
