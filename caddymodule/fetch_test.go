@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -144,9 +145,17 @@ func TestADamagedBodyIsABrokenOffAnswerAndNothingIsKept(t *testing.T) {
 	e := startEdge(t, gitlab.URL, "")
 	body := someBytes(1<<20, 1)
 	publishOld(gitlab, "app.bin", body)
-	gitlab.Inject(gitlabtest.Fault{CorruptAt: 1000})
-	if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.err == nil {
-		t.Errorf("a damaged body looks whole: %s", got.Status)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{CorruptAt: 1000, StallAfter: 200_000, Release: release})
+	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(release) // its head is here, so it can't begin anew
+	got, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if err == nil {
+		t.Errorf("a damaged body looks whole: %s, %d bytes", response.Status, len(got))
 	}
 	e.mustGet(t, "app.bin", developer, body)
 	// A small one comes only when it is right, so its caller gets the second try.
@@ -222,7 +231,7 @@ func TestContentThatIsHereAlreadyIsNotFetchedAgainUnderAnotherName(t *testing.T)
 	gitlab := newGitLab(t)
 	gitlab.SetChecksums(true)
 	e := startEdge(t, gitlab.URL, "")
-	body := someBytes(1<<20, 1)
+	body := someBytes(32<<20, 1) // more than fits on the way before the edge hangs up
 	publishOld(gitlab, "first.bin", body)
 	publishOld(gitlab, "second.bin", body)
 	e.mustGet(t, "first.bin", developer, body)
@@ -233,7 +242,7 @@ func TestContentThatIsHereAlreadyIsNotFetchedAgainUnderAnotherName(t *testing.T)
 			sent += request.Sent
 		}
 	}
-	if sent >= 1<<20 {
+	if sent >= 16<<20 {
 		t.Errorf("GitLab sent %d bytes of it again", sent)
 	}
 	if blobs := blobsIn(t, e.directory); blobs != 1 {
@@ -339,8 +348,9 @@ func TestDownloadsOverHTTP2BreakOffVisibly(t *testing.T) {
 	body := someBytes(1<<20, 1)
 	publishOld(gitlab, "app.bin", body)
 	for _, cut := range []bool{true, false, false} {
+		release := make(chan struct{})
 		if cut {
-			gitlab.Inject(gitlabtest.Fault{CutAfter: 500_000})
+			gitlab.Inject(gitlabtest.Fault{StallAfter: 300_000, CutAfter: 500_000, Release: release})
 		}
 		request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, e.url+filePath("app.bin"), nil)
 		if err != nil {
@@ -351,6 +361,7 @@ func TestDownloadsOverHTTP2BreakOffVisibly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		close(release)
 		got, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
 		if response.ProtoMajor != 2 {
@@ -387,4 +398,46 @@ func TestOneTokenInEachPlaceCountsForItself(t *testing.T) {
 	if fmt.Sprint(gitlab.Count(http.MethodGet)) != "1" {
 		t.Errorf("%d GET", gitlab.Count(http.MethodGet))
 	}
+}
+
+func TestAFetchThatFailsBeforeItsFirstByteCostsTheCallerOnlyTime(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "retries 0")
+	body := someBytes(60_000, 1) // comes only when it is whole
+	publishOld(gitlab, "app.bin", body)
+	gitlab.Inject(gitlabtest.Fault{CutAfter: 10_000, Times: 2})
+	e.mustGet(t, "app.bin", developer, body)
+}
+
+func TestAnEdgeIsAGitLabToTheNextEdge(t *testing.T) {
+	gitlab := newGitLab(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := listener.Addr().String()
+	_ = listener.Close()
+	e := startEdge(t, "http://"+inner, "")
+	site := fmt.Sprintf(`"routes":[{"handle":[{"handler":"gitlab_packages","upstream":%q,"cache":{"directory":%q,"min_free":0}}]}]`,
+		gitlab.URL, t.TempDir())
+	config := bytes.Replace(e.config(""), []byte(`"servers":{`),
+		[]byte(`"servers":{"inner":{"listen":["`+inner+`"],"automatic_https":{"disable":true},`+site+`},`), 1)
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	body := someBytes(300_000, 1)
+	publishOld(gitlab, "app.bin", body)
+	e.mustGet(t, "app.bin", developer, body)
+	e.mustGet(t, "app.bin", colleague, body)
+	if got := e.do(t, call{path: filePath("app.bin"), token: outsider}); got.StatusCode != 404 {
+		t.Errorf("a stranger: %s", got.Status)
+	}
+	if gets := gitlab.Count(http.MethodGet); gets != 2 {
+		t.Errorf("%d GET, want one for the file and the stranger's", gets)
+	}
+	again := someBytes(300_000, 2)
+	if got := e.put(t, filePath("app.bin"), again); got.StatusCode != 201 {
+		t.Fatal(got.Status)
+	}
+	e.mustGet(t, "app.bin", colleague, again)
 }

@@ -214,6 +214,7 @@ func (d *download) stream(body *upstream.Download) bool {
 		header.Set("Content-Encoding", body.ContentEncoding)
 		// What is sent isn't the file's bytes, so what names those must go.
 		header.Del("Etag")
+		header.Del("Repr-Digest")
 	}
 	if !body.Identity.LastModified.IsZero() {
 		header.Set("Last-Modified", body.Identity.LastModified.UTC().Format(http.TimeFormat))
