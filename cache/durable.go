@@ -19,6 +19,8 @@ const parallelSyncs = 4
 // persist makes all whole blobs durable and only then names them in the index, in one transaction: the index never
 // names a blob that a power cut could take. False means that the disk failed; all is as before, and is tried again.
 func (s *Store) persist() bool {
+	s.persisting.Lock()
+	defer s.persisting.Unlock()
 	s.mu.Lock()
 	batch := maps.Clone(s.pending)
 	touched := s.touched
@@ -57,10 +59,6 @@ func (s *Store) persist() bool {
 			delete(s.pending, h)
 			s.hot.Add(h, entry)
 		}
-	}
-	// Blobs whose entries were replaced by what is durable now.
-	if len(s.orphans) > 0 {
-		s.wakeJanitor()
 	}
 	return true
 }

@@ -8,8 +8,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// The janitor is the one goroutine that writes the index and removes blobs, so that the order in which it does both is
-// the order in which it stands here.
+// Two goroutines look after the store. The janitor makes room: it takes entries out of the index and then their blobs
+// out of the directory. The other (keepDurable) syncs what has become whole and then names it in the index; it is slow
+// when the disk is, and must not keep the janitor, whom fills wait for, from making room. Both look at memory inside
+// their transactions, and bbolt runs those one after another: an entry that memory doesn't know any more is not
+// written, and one that it knows again is not removed.
 
 const (
 	// durableWithin is how long a whole blob may wait for its sync. A crash costs that much of the last fills at worst.
@@ -26,21 +29,32 @@ const (
 
 // tend is the janitor. It ends with the store's context.
 func (s *Store) tend() {
-	durable, uses := time.NewTimer(durableWithin), time.NewTicker(usesWithin)
-	defer durable.Stop()
-	defer uses.Stop()
-	scheduled := false
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-s.wake:
+			s.remove()
+			s.evict()
+		}
+	}
+}
+
+// keepDurable calls persist in time. It ends with the store's context.
+func (s *Store) keepDurable() {
+	durable, uses := time.NewTimer(durableWithin), time.NewTicker(usesWithin)
+	defer durable.Stop()
+	defer uses.Stop()
+	scheduled := true
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.dirty:
 			if !scheduled {
 				scheduled = true
 				durable.Reset(durableWithin)
 			}
-			s.remove()
-			s.evict()
 		case <-durable.C:
 			scheduled = false
 			if !s.persist() {

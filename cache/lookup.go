@@ -163,7 +163,8 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	s.entries.Add(h, n)
 	s.pending[h] = entry
 	s.touched[h] = entry.Stored
-	s.wakeJanitor()
+	signal(s.dirty)
+	s.wakeJanitor() // for the room ahead
 	return s.entryLocked(entry, n)
 }
 

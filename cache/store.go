@@ -55,6 +55,9 @@ type Store struct {
 	index       index
 	generations generations
 
+	// persisting keeps persist from running twice at once. It is taken before all others; no request takes it.
+	persisting sync.Mutex
+
 	// mu guards all below up to the blank line, and the fields of nodes and blobs. Requests take it: nothing is read,
 	// written or waited for under it. It is taken after a fill's lock, and before none.
 	mu     sync.Mutex
@@ -81,8 +84,9 @@ type Store struct {
 	space     space
 	counters  counters
 
-	// wake tells the janitor that there is work now.
+	// wake tells the janitor that there is work now, dirty tells keepDurable that something became whole.
 	wake   chan struct{}
+	dirty  chan struct{}
 	ctx    context.Context
 	cancel context.CancelFunc
 	work   sync.WaitGroup
@@ -134,7 +138,7 @@ func Open(cfg Config) (*Store, error) {
 		dir: cfg.Dir, fs: cfg.FS, logger: cfg.Logger, now: cfg.Now, limits: cfg.Limits,
 		pending: make(map[keyHash]*Entry), blobs: make(map[Digest]*blobState), orphans: make(map[Digest]struct{}),
 		touched: make(map[keyHash]time.Time), forgotten: make(map[keyHash]struct{}),
-		loading: true, wake: make(chan struct{}, 1),
+		loading: true, wake: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 	}
 	if s.fs == nil {
 		s.fs = osFS{}
@@ -159,9 +163,10 @@ func Open(cfg Config) (*Store, error) {
 		return nil, errors.Join(err, s.lock.Close())
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	// Both end with ctx; load ends by itself too.
+	// All end with ctx; load ends by itself too.
 	s.work.Go(s.load)
 	s.work.Go(s.tend)
+	s.work.Go(s.keepDurable)
 	return s, nil
 }
 
@@ -250,10 +255,13 @@ func (s *Store) SetLimits(limits Limits) {
 	s.wakeJanitor()
 }
 
-func (s *Store) wakeJanitor() {
+func (s *Store) wakeJanitor() { signal(s.wake) }
+
+// signal wakes the goroutine that reads from a channel with room for one, unless it is about to look anyway.
+func signal(channel chan<- struct{}) {
 	select {
-	case s.wake <- struct{}{}:
-	default: // it is awake, or about to be
+	case channel <- struct{}{}:
+	default:
 	}
 }
 
