@@ -2,29 +2,29 @@ package cache
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
-
-	"go.uber.org/zap"
 )
-
-// memoryShare is the part of the memory tier that one blob may take at most: an eviction from it never frees less than
-// many small files need.
-const memoryShare = 64
 
 // Blob is a stored file, open for one reader. What it takes of the disk counts until it is closed, also when its entry
 // is gone by then.
 type Blob struct {
-	// reader is the file, or is made of data when somebody reads: most who have Bytes don't.
-	reader io.ReadSeeker
-	store  *Store
-	state  *blobState
-	size   int64
+	size int64
+	// data is the whole file, if it is in memory, and memory its reader.
 	data   []byte
-	file   File
+	memory bytes.Reader
+	// file is the file otherwise, and state the blob it belongs to.
+	file  File
+	store *Store
+	state *blobState
+}
+
+func memoryBlob(data []byte) *Blob {
+	b := &Blob{size: int64(len(data)), data: data}
+	b.memory.Reset(data)
+	return b
 }
 
 // Size is the file's length in bytes.
@@ -33,30 +33,47 @@ func (b *Blob) Size() int64 { return b.size }
 // Bytes returns the whole file if it is in memory. It must not be changed.
 func (b *Blob) Bytes() ([]byte, bool) { return b.data, b.data != nil }
 
-// File returns the open file itself, for sendfile. Its position is the blob's own.
+// File returns the open file itself, for sendfile. Its position is the blob's own, and Close closes it. If it can't be
+// read to its end, call Suspect.
 func (b *Blob) File() (*os.File, bool) {
-	switch file := b.file.(type) {
-	case syncedFile:
-		return file.File, true
-	case *os.File:
-		return file, true
+	if b.file == nil {
+		return nil, false
 	}
-	return nil, false
+	return osFileOf(b.file)
 }
 
 // Read implements io.Reader.
-func (b *Blob) Read(p []byte) (int, error) { return b.readSeeker().Read(p) }
+func (b *Blob) Read(p []byte) (int, error) {
+	if b.data != nil {
+		return b.memory.Read(p)
+	}
+	if b.file == nil {
+		return 0, os.ErrClosed
+	}
+	n, err := b.file.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.Suspect()
+	}
+	return n, err
+}
 
 // Seek implements io.Seeker.
 func (b *Blob) Seek(offset int64, whence int) (int64, error) {
-	return b.readSeeker().Seek(offset, whence)
+	if b.data != nil {
+		return b.memory.Seek(offset, whence)
+	}
+	if b.file == nil {
+		return 0, os.ErrClosed
+	}
+	return b.file.Seek(offset, whence)
 }
 
-func (b *Blob) readSeeker() io.ReadSeeker {
-	if b.reader == nil {
-		b.reader = bytes.NewReader(b.data)
+// Suspect says that the file could not be read to its end, and not for its reader's fault. It is removed; the next
+// caller fetches it again.
+func (b *Blob) Suspect() {
+	if b.file != nil {
+		b.store.discard(b.state, reasonUnreadable)
 	}
-	return b.reader
 }
 
 // Close ends the reading.
@@ -66,124 +83,102 @@ func (b *Blob) Close() error {
 	}
 	err := b.file.Close()
 	b.file = nil
-	b.store.mu.Lock()
-	defer b.store.mu.Unlock()
-	b.store.closeBlobLocked(b.state)
+	b.store.leaveBlob(b.state)
 	return err
 }
 
-// closeBlobLocked takes a reader off a blob.
-func (s *Store) closeBlobLocked(blob *blobState) {
-	blob.open--
-	if blob.unlinked && blob.open == 0 {
-		s.space.lingering -= blob.size
-		s.space.announce()
-	}
-}
-
-// OpenBlob opens an entry's file. ErrMiss means that the entry is gone, or that its file was found to be gone or damaged
-// and the entry was dropped for it: fetch the file again.
+// OpenBlob opens an entry's file. ErrMiss means that the entry's file is gone or damaged, and that the entry was dropped
+// for it: fetch the file again. Other errors say nothing about the entry.
 func (s *Store) OpenBlob(e Entry) (*Blob, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return nil, ErrClosed
 	}
-	if data, ok := s.memory.Get(e.Digest); ok {
+	if data, ok := s.memory.blobs.Get(e.Digest); ok {
 		s.mu.Unlock()
-		return &Blob{size: int64(len(data)), data: data}, nil
+		s.counters.memoryHits.Add(1)
+		return memoryBlob(data), nil
 	}
 	state := s.blobs[e.Digest]
 	if state == nil || state.busy != nil || state.damaged {
 		s.mu.Unlock()
 		return nil, ErrMiss
 	}
-	state.open++
-	small := s.limits.Memory > 0 && e.Size <= s.limits.Memory/memoryShare
+	s.enterBlobLocked(state)
+	promote := s.startPromotionLocked(state)
 	s.mu.Unlock()
 
-	file, err := s.fs.Open(blobPath(s.dir, e.Digest))
-	if err != nil {
+	blob, err := s.openFile(state)
+	if err == nil && promote {
+		return s.promote(blob)
+	}
+	if promote {
 		s.mu.Lock()
-		s.closeBlobLocked(state)
+		delete(s.memory.promoting, state.digest)
 		s.mu.Unlock()
+	}
+	return blob, err
+}
+
+// openFile opens the file of a blob that was entered, and leaves it on errors.
+func (s *Store) openFile(state *blobState) (*Blob, error) {
+	file, err := s.fs.Open(blobPath(s.dir, state.digest))
+	if err != nil {
+		s.leaveBlob(state)
 		if errors.Is(err, fs.ErrNotExist) {
-			s.discard(e, "its file is gone")
+			s.discard(state, reasonGone)
 			return nil, ErrMiss
 		}
-		return nil, s.diskError("opening a blob", err)
+		return nil, s.openFailed(state, "opening a blob", err)
 	}
-	blob := &Blob{reader: file, store: s, state: state, size: e.Size, file: file}
-	if info, err := file.Stat(); err != nil || info.Size() != e.Size {
+	blob := &Blob{size: state.size, file: file, store: s, state: state}
+	info, err := file.Stat()
+	if err != nil {
 		_ = blob.Close()
-		s.discard(e, "its file has another length")
-		return nil, ErrMiss
+		return nil, s.openFailed(state, "opening a blob", err)
 	}
-	if small {
-		return s.promote(e, blob)
+	if info.Size() != state.size {
+		_ = blob.Close()
+		s.discard(state, reasonLength)
+		return nil, ErrMiss
 	}
 	return blob, nil
 }
 
-// promote reads a small file into the memory tier, and makes sure on the way that it is what its name says.
-func (s *Store) promote(e Entry, blob *Blob) (*Blob, error) {
-	defer blob.Close()
-	data := make([]byte, e.Size)
-	if _, err := io.ReadFull(blob.file, data); err != nil {
-		s.discard(e, "its file can't be read")
-		return nil, ErrMiss
+// openFailed tells a file that the disk can't give back, which is as good as gone, from a system that can't open it now.
+func (s *Store) openFailed(state *blobState, doing string, err error) error {
+	failure := s.diskError(doing, err)
+	if isMediaError(err) {
+		s.discard(state, reasonUnreadable)
+		return ErrMiss
 	}
-	if sha256.Sum256(data) != e.Digest {
-		s.mu.Lock()
-		s.counters.checksumFailures++
-		s.mu.Unlock()
-		s.discard(e, "its checksum is wrong")
-		return nil, ErrMiss
+	return failure
+}
+
+func (s *Store) enterBlobLocked(blob *blobState) {
+	blob.open++
+	if blob.open == 1 && !blob.unlinked {
+		s.space.open += blob.size
 	}
+}
+
+func (s *Store) leaveBlob(blob *blobState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.blobs[e.Digest] == blob.state && !s.memory.Contains(e.Digest) {
-		s.memory.Add(e.Digest, data)
-		s.space.memory += int64(len(data))
-		s.trimMemoryLocked()
-	}
-	return &Blob{size: e.Size, data: data}, nil
+	s.leaveBlobLocked(blob)
 }
 
-func (s *Store) trimMemoryLocked() {
-	for s.space.memory > s.limits.Memory {
-		_, data, ok := s.memory.RemoveOldest()
-		if !ok {
-			return
-		}
-		s.space.memory -= int64(len(data))
+// leaveBlobLocked takes a reader off a blob. The last of a removed one gives its bytes back.
+func (s *Store) leaveBlobLocked(blob *blobState) {
+	blob.open--
+	if blob.open > 0 {
+		return
 	}
-}
-
-func (s *Store) forgetMemoryLocked(digest Digest) {
-	if data, ok := s.memory.Peek(digest); ok {
-		s.memory.Remove(digest)
-		s.space.memory -= int64(len(data))
+	if blob.unlinked {
+		s.space.lingering -= blob.size
+	} else {
+		s.space.open -= blob.size
 	}
-}
-
-// discard removes a blob that isn't what its name says, with all entries that name it: the next caller fetches it.
-func (s *Store) discard(e Entry, reason string) {
-	s.logger.Error("a stored file is damaged; it is removed and will be fetched again",
-		zap.Stringer("key", e.Key), zap.Stringer("sha256", e.Digest), zap.String("reason", reason))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if blob := s.blobs[e.Digest]; blob != nil {
-		blob.damaged = true
-	}
-	gone := new(removal)
-	for _, h := range s.entries.Keys() {
-		if n, ok := s.entries.Peek(h); ok && n.digest == e.Digest {
-			s.dropLocked(h, n)
-			gone.hashes = append(gone.hashes, h)
-		}
-	}
-	s.forgetMemoryLocked(e.Digest)
-	s.removals = append(s.removals, gone)
-	s.wakeJanitor()
+	s.space.announce()
 }

@@ -19,9 +19,18 @@ func freeBytes(path string) (int64, error) {
 
 // syncData writes a file's bytes and length to the disk, without its times.
 func syncData(file *os.File) error {
+	return uninterrupted(func() error { return unix.Fdatasync(int(file.Fd())) }) //nolint:gosec // descriptors are small
+}
+
+// syncFileSystem writes everything to the disk that the file's file system holds back. Since Linux 5.8 it also tells
+// when that failed.
+func syncFileSystem(file *os.File) error {
+	return uninterrupted(func() error { return unix.Syncfs(int(file.Fd())) }) //nolint:gosec // descriptors are small
+}
+
+func uninterrupted(call func() error) error {
 	for {
-		err := unix.Fdatasync(int(file.Fd())) //nolint:gosec // descriptors are small
-		if !errors.Is(err, unix.EINTR) {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

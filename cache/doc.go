@@ -9,18 +9,26 @@
 // # The way of a file
 //
 // Begin (fill.go) reserves room (space.go) and opens a part. Readers (reader.go) follow it while it is written. Commit
-// checks length and checksum and renames the part to its blob: from then on the entry is found (lookup.go) and its bytes
-// are opened (blob.go). Within a second the janitor (janitor.go) syncs all blobs that became whole meanwhile and then
-// names them in the index, in one transaction (durable.go). So the index never names what a power cut could take.
+// (commit.go) checks length and checksum and renames the part to its blob: from then on the entry is found (lookup.go)
+// and its bytes are opened (blob.go), small ones from memory (memory.go). Within a second all blobs that became whole
+// meanwhile are synced and then named in the index, in one transaction (durable.go). So the index never names what a
+// power cut could take.
 //
-// Entries leave by eviction, least recently used first (janitor.go), by a purge (purge.go), or because their bytes prove
-// wrong (blob.go): out of memory first, then out of the index, durably, and then the file goes.
+// Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove
+// wrong (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go).
+// The janitor (janitor.go) does all of this behind the requests.
 //
 // After a start (load.go) look-ups ask the index until all entries are in memory, and files that nothing names are
-// removed.
+// removed (sweep.go).
+//
+// # What is in memory
+//
+// Of every entry: a hash of its key, its blob's digest and size, its place in the order of use, and when it was
+// confirmed (node.go); together less than 350 bytes. Whole records only of the entries used last, and of those that
+// aren't durable yet.
 //
 // # Locks
 //
-// Fill.mu is taken before Store.mu. Under neither is anything read, written or waited for. index.mu stands alone: it is
-// taken with no other lock held, but Store.mu may be taken under it.
+// Fill.mu is taken before Store.mu. Under neither is anything read, written or waited for. index.mu is taken with no
+// other lock held; Store.mu may be taken under it.
 package cache

@@ -1,11 +1,11 @@
 package cache
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
-	"maps"
-	"os"
-	"slices"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -13,166 +13,230 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// parallelSyncs is how many blobs are synced at a time; the disk orders them better than we could.
-const parallelSyncs = 4
+const (
+	// parallelSyncs is how many blobs are synced at a time; the disk orders them better than we could.
+	parallelSyncs = 8
+	// syncAllFrom is from how many blobs on one sync of the whole file system costs less than theirs.
+	syncAllFrom = 64
+)
 
-// persist makes all whole blobs durable and only then names them in the index, in one transaction: the index never
-// names a blob that a power cut could take. False means that the disk failed; all is as before, and is tried again.
-func (s *Store) persist() bool {
-	s.persisting.Lock()
-	defer s.persisting.Unlock()
-	s.mu.Lock()
-	batch := maps.Clone(s.pending)
-	touched := s.touched
-	s.touched = make(map[keyHash]time.Time)
-	fresh := make(map[Digest]*blobState)
-	for _, entry := range batch {
-		if blob := s.blobs[entry.Digest]; blob != nil && !blob.durable {
-			fresh[entry.Digest] = blob
-		}
-	}
-	s.mu.Unlock()
-	if len(batch) == 0 && len(touched) == 0 {
-		return true
-	}
-	err := s.syncBlobs(slices.Collect(maps.Keys(fresh)))
-	if err == nil {
-		err = s.writeRecords(batch, touched)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil {
-		s.counters.diskErrors++
-		for h, use := range touched {
-			if _, newer := s.touched[h]; !newer {
-				s.touched[h] = use
-			}
-		}
-		s.logger.Error("making files durable failed; they are served, and it is tried again", zap.Int("files", len(batch)), zap.Error(err))
-		return false
-	}
-	for _, blob := range fresh {
-		blob.durable = true
-	}
-	for h, entry := range batch {
-		if s.pending[h] == entry {
-			delete(s.pending, h)
-			s.hot.Add(h, entry)
-		}
-	}
-	return true
+// batch is what becomes durable together.
+type batch struct {
+	// fresh are the blobs to sync first, failed those of them whose bytes the disk may not have.
+	fresh  []*blobState
+	failed []*blobState
+	// touched are last uses to note.
+	touched map[keyHash]time.Time
+	// waiters hear when it is done.
+	waiters []chan error
 }
 
-func (s *Store) syncBlobs(digests []Digest) error {
+// Sync makes durable what is whole now, without waiting for the next time that it would happen anyway. The error is that
+// of the index; a file that the disk refuses to keep is removed and is no error.
+func (s *Store) Sync(ctx context.Context) error {
+	done := make(chan error, 1)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.syncWaiters = append(s.syncWaiters, done)
+	s.mu.Unlock()
+	s.wakeJanitor()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.ctx.Done():
+		return ErrClosed
+	}
+}
+
+// takeBatch takes what is to become durable; nil if there is nothing. What comes later is the next batch's. There is
+// one at a time.
+func (s *Store) takeBatch(withUses bool) *batch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	withUses = withUses || len(s.syncWaiters) > 0 || len(s.touched) >= maxTouched
+	if len(s.pending) == 0 && len(s.syncWaiters) == 0 && (!withUses || len(s.touched) == 0) {
+		return nil
+	}
+	b := &batch{fresh: s.fresh, waiters: s.syncWaiters}
+	s.recording, s.pending = s.pending, make(map[keyHash]*Entry)
+	s.fresh, s.syncWaiters = nil, nil
+	if withUses {
+		b.touched, s.touched = s.touched, make(map[keyHash]time.Time)
+	}
+	return b
+}
+
+// syncBlobs makes the batch's blobs survive a power cut: their bytes, then their names. It runs beside the janitor, so
+// that room can be made meanwhile. After a sync has failed the kernel may have given the bytes up and says that all is
+// well when asked again, so it is asked once.
+func (s *Store) syncBlobs(b *batch) {
+	if len(b.fresh) >= syncAllFrom && s.fs.SyncAll(s.dir) == nil {
+		return
+	}
+	var mu sync.Mutex // guards b.failed
+	fail := func(blob *blobState, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		b.failed = append(b.failed, blob)
+		s.counters.diskErrors.Add(1)
+		s.logger.Error("syncing a file failed", zap.Stringer("sha256", blob.digest), zap.Error(err))
+	}
 	var group errgroup.Group
 	group.SetLimit(parallelSyncs)
-	shards := make(map[byte]struct{})
-	for _, digest := range digests {
-		shards[digest[0]] = struct{}{}
+	shards := make(map[byte][]*blobState)
+	for _, blob := range b.fresh {
+		shards[blob.digest[0]] = append(shards[blob.digest[0]], blob)
 		group.Go(func() error {
-			file, err := s.fs.Open(blobPath(s.dir, digest))
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // removed meanwhile; its record will be too
+			if err := s.syncBlob(blob); err != nil {
+				fail(blob, err)
 			}
-			if err != nil {
-				return err
-			}
-			return errors.Join(file.Sync(), file.Close())
+			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
+	_ = group.Wait() // errors are kept with their blobs
+	for first, blobs := range shards {
+		group.Go(func() error {
+			if err := s.fs.SyncDir(shardPath(s.dir, first)); err != nil {
+				for _, blob := range blobs {
+					fail(blob, err)
+				}
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+}
+
+func (s *Store) syncBlob(blob *blobState) error {
+	file, err := s.fs.Open(blobPath(s.dir, blob.digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // removed meanwhile; its entry is gone too
+	}
+	if err != nil {
 		return err
 	}
-	for first := range shards {
-		if err := s.fs.SyncDir(shardPath(s.dir, first)); err != nil {
-			return err
+	return errors.Join(file.Sync(), file.Close())
+}
+
+// recordBatch names a batch's blobs in the index, in one transaction, now that they are durable. False means that the
+// index could not be written; all is as before, and is tried again.
+func (s *Store) recordBatch(b *batch) bool {
+	s.mendIndex()
+	for _, blob := range b.failed {
+		s.discard(blob, reasonUnsynced)
+	}
+	s.mu.Lock()
+	for _, blob := range b.fresh {
+		blob.durable = true // or damaged, and then of no consequence
+	}
+	entries := make([]*Entry, 0, len(s.recording))
+	for h, entry := range s.recording {
+		if n, known := s.entries.Peek(h); known && !n.blob.damaged {
+			entries = append(entries, entry)
+		}
+	}
+	work := len(entries) > 0 || len(b.touched) > 0
+	s.mu.Unlock()
+	var err error
+	if work {
+		err = s.updateIndex(func(tx *bolt.Tx) error { return s.writeRecords(tx, entries, b.touched) })
+	}
+	s.endBatch(b, err)
+	for _, waiter := range b.waiters {
+		waiter <- err
+	}
+	return err == nil
+}
+
+// endBatch takes in how the writing of a batch's records went.
+func (s *Store) endBatch(b *batch, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	recorded := s.recording
+	s.recording = make(map[keyHash]*Entry)
+	s.failing = err != nil
+	if err == nil {
+		for h, entry := range recorded {
+			s.hot.Add(h, entry)
+		}
+		return
+	}
+	s.counters.diskErrors.Add(1)
+	s.logger.Error("noting files in the index failed; they are served, and it is tried again",
+		zap.Int("files", len(recorded)), zap.Error(err))
+	for h, entry := range recorded {
+		if _, newer := s.pending[h]; !newer {
+			s.pending[h] = entry
+		}
+	}
+	for h, at := range b.touched {
+		if _, newer := s.touched[h]; !newer && s.entries.Contains(h) {
+			s.touched[h] = at
+		}
+	}
+}
+
+// writeRecords writes entries and last uses. What was removed since the batch was taken is left out: its removal may
+// be over already.
+func (s *Store) writeRecords(tx *bolt.Tx, batch []*Entry, touched map[keyHash]time.Time) error {
+	entries, uses := tx.Bucket(entriesBucket), tx.Bucket(usesBucket)
+	for _, entry := range batch {
+		h := entry.Key.hash()
+		if !s.isRecording(h, entry) {
+			continue
+		}
+		key := entry.Key.bytes()
+		if err := entries.Put(key, encodeRecord(entry)); err != nil {
+			return fmt.Errorf("writing a record: %w", err)
+		}
+		if err := uses.Put(h[:], encodeUse(entry.Stored, key)); err != nil {
+			return fmt.Errorf("writing a use: %w", err)
+		}
+	}
+	for h, at := range touched {
+		_, key := decodeUse(uses.Get(h[:]))
+		if key == nil {
+			continue // removed meanwhile, or not in the index yet: its time of storing will do
+		}
+		name := h // bbolt keeps it until the transaction ends
+		if err := uses.Put(name[:], encodeUse(at, key)); err != nil {
+			return fmt.Errorf("writing a use: %w", err)
 		}
 	}
 	return nil
 }
 
-// writeRecords writes entries and last uses in one transaction.
-func (s *Store) writeRecords(batch map[keyHash]*Entry, touched map[keyHash]time.Time) error {
-	s.mu.Lock()
-	total := s.space.blobs
-	s.mu.Unlock()
-	return s.updateIndex(func(tx *bolt.Tx) error {
-		entries, uses := tx.Bucket(entriesBucket), tx.Bucket(usesBucket)
-		for h, entry := range batch {
-			if !s.isKnown(h) {
-				continue // removed meanwhile
-			}
-			record, err := encodeRecord(entry)
-			if err != nil {
-				return err
-			}
-			key := entry.Key.bytes()
-			if err := entries.Put(key, record); err != nil {
-				return err
-			}
-			if err := uses.Put(h[:], append(writeNumber(entry.Stored.UnixNano()), key...)); err != nil {
-				return err
-			}
-		}
-		for h, at := range touched {
-			use := uses.Get(h[:])
-			if len(use) <= 8 {
-				continue // removed meanwhile
-			}
-			if err := uses.Put(slices.Clone(h[:]), append(writeNumber(at.UnixNano()), use[8:]...)); err != nil {
-				return err
-			}
-		}
-		return tx.Bucket(metaBucket).Put(bytesName, writeNumber(total))
-	})
-}
-
-// storedBytes is the sum of all blobs as the index kept it.
-func (s *Store) storedBytes() (total int64, err error) {
-	err = s.viewIndex(func(tx *bolt.Tx) error {
-		total = readNumber(tx.Bucket(metaBucket).Get(bytesName))
-		return nil
-	})
-	return max(total, 0), err
-}
-
-// replaceIndex sets a damaged index aside while the store runs, and begins an empty one. Of the entries those stay that
-// aren't in the index yet; all other files are removed, since nothing says any more what they are. It returns the
-// reason as an error: what was asked of the old index has no answer.
-func (s *Store) replaceIndex(reason error) error {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	if s.index.db == nil {
-		return ErrClosed
-	}
-	old := s.index.db
-	s.index.db = nil
-	path, aside := indexPath(s.dir), damagedIndexPath(s.dir, s.now().Unix())
-	s.logger.Error("the index of the store is damaged; it is set aside and an empty one begun",
-		zap.String("set_aside", aside), zap.Error(reason))
-	err := func() (err error) {
-		defer guardDamage(&err)()
-		return old.Close()
-	}()
-	if err != nil {
-		s.logger.Warn("closing the damaged index failed", zap.Error(err))
-	}
-	if err := os.Rename(path, aside); err != nil {
-		return errors.Join(reason, err)
-	}
-	if s.index.db, err = openIndex(path); err != nil {
-		return errors.Join(reason, err)
-	}
+func (s *Store) isRecording(h keyHash, entry *Entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range s.entries.Keys() {
-		if _, stays := s.pending[h]; stays {
-			continue
-		}
-		if n, ok := s.entries.Peek(h); ok {
-			s.dropLocked(h, n)
-		}
+	return s.recording[h] == entry
+}
+
+// finishDurable makes durable what a closing store still has. The background work is over.
+func (s *Store) finishDurable() error {
+	select {
+	case b := <-s.synced:
+		s.recordBatch(b)
+	default:
 	}
-	s.wakeJanitor()
-	return reason
+	s.removeAll()
+	b := s.takeBatch(true)
+	if b == nil {
+		return nil
+	}
+	s.syncBlobs(b)
+	s.recordBatch(b)
+	// Entries whose files could not be synced.
+	s.removeAll()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failing {
+		return fmt.Errorf("%w: the index could not be written; the files stored last are lost", ErrDisk)
+	}
+	return nil
 }

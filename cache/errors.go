@@ -1,6 +1,10 @@
 package cache
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
 
 // A miss is no failure: ErrMiss means that the store works and doesn't have it.
 var (
@@ -18,8 +22,21 @@ var (
 	ErrTooLong = errors.New("the body is longer than announced")
 	// ErrChecksum: the body's SHA-256 isn't the one that was named.
 	ErrChecksum = errors.New("the body's checksum is wrong")
-	// ErrDisk: the disk failed under a fill. What was read so far is right; the rest must come from elsewhere.
+	// ErrDisk: the disk failed under a fill, or has no room for it. What was read so far is right; the rest must come
+	// from elsewhere.
 	ErrDisk = errors.New("the disk failed")
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("the store is closed")
 )
+
+// diskError counts trouble with the disk and makes it an ErrDisk.
+func (s *Store) diskError(doing string, err error) error {
+	s.counters.diskErrors.Add(1)
+	return fmt.Errorf("%w: %s: %w", ErrDisk, doing, err)
+}
+
+// isMediaError reports whether the disk could not give back what it holds. Other errors, such as too many open files,
+// say nothing about the file.
+func isMediaError(err error) bool {
+	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EUCLEAN) || errors.Is(err, syscall.EBADMSG)
+}

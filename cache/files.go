@@ -7,11 +7,11 @@ import (
 
 // Every path below the store's directory is made here:
 //
-//	<dir>/lock              one process per directory (flock)
-//	<dir>/index.db          bbolt: entries, last use, format version
-//	<dir>/index.db.damaged-<unix time>   an index that could not be read, set aside
-//	<dir>/blobs/ab/<sha256> exactly the file's bytes: `sha256sum` proves it
-//	<dir>/fills/*.part      on their way in; emptied at start
+//	<dir>/lock                           one process per directory (flock)
+//	<dir>/index.db                       bbolt: entries, last use, format version
+//	<dir>/index.db.damaged-<unix time>   the last index that could not be read, set aside
+//	<dir>/blobs/ab/<sha256>              exactly the file's bytes: `sha256sum` proves it
+//	<dir>/fills/<process>-<n>.part       on their way in; emptied at start
 //
 // A blob exists because the index or this process says so, never because of its name.
 
@@ -30,10 +30,15 @@ func blobPath(dir string, d Digest) string {
 	return filepath.Join(shardPath(dir, d[0]), d.String())
 }
 
-func partPath(dir string, number uint64) string {
-	return filepath.Join(fillsPath(dir), fmt.Sprintf("%d.part", number))
+// partPath names a fill. The first number is the process's own, so that the parts of an earlier one can be removed in
+// the background without meeting ours.
+func partPath(dir string, process, number uint64) string {
+	return filepath.Join(fillsPath(dir), fmt.Sprintf("%x-%d.part", process, number))
 }
 
 func damagedIndexPath(dir string, unix int64) string {
 	return fmt.Sprintf("%s.damaged-%d", indexPath(dir), unix)
 }
+
+// damagedIndexPattern matches all indexes set aside, for filepath.Glob.
+func damagedIndexPattern(dir string) string { return indexPath(dir) + ".damaged-*" }

@@ -5,15 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"os"
 	"sync"
 )
 
-// heldBack is how much of a file's end its readers don't get before length and checksum are known to be right, so that
-// a damaged body is a broken-off answer and never looks whole.
-const heldBack = 64 << 10
-
-// growthStep is how much room a fill of unknown length takes at a time.
-const growthStep = 4 << 20
+const (
+	// heldBack is how much of a file's end its readers don't get before length and checksum are known to be right, so
+	// that a damaged body is a broken-off answer and never looks whole. It waits in memory: all that is in the part may
+	// be read, to its end.
+	heldBack = 64 << 10
+	// growthStep is how much room a fill of unknown length takes at a time.
+	growthStep = 4 << 20
+	// maxPending bounds the entries that wait for an index that can't be written. Nothing more is kept then.
+	maxPending = 64 << 10
+)
 
 // Fill is a file on its way into the store. One goroutine writes, and ends with Commit or Abort; any number of readers
 // follow, and none is in the writer's way.
@@ -23,44 +28,55 @@ type Fill struct {
 	generation Generation
 	spec       FillSpec
 	path       string
-	hash       hash.Hash
+	file       File
+
+	// hash is the sum so far, the writer's alone.
+	hash hash.Hash
+	// reserved is what the fill holds of the store's room and onDisk the part of it that is written; changed by the
+	// writer, under Store.mu. released says that they were given back, and that what is still written lingers.
+	reserved, onDisk int64
+	released         bool
 
 	// mu guards all below; it is taken before Store.mu. Nothing is read or written under it.
-	mu      sync.Mutex
-	file    File
-	written int64
-	// grown is closed and replaced when there is more to read; done is closed at the end.
+	mu sync.Mutex
+	// written is how much has arrived. flushed of it is in the part, the rest is in tail; after a successful Commit all
+	// of it is in both.
+	written, flushed int64
+	tail             []byte
+	// grown is closed when there is more to read; nil while nobody waits. done is closed at the end.
 	grown chan struct{}
 	done  chan struct{}
-	ended bool
+	// committing says that Commit decides how the fill ends.
+	committing, ended bool
 	// whole says that all bytes may be read; err why there won't be more.
 	whole bool
 	err   error
+	// entry is what became of the fill, and kept why nothing did although it is whole.
 	entry Entry
+	kept  error
 	// users are the writer and the readers; the last closes the file.
 	users int
-	// reserved is what the fill holds of the store's room, unwritten the part of it not on disk.
-	reserved int64
-	// blob is what the file became; linger what it still takes of the disk when it became nothing.
-	blob   *blobState
-	linger int64
+	// blob is what the file became.
+	blob *blobState
 }
 
 // Begin reserves room for a file and opens it. ErrNoRoom means that it doesn't fit, now or ever: stream it through.
-// Any other error is trouble with the disk, and means the same to the caller.
+// ErrSuperseded: g is not the key's generation any more. Any other error is trouble with the disk, and means the same
+// to the caller as no room.
 func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 	s.mu.Lock()
 	limits, closed := s.limits, s.closed
+	stuck := s.failing && len(s.pending)+len(s.recording) >= maxPending
 	s.parts++
 	number := s.parts
 	s.mu.Unlock()
-	if closed {
+	switch {
+	case closed:
 		return nil, ErrClosed
-	}
-	if limits.MaxObject > 0 && spec.Size > limits.MaxObject {
+	case stuck, !k.isStorable(), limits.MaxObject > 0 && spec.Size > limits.MaxObject:
+		s.counters.noRoom.Add(1)
 		return nil, ErrNoRoom
-	}
-	if s.generations.of(k) != g {
+	case s.generations.of(k) != g:
 		return nil, ErrSuperseded
 	}
 	first := spec.Size
@@ -68,72 +84,71 @@ func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 		first = min(growthStep, limits.MaxSize)
 	}
 	if err := s.reserve(first); err != nil {
+		if errors.Is(err, ErrNoRoom) {
+			s.counters.noRoom.Add(1)
+		}
 		return nil, err
 	}
 	f := &Fill{
-		store: s, key: k, generation: g, spec: spec, path: partPath(s.dir, number), hash: sha256.New(),
-		grown: make(chan struct{}), done: make(chan struct{}), users: 1, reserved: first,
+		store: s, key: k, generation: g, spec: spec, path: partPath(s.dir, s.process, number),
+		hash: sha256.New(), reserved: first, done: make(chan struct{}), users: 1,
 	}
-	file, err := s.fs.Create(f.path)
-	if err != nil {
+	return f, f.open()
+}
+
+func (f *Fill) open() (err error) {
+	s := f.store
+	if f.file, err = s.fs.Create(f.path); err != nil {
 		s.mu.Lock()
-		s.releaseLocked(first, first)
+		s.releaseLocked(f.reserved, f.reserved)
 		s.mu.Unlock()
-		return nil, s.diskError("creating a fill", err)
+		return s.diskError("creating a fill", err)
 	}
-	f.file = file
 	s.mu.Lock()
-	s.counters.fills++
+	closed := s.closed
+	if !closed {
+		s.fills[f] = struct{}{}
+	}
 	s.mu.Unlock()
-	return f, nil
+	if closed {
+		f.Abort(ErrClosed)
+		return ErrClosed
+	}
+	return nil
 }
 
-// diskError counts trouble with the disk and makes it an ErrDisk.
-func (s *Store) diskError(doing string, err error) error {
-	s.mu.Lock()
-	s.counters.diskErrors++
-	s.mu.Unlock()
-	return fmt.Errorf("%w: %s: %w", ErrDisk, doing, err)
-}
-
-// Write appends to the file. After an error the fill is over: readers get ErrDisk and go on elsewhere, or ErrTooLong.
+// Write appends to the file. After an error the fill is over: readers get ErrTooLong, or ErrDisk and go on elsewhere.
 func (f *Fill) Write(p []byte) (int, error) {
 	f.mu.Lock()
-	written, reserved, ended := f.written, f.reserved, f.ended
+	after, ended := f.written+int64(len(p)), f.ended
 	f.mu.Unlock()
 	if ended {
-		return 0, f.Err()
+		return 0, f.refuse()
 	}
-	after := written + int64(len(p))
 	if f.spec.Size >= 0 && after > f.spec.Size {
-		f.finish(false, ErrTooLong)
+		f.finish(ending{err: ErrTooLong})
 		return 0, ErrTooLong
 	}
-	if after > reserved {
+	if after > f.reserved {
 		if err := f.grow(after); err != nil {
-			f.finish(false, err)
+			f.finish(ending{err: err})
 			return 0, err
 		}
 	}
-	n, err := f.file.Write(p)
-	f.store.mu.Lock()
-	f.store.space.unwritten -= int64(n)
-	f.store.mu.Unlock()
-	if err != nil {
-		err = f.store.diskError("writing a fill", err)
-		f.mu.Lock()
-		f.written += int64(n)
-		f.mu.Unlock()
-		f.finish(false, err)
-		return n, err
+	_, _ = f.hash.Write(p) // never fails
+	if err := f.flush(p, after); err != nil {
+		f.finish(ending{err: err})
+		return 0, err
 	}
-	_, _ = f.hash.Write(p)
-	f.mu.Lock()
-	f.written = after
-	close(f.grown)
-	f.grown = make(chan struct{})
-	f.mu.Unlock()
-	return n, nil
+	return len(p), nil
+}
+
+// refuse is why nothing more can be written.
+func (f *Fill) refuse() error {
+	if err := f.Err(); err != nil {
+		return err
+	}
+	return errors.New("writing to a fill that is committed")
 }
 
 // grow takes more room for a file of unknown length. When there is none its readers go on elsewhere, as they do when
@@ -142,17 +157,90 @@ func (f *Fill) grow(to int64) error {
 	f.store.mu.Lock()
 	limit := f.store.limits.MaxObject
 	f.store.mu.Unlock()
-	if limit > 0 && to > limit {
-		return fmt.Errorf("%w: %w", ErrDisk, ErrNoRoom)
-	}
 	step := max(growthStep, to-f.reserved)
+	if limit > 0 {
+		if to > limit {
+			return fmt.Errorf("%w: %w", ErrDisk, ErrNoRoom)
+		}
+		step = min(step, limit-f.reserved)
+	}
 	if err := f.store.reserve(step); err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
 	}
-	f.mu.Lock()
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	if f.released {
+		f.store.releaseLocked(step, step) // aborted meanwhile
+		return ErrClosed
+	}
 	f.reserved += step
-	f.mu.Unlock()
 	return nil
+}
+
+// flush writes all but the end that is held back, lets the readers have it, and keeps the end.
+func (f *Fill) flush(p []byte, after int64) error {
+	until := after - heldBack
+	if f.spec.Size >= 0 {
+		until = min(after, f.spec.Size-heldBack)
+	}
+	// Only the writer changes these, and readers look at tail only once it is whole.
+	room := max(until-f.flushed, 0)
+	old := f.tail[:min(room, int64(len(f.tail)))]
+	fresh := p[:room-int64(len(old))]
+	for _, piece := range [][]byte{old, fresh} {
+		if len(piece) == 0 {
+			continue
+		}
+		n, err := f.file.Write(piece)
+		f.wrote(int64(n))
+		if err != nil {
+			if errors.Is(err, os.ErrClosed) {
+				return f.refuse() // aborted meanwhile
+			}
+			return f.store.diskError("writing a fill", err)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.tail == nil && len(p) > len(fresh) {
+		capacity := int64(heldBack)
+		if f.spec.Size >= 0 {
+			capacity = min(capacity, f.spec.Size)
+		}
+		f.tail = make([]byte, 0, capacity)
+	}
+	f.tail = append(f.tail[:copy(f.tail, f.tail[len(old):])], p[len(fresh):]...)
+	f.written = after
+	f.flushed += room
+	if room > 0 {
+		f.broadcastLocked()
+	}
+	return nil
+}
+
+// wrote notes that bytes which were reserved now are on the disk.
+func (f *Fill) wrote(n int64) {
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	f.onDisk += n
+	if f.released {
+		f.store.space.lingering += n
+	} else {
+		f.store.space.unwritten -= n
+	}
+}
+
+// releaseLocked gives the fill's reservation back.
+func (f *Fill) releaseLocked() {
+	f.store.releaseLocked(f.reserved, f.reserved-f.onDisk)
+	f.released = true
+}
+
+func (f *Fill) broadcastLocked() {
+	if f.grown != nil {
+		close(f.grown)
+		f.grown = nil
+	}
 }
 
 // Written is how many bytes have arrived.
@@ -191,154 +279,57 @@ func (f *Fill) Result() (Entry, error) {
 		return Entry{}, ErrMiss
 	case f.err != nil:
 		return Entry{}, f.err
-	case f.entry.Stored.IsZero():
-		return Entry{}, ErrMiss
 	}
-	return f.entry, nil
-}
-
-// Commit ends the fill: its length and its checksum must be right. The entry is served at once and is durable within
-// about a second. g is the generation that must still be the key's: the one given to Begin, or the one in which a
-// publish ended.
-//
-// ErrShort and ErrChecksum are the readers' error too. After ErrSuperseded, and ErrDisk from here on, readers still end
-// well, and nothing is kept.
-func (f *Fill) Commit(g Generation) (Entry, error) {
-	f.mu.Lock()
-	written, ended := f.written, f.ended
-	f.mu.Unlock()
-	if ended {
-		return f.Result()
-	}
-	if f.spec.Size >= 0 && written != f.spec.Size {
-		f.finish(false, ErrShort)
-		return Entry{}, ErrShort
-	}
-	digest := Digest(f.hash.Sum(nil))
-	if !f.spec.SHA256.IsZero() && digest != f.spec.SHA256 {
-		f.store.mu.Lock()
-		f.store.counters.checksumFailures++
-		f.store.mu.Unlock()
-		f.finish(false, ErrChecksum)
-		return Entry{}, ErrChecksum
-	}
-	if f.spec.Identity.Length < 0 {
-		f.spec.Identity.Length = written
-	}
-	entry, err := f.publish(digest, written, g)
-	f.mu.Lock()
-	f.entry = entry
-	f.mu.Unlock()
-	f.finish(true, nil)
-	return entry, err
-}
-
-// publish puts the file under its blob name and enters it.
-func (f *Fill) publish(digest Digest, size int64, g Generation) (Entry, error) {
-	s := f.store
-	if s.generations.of(f.key) != g {
-		return Entry{}, ErrSuperseded
-	}
-	if err := s.materialize(f.key); err != nil {
-		return Entry{}, err
-	}
-	for {
-		s.mu.Lock()
-		blob := s.blobs[digest]
-		if blob != nil && blob.busy != nil {
-			// Its name is being given or taken by somebody else; both last no longer than a rename.
-			busy := blob.busy
-			s.mu.Unlock()
-			<-busy
-			continue
-		}
-		if s.closed {
-			s.mu.Unlock()
-			return Entry{}, ErrClosed
-		}
-		if blob == nil || blob.damaged {
-			return f.publishNewLocked(digest, size, g)
-		}
-		defer s.mu.Unlock()
-		if s.generations.of(f.key) != g {
-			return Entry{}, ErrSuperseded
-		}
-		return s.insertLocked(s.newEntry(f.key, f.spec, digest, size), blob, g, f.spec.Confirmed), nil
-	}
-}
-
-// publishNewLocked renames the part to a blob that isn't there yet. It is called with Store.mu held and returns
-// without it.
-func (f *Fill) publishNewLocked(digest Digest, size int64, g Generation) (Entry, error) {
-	s := f.store
-	if damaged := s.blobs[digest]; damaged != nil {
-		s.unlinkedLocked(digest, damaged) // the rename overwrites it
-	}
-	blob := &blobState{size: size, busy: make(chan struct{})}
-	s.blobs[digest] = blob
-	s.mu.Unlock()
-	err := s.fs.Rename(f.path, blobPath(s.dir, digest))
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer func() {
-		close(blob.busy)
-		blob.busy = nil
-	}()
-	if err != nil {
-		delete(s.blobs, digest)
-		s.counters.diskErrors++
-		return Entry{}, fmt.Errorf("%w: naming a blob: %w", ErrDisk, err)
-	}
-	// From here on the file is the blob's, and so are its bytes; our own readers are readers of it.
-	f.blob = blob
-	blob.open = 1
-	s.space.blobs += size
-	s.releaseLocked(f.reserved, f.reserved-size)
-	f.reserved = 0
-	if s.generations.of(f.key) != g {
-		s.orphans[digest] = struct{}{}
-		s.wakeJanitor()
-		return Entry{}, ErrSuperseded
-	}
-	return s.insertLocked(s.newEntry(f.key, f.spec, digest, size), blob, g, f.spec.Confirmed), nil
+	return f.entry, f.kept
 }
 
 // Abort ends the fill with an error, which readers get after the bytes that are there. After Commit or another Abort it
-// does nothing.
+// does nothing. Unlike Write and Commit it may be called by anybody.
 func (f *Fill) Abort(err error) {
 	if err == nil {
 		err = errors.New("the fill was given up")
 	}
-	f.finish(false, err)
+	f.finish(ending{err: err, aborted: true})
+}
+
+// ending is how a fill ends.
+type ending struct {
+	// err is the readers' error; nil when they may read all.
+	err error
+	// entry and blob are what became of the file, kept why nothing did although it is whole.
+	entry Entry
+	blob  *blobState
+	kept  error
+	// aborted says that it wasn't Commit who decided; a fill that is being committed isn't aborted any more.
+	aborted bool
 }
 
 // finish ends the fill once.
-func (f *Fill) finish(whole bool, err error) {
+func (f *Fill) finish(end ending) {
 	f.mu.Lock()
-	if f.ended {
+	if f.ended || (end.aborted && f.committing) {
 		f.mu.Unlock()
 		return
 	}
-	f.ended, f.whole, f.err = true, whole, err
-	close(f.done)
-	close(f.grown)
+	f.ended, f.whole, f.err = true, end.err == nil, end.err
+	f.entry, f.kept, f.blob = end.entry, end.kept, end.blob
+	f.broadcastLocked()
 	f.mu.Unlock()
 	s := f.store
-	if f.blob == nil {
+	if end.blob == nil {
 		// Gone from the directory; its readers go on with the open file.
 		if err := s.fs.Remove(f.path); err != nil {
 			_ = s.diskError("removing a fill", err)
 		}
 	}
 	s.mu.Lock()
-	s.counters.fills--
-	if f.blob == nil {
-		f.linger = f.written
-		s.space.lingering += f.linger
-		s.releaseLocked(f.reserved, f.reserved-f.written)
+	delete(s.fills, f)
+	if end.blob == nil {
+		f.releaseLocked()
+		s.space.lingering += f.onDisk
 	}
 	s.mu.Unlock()
+	close(f.done)
 	f.leave()
 }
 
@@ -357,19 +348,19 @@ func (f *Fill) join() bool {
 func (f *Fill) leave() {
 	f.mu.Lock()
 	f.users--
-	last := f.users == 0
+	last, blob := f.users == 0, f.blob
 	f.mu.Unlock()
 	if !last {
 		return
 	}
-	_ = f.file.Close()
+	_ = f.file.Close() // what had to be written was synced by then, or isn't needed
+	if blob != nil {
+		f.store.leaveBlob(blob)
+		return
+	}
 	s := f.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.blob != nil {
-		s.closeBlobLocked(f.blob)
-		return
-	}
-	s.space.lingering -= f.linger
+	s.space.lingering -= f.onDisk
 	s.space.announce()
 }

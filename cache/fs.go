@@ -8,13 +8,14 @@ import (
 	"os"
 )
 
-// FS is what the store asks of a file system for blobs and fills. The index is bbolt's own matter. Tests put one in
-// between that fails or loses what was not synced.
+// FS is what the store asks of a file system for blobs and fills. The index and the lock are the operating system's
+// own. Tests put one in between that fails, or that loses what was not synced (package cachetest).
 type FS interface {
-	// Create makes a new file for reading and writing.
+	// Create makes a new file for reading and writing; one that is there already is an error.
 	Create(path string) (File, error)
 	// Open opens a file for reading.
 	Open(path string) (File, error)
+	// Rename gives a file another name, in the place of what had it.
 	Rename(from, to string) error
 	// Remove removes a file; one that isn't there is no error.
 	Remove(path string) error
@@ -23,11 +24,14 @@ type FS interface {
 	ReadDir(path string) ([]string, error)
 	// SyncDir makes what was created, renamed and removed in a directory survive a power cut.
 	SyncDir(path string) error
+	// SyncAll makes everything on the file system that holds path survive a power cut: bytes and names.
+	SyncAll(path string) error
 	// Free returns how many bytes an unprivileged process may still write below path.
 	Free(path string) (int64, error)
 }
 
-// File is an open file of an FS.
+// File is an open file of an FS. One that is an *os.File underneath says so by a method OSFile() *os.File, and can then
+// be sent by the kernel itself.
 type File interface {
 	io.Reader
 	io.ReaderAt
@@ -39,7 +43,17 @@ type File interface {
 	Stat() (fs.FileInfo, error)
 }
 
-// osFS is the operating system's file system. Its files are *os.File.
+// osFileOf returns what sendfile can take.
+func osFileOf(file File) (*os.File, bool) {
+	if native, ok := file.(interface{ OSFile() *os.File }); ok {
+		return native.OSFile(), true
+	}
+	return nil, false
+}
+
+// OS returns the operating system's file system, which a store uses when it is given none.
+func OS() FS { return osFS{} }
+
 type osFS struct{}
 
 func (osFS) Create(path string) (File, error) {
@@ -47,7 +61,7 @@ func (osFS) Create(path string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return syncedFile{file}, nil
+	return osFile{file}, nil
 }
 
 func (osFS) Open(path string) (File, error) {
@@ -55,7 +69,7 @@ func (osFS) Open(path string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return syncedFile{file}, nil
+	return osFile{file}, nil
 }
 
 func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
@@ -90,9 +104,21 @@ func (osFS) SyncDir(path string) error {
 	return nil
 }
 
+func (osFS) SyncAll(path string) error {
+	directory, err := os.Open(path) //nolint:gosec // paths are made in files.go
+	if err != nil {
+		return err
+	}
+	defer directory.Close()
+	return syncFileSystem(directory)
+}
+
 func (osFS) Free(path string) (int64, error) { return freeBytes(path) }
 
-// syncedFile is an *os.File whose Sync leaves out what a reader of the bytes doesn't need (access times).
-type syncedFile struct{ *os.File }
+// osFile is an *os.File whose Sync leaves out what a reader of the bytes doesn't need (access times).
+type osFile struct{ *os.File }
 
-func (f syncedFile) Sync() error { return syncData(f.File) }
+func (f osFile) Sync() error { return syncData(f.File) }
+
+// OSFile is the file that the kernel can send by itself.
+func (f osFile) OSFile() *os.File { return f.File }

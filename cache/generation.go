@@ -9,14 +9,17 @@ import (
 // Generation is a number for each key that a publish raises when it starts and when it ends, and a purge when it
 // begins. What began in an older generation is never joined, confirmed or committed. Generations are compared for
 // equality only.
-type Generation struct{ all, slot uint64 }
+//
+// 32 bits are enough: to be taken for the present one, an old generation would have to be held while exactly 2^32
+// publishes come by, all of keys that share its slot.
+type Generation struct{ all, slot uint32 }
 
 // Next is the generation after this one if nobody else raises it.
 func (g Generation) Next() Generation { return Generation{g.all, g.slot + 1} }
 
 // String tells generations of one process apart.
 func (g Generation) String() string {
-	return strconv.FormatUint(g.all, 36) + "." + strconv.FormatUint(g.slot, 36)
+	return strconv.FormatUint(uint64(g.all), 36) + "." + strconv.FormatUint(uint64(g.slot), 36)
 }
 
 // generationSlots is how many numbers there are. Keys that share one share their publishes: a check more, and never a
@@ -27,16 +30,16 @@ const generationSlots = 1 << 16
 // let an old answer in.
 type generations struct {
 	seed  maphash.Seed
-	all   atomic.Uint64
-	slots [generationSlots]atomic.Uint64
+	all   atomic.Uint32
+	slots [generationSlots]atomic.Uint32
 }
 
 // slot is chosen by package, version and file alone: a publish through one spelling of a project changes what all
 // its other spellings give, and the store can't know them.
-func (g *generations) slot(k Key) *atomic.Uint64 {
+func (g *generations) slot(k Key) *atomic.Uint32 {
 	var hash maphash.Hash
 	hash.SetSeed(g.seed)
-	for _, part := range []string{k.Package, k.Version, k.File} {
+	for _, part := range [...]string{k.Package, k.Version, k.File} {
 		_, _ = hash.WriteString(part)
 		_ = hash.WriteByte(0)
 	}

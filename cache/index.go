@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -15,18 +17,21 @@ import (
 
 // Buckets of index.db.
 var (
-	entriesBucket = []byte("entries") // key bytes -> record
-	usesBucket    = []byte("uses")    // key hash -> last use, Unix nanoseconds, 8 bytes
+	entriesBucket = []byte("entries") // key bytes -> record (record.go)
+	usesBucket    = []byte("uses")    // key hash -> last use and key bytes
 	metaBucket    = []byte("meta")    // format -> version, bytes -> sum of all blobs, 8 bytes
 	formatName    = []byte("format")
 	bytesName     = []byte("bytes")
 )
 
-// indexFormat changes when an older edge could not read what a newer one wrote.
-const indexFormat = "gitlab_packages 1"
+// indexFormat changes when an edge could not read what another one wrote.
+const indexFormat = "gitlab_packages 2"
 
 // errDamagedIndex says that index.db can't be used. It is set aside then, and an empty one begun.
 var errDamagedIndex = errors.New("the index is damaged")
+
+// errNoIndex says that there is no index for now. The janitor tries again to begin one.
+var errNoIndex = fmt.Errorf("%w: there is no index", ErrDisk)
 
 // indexOpenTimeout bounds the wait for bbolt's own lock. Ours on the directory is held by then, so nobody should have
 // it.
@@ -37,58 +42,132 @@ const indexOpenTimeout = time.Second
 type index struct {
 	// mu is held for reading by each use, and for writing while the database is replaced or closed. It is never taken
 	// with the store's lock held.
-	mu sync.RWMutex
+	mu     sync.RWMutex
+	closed bool
+	// db is nil while a damaged database is gone and no other could be begun.
 	db *bolt.DB
+	// replaced counts how often an empty database took the place of a damaged one.
+	replaced int
 }
 
 // openIndex opens or makes index.db.
 func openIndex(path string) (db *bolt.DB, err error) {
-	defer guardDamage(&err)()
-	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: indexOpenTimeout, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
-	if err != nil {
-		if errors.Is(err, os.ErrPermission) || errors.Is(err, bolterrors.ErrTimeout) {
-			return nil, fmt.Errorf("opening the index: %w", err)
-		}
-		return nil, fmt.Errorf("%w: %w", errDamagedIndex, err)
-	}
-	if err = checkIndex(db, path); err != nil {
-		_ = db.Close()
+	if err := inspectIndex(path); err != nil {
 		return nil, err
+	}
+	defer guardDamage(&err)()
+	// The list of free pages is kept in the file: without it, bbolt would read the whole file here.
+	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: indexOpenTimeout, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return nil, classifyOpenError(err)
+	}
+	if err = checkFormat(db); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("opening the index: %w", err)
 	}
 	return db, nil
 }
 
-// checkIndex makes sure that the file is ours and as long as it says: a page past its end would be a fault.
-func checkIndex(db *bolt.DB, path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
+// classifyOpenError tells an index that can't be read from a system that can't open it now: only the first is set
+// aside.
+func classifyOpenError(err error) error {
+	var errno syscall.Errno
+	if errors.Is(err, bolterrors.ErrTimeout) || (errors.As(err, &errno) && !isMediaError(err) && errno != syscall.EISDIR) {
 		return fmt.Errorf("opening the index: %w", err)
 	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		if tx.Size() > info.Size() {
-			return fmt.Errorf("%w: %d bytes are missing", errDamagedIndex, tx.Size()-info.Size())
+	return fmt.Errorf("%w: %w", errDamagedIndex, err)
+}
+
+// What inspectIndex knows of bbolt's file format: two pages begin the file, each with a header of 16 bytes and then
+// its meta data. The valid one with the higher transaction number counts.
+const (
+	boltMagic      = 0xED0CDAED
+	boltPageHeader = 16
+	boltMetaLength = 64
+	// boltNoFreelist stands in the place of the page of the free list where there is none. bbolt would then read the
+	// whole file, and do so in a goroutine whose faults nobody can catch.
+	boltNoFreelist = ^uint64(0)
+)
+
+// inspectIndex makes sure, before it is mapped, that the file is as long as it says: a page past its end would be a
+// fault. A file that isn't there or is empty will be made.
+func inspectIndex(path string) error {
+	file, err := os.Open(path) //nolint:gosec // paths are made in files.go
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return classifyOpenError(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return classifyOpenError(err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%w: it is no file", errDamagedIndex)
+	case info.Size() == 0:
+		return nil
+	}
+	// bbolt takes the page size from the first page, or looks for the second; ours are always the system's.
+	pageSize := int64(os.Getpagesize())
+	var newest []byte
+	for page := range int64(2) {
+		meta := make([]byte, boltMetaLength)
+		if _, err := file.ReadAt(meta, page*pageSize+boltPageHeader); err != nil || !isBoltMeta(meta) {
+			continue
 		}
+		if newest == nil || boltTransaction(meta) > boltTransaction(newest) {
+			newest = meta
+		}
+	}
+	if newest == nil {
+		return fmt.Errorf("%w: it is no bbolt database", errDamagedIndex)
+	}
+	pages := binary.NativeEndian.Uint64(newest[40:48])
+	if length := uint64(info.Size()) / uint64(pageSize); pages > length { //nolint:gosec // neither is negative
+		return fmt.Errorf("%w: %d of %d pages are missing", errDamagedIndex, pages-length, pages)
+	}
+	if binary.NativeEndian.Uint64(newest[32:40]) == boltNoFreelist {
+		return fmt.Errorf("%w: it has no list of free pages", errDamagedIndex)
+	}
+	return nil
+}
+
+func isBoltMeta(meta []byte) bool {
+	sum := fnv.New64a()
+	_, _ = sum.Write(meta[:56])
+	return binary.NativeEndian.Uint32(meta) == boltMagic && binary.NativeEndian.Uint64(meta[56:]) == sum.Sum64()
+}
+
+func boltTransaction(meta []byte) uint64 { return binary.NativeEndian.Uint64(meta[48:56]) }
+
+// checkFormat makes sure that the file is ours, and puts into an empty one what each has.
+func checkFormat(db *bolt.DB) error {
+	ours := func(tx *bolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
 		if meta == nil {
 			if name, _ := tx.Cursor().First(); name != nil {
 				return fmt.Errorf("%w: it is another program's", errDamagedIndex)
 			}
-			for _, name := range [][]byte{entriesBucket, usesBucket, metaBucket} {
-				if _, err := tx.CreateBucket(name); err != nil {
-					return err
-				}
-			}
-			return tx.Bucket(metaBucket).Put(formatName, []byte(indexFormat))
+			return os.ErrNotExist
 		}
 		if format := meta.Get(formatName); string(format) != indexFormat || tx.Bucket(entriesBucket) == nil || tx.Bucket(usesBucket) == nil {
 			return fmt.Errorf("%w: its format is %q", errDamagedIndex, format)
 		}
 		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("reading the index: %w", err)
 	}
-	return nil
+	if err := db.View(ours); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return db.Update(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{entriesBucket, usesBucket, metaBucket} {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(metaBucket).Put(formatName, []byte(indexFormat))
+	})
 }
 
 // guardDamage turns panics and memory faults of what follows in this goroutine into errDamagedIndex.
@@ -102,36 +181,72 @@ func guardDamage(err *error) func() {
 	}
 }
 
-func (x *index) view(read func(*bolt.Tx) error) (err error) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if x.db == nil {
-		return ErrClosed
-	}
-	defer guardDamage(&err)()
-	return x.db.View(read)
+// view reads the index. It also returns the database that was read, for replaceIndex.
+func (x *index) view(read func(*bolt.Tx) error) (db *bolt.DB, err error) {
+	return x.use(func(db *bolt.DB) error { return db.View(read) })
 }
 
-func (x *index) update(write func(*bolt.Tx) error) (err error) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if x.db == nil {
-		return ErrClosed
-	}
-	defer guardDamage(&err)()
-	return x.db.Update(write)
+// update changes the index, durably and all at once.
+func (x *index) update(write func(*bolt.Tx) error) (db *bolt.DB, err error) {
+	return x.use(func(db *bolt.DB) error { return db.Update(write) })
 }
 
-// read returns a key's record; nil if there is none. A record that isn't what was written, or another key's, is none.
-func (x *index) read(k Key) (*Entry, error) {
-	var entry *Entry
-	err := x.view(func(tx *bolt.Tx) error {
+func (x *index) use(work func(*bolt.DB) error) (db *bolt.DB, err error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	switch {
+	case x.closed:
+		return nil, ErrClosed
+	case x.db == nil:
+		return nil, errNoIndex
+	}
+	defer guardDamage(&err)()
+	return x.db, work(x.db)
+}
+
+// close ends the use of the database.
+func (x *index) close() error {
+	x.mu.Lock()
+	db := x.db
+	x.db, x.closed = nil, true
+	x.mu.Unlock()
+	if db == nil {
+		return nil
+	}
+	return closeDatabase(db)
+}
+
+// closeTimeout bounds the wait for a database to close. After a panic within bbolt its own locks may be held for ever.
+const closeTimeout = 5 * time.Second
+
+func closeDatabase(db *bolt.DB) error {
+	closed := make(chan error, 1)
+	// Ends when bbolt lets go of its locks; after damage within a transaction that may be never, and costs this
+	// goroutine and the mapping.
+	go func() {
+		var err error
+		defer func() { closed <- err }()
+		defer guardDamage(&err)()
+		err = db.Close()
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timer.C:
+		return errors.New("the index doesn't close")
+	}
+}
+
+// readIndex reads a key's record; nil if there is none. A record that isn't what was written, or another key's, is none.
+func (s *Store) readIndex(k Key) (entry *Entry, err error) {
+	err = s.viewIndex(func(tx *bolt.Tx) error {
 		data := tx.Bucket(entriesBucket).Get(k.bytes())
 		if data == nil {
 			return nil
 		}
-		found, err := decodeRecord(data)
-		if err == nil && found.Key == k {
+		if found, err := decodeRecord(data); err == nil && found.Key == k {
 			entry = found
 		}
 		return nil
@@ -139,26 +254,28 @@ func (x *index) read(k Key) (*Entry, error) {
 	return entry, err
 }
 
-// close ends the use of the database. With faults around it may leave it open; the process ends soon then.
-func (x *index) close() (err error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.db == nil {
-		return nil
-	}
-	db := x.db
-	x.db = nil
-	defer guardDamage(&err)()
-	return db.Close()
+func (s *Store) viewIndex(read func(*bolt.Tx) error) error {
+	db, err := s.index.view(read)
+	return s.mindIndex(db, err)
 }
 
-func readNumber(data []byte) int64 {
-	if len(data) != 8 {
-		return 0
-	}
-	return int64(binary.BigEndian.Uint64(data)) //nolint:gosec // written by writeNumber
+func (s *Store) updateIndex(write func(*bolt.Tx) error) error {
+	db, err := s.index.update(func(tx *bolt.Tx) error {
+		if err := write(tx); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		total := s.space.blobs
+		s.mu.Unlock()
+		return tx.Bucket(metaBucket).Put(bytesName, writeNumber(total))
+	})
+	return s.mindIndex(db, err)
 }
 
-func writeNumber(n int64) []byte {
-	return binary.BigEndian.AppendUint64(nil, uint64(n)) //nolint:gosec // read by readNumber
+// mindIndex deals with an index that proved damaged.
+func (s *Store) mindIndex(db *bolt.DB, err error) error {
+	if errors.Is(err, errDamagedIndex) {
+		return s.replaceIndex(db, err)
+	}
+	return err
 }

@@ -2,11 +2,8 @@ package cache
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Key names one file of one upstream. All fields are canonical already; the store compares them byte by byte.
@@ -19,18 +16,36 @@ func (k Key) String() string {
 	return strconv.Quote(strings.Join([]string{k.Upstream, k.Project, k.Package, k.Version, k.File}, " "))
 }
 
-// bytes is the key as the index has it. No field holds a zero byte, so keys sort by upstream, project, package, version
-// and file, and a prefix names a project, a package or a version.
-func (k Key) bytes() []byte {
-	return k.appendTo(nil)
+// appendTo appends the key as the index has it. No field holds a zero byte (Begin and Link see to it), so keys sort by
+// upstream, project, package, version and file, and a prefix names a project, a package or a version.
+func (k Key) appendTo(b []byte) []byte {
+	b = append(append(b, k.Upstream...), 0)
+	b = append(append(b, k.Project...), 0)
+	b = append(append(b, k.Package...), 0)
+	b = append(append(b, k.Version...), 0)
+	return append(b, k.File...)
 }
 
-func (k Key) appendTo(data []byte) []byte {
-	data = append(append(data, k.Upstream...), 0)
-	data = append(append(data, k.Project...), 0)
-	data = append(append(data, k.Package...), 0)
-	data = append(append(data, k.Version...), 0)
-	return append(data, k.File...)
+func (k Key) bytes() []byte {
+	return k.appendTo(make([]byte, 0, len(k.Upstream)+len(k.Project)+len(k.Package)+len(k.Version)+len(k.File)+4))
+}
+
+// isStorable reports whether the key can be told from all others in the index, and fits there.
+func (k Key) isStorable() bool {
+	for _, field := range []string{k.Upstream, k.Project, k.Package, k.Version, k.File} {
+		if strings.IndexByte(field, 0) >= 0 {
+			return false
+		}
+	}
+	return len(k.Upstream)+len(k.Project)+len(k.Package)+len(k.Version)+len(k.File)+4 <= maxKeyLength
+}
+
+// maxKeyLength is well below what bbolt takes (32 KiB), and above what any rules and any URL let through.
+const maxKeyLength = 16 << 10
+
+// compare orders keys as the index does.
+func (k Key) compare(other Key) int {
+	return strings.Compare(string(k.bytes()), string(other.bytes()))
 }
 
 func parseKey(data []byte) (Key, bool) {
@@ -41,79 +56,23 @@ func parseKey(data []byte) (Key, bool) {
 	return Key{parts[0], parts[1], parts[2], parts[3], parts[4]}, true
 }
 
-// keyHash stands for a key in memory. Of SHA-256 it keeps half; the record on disk has the whole key, so that a
-// collision would be a miss and never another file.
+// keyHash stands for a key in memory. Of SHA-256 it keeps half; the record has the whole key, so that a collision
+// would be a miss and never another file.
 type keyHash [16]byte
 
 func (k Key) hash() keyHash {
-	var room [256]byte // most keys fit, and cost no allocation
-	sum := sha256.Sum256(k.appendTo(room[:0]))
+	var buffer [512]byte // most keys fit, and need no memory of their own
+	return hashOf(k.appendTo(buffer[:0]))
+}
+
+// hashOf is the hash of a key as the index has it.
+func hashOf(key []byte) keyHash {
+	sum := sha256.Sum256(key)
 	return keyHash(sum[:16])
 }
 
-// Digest is the SHA-256 of a blob's bytes, and its name.
-type Digest [sha256.Size]byte
-
-// String is the digest in lower-case hex.
-func (d Digest) String() string { return hex.EncodeToString(d[:]) }
-
-// IsZero reports whether there is no digest.
-func (d Digest) IsZero() bool { return d == Digest{} }
-
-// ParseDigest reads a digest in hex.
-func ParseDigest(text string) (Digest, error) {
-	var d Digest
-	raw, err := hex.DecodeString(text)
-	if err != nil || len(raw) != len(d) {
-		return Digest{}, fmt.Errorf("%q is no SHA-256 in hex", text)
-	}
-	copy(d[:], raw)
-	return d, nil
-}
-
-// Identity is how the upstream named a file's content. The store keeps it for its user and never compares it.
-type Identity struct {
-	SHA256       string
-	Location     string
-	ETag         string
-	LastModified time.Time
-	Settled      bool
-	Length       int64
-}
-
-// Entry is what the store knows of a key.
-type Entry struct {
-	Key    Key
-	Digest Digest
-	// Size is the file's length in bytes.
-	Size     int64
-	Identity Identity
-	// Disposition is the upstream's Content-Disposition.
-	Disposition string
-	// Stored is when the entry was committed.
-	Stored time.Time
-	// Confirmed is when the upstream was last asked and named these bytes; zero when it has not been since the start,
-	// since a publish or a purge, or since it said that the file is gone.
-	Confirmed time.Time
-
-	// serial tells this commit of the key from others.
-	serial uint64
-}
-
-// FillSpec is what is known of a file before its first byte.
-type FillSpec struct {
-	// Size is its length, -1 when unknown.
-	Size int64
-	// SHA256 is its digest as the upstream named it; zero when it didn't. A fill with another sum is never kept.
-	SHA256      Digest
-	Identity    Identity
-	Disposition string
-	// Confirmed is when the answer was asked for that the bytes come from; zero for a publish's own copy.
-	Confirmed time.Time
-}
-
-// Selector names entries from the left: a field may be empty only if those after it are, except that an empty Upstream
-// means any.
+// Selector names entries; an empty field means any. Leave fields empty from the right where possible: what stands
+// left of the first empty one bounds what has to be read.
 type Selector struct {
 	Upstream, Project, Package, Version, File string
 }
@@ -121,6 +80,11 @@ type Selector struct {
 func (s Selector) matches(k Key) bool {
 	return (s.Upstream == "" || s.Upstream == k.Upstream) && (s.Project == "" || s.Project == k.Project) &&
 		(s.Package == "" || s.Package == k.Package) && (s.Version == "" || s.Version == k.Version) && (s.File == "" || s.File == k.File)
+}
+
+// isKey reports whether the selector names a single key.
+func (s Selector) isKey() bool {
+	return s.Upstream != "" && s.Project != "" && s.Package != "" && s.Version != "" && s.File != ""
 }
 
 // prefix is what all index keys begin with that the selector names.

@@ -1,8 +1,8 @@
 package cache
 
 import (
+	"bytes"
 	"cmp"
-	"encoding/hex"
 	"math"
 	"path/filepath"
 	"slices"
@@ -12,6 +12,10 @@ import (
 	"go.uber.org/zap"
 )
 
+// loadBatch is how many entries are read in one transaction, and entered under one hold of the lock: longer ones would
+// keep look-ups waiting, for the lock or for bbolt's mapping to grow.
+const loadBatch = 2048
+
 // loaded is one entry as the index had it at the start.
 type loaded struct {
 	hash   keyHash
@@ -20,77 +24,104 @@ type loaded struct {
 	use    int64
 }
 
-// load fills memory from the index while look-ups go on, and then removes files that nothing names. It ends by itself.
+// load fills memory from the index while look-ups go on, and removes what earlier processes left. It ends by itself, or
+// with the store's context.
 func (s *Store) load() {
+	s.removeOldParts()
 	// Before the index is read: what is stored later is none of the sweep's.
 	listed := s.listBlobs()
+	s.index.mu.RLock()
+	replaced := s.index.replaced
+	s.index.mu.RUnlock()
 	found, err := s.readAll()
-	if err != nil {
+	s.index.mu.RLock()
+	replaced = s.index.replaced - replaced
+	s.index.mu.RUnlock()
+	if err != nil || replaced > 0 {
+		if s.ctx.Err() != nil {
+			return
+		}
 		s.logger.Error("reading the index failed; what it names is fetched again", zap.Error(err))
 		found = nil
 	}
 	slices.SortFunc(found, func(a, b loaded) int { return cmp.Compare(a.use, b.use) })
-	s.mu.Lock()
-	serial := s.serial
-	s.serial += uint64(len(found))
-	s.mu.Unlock()
-	entries := newLRU[keyHash, *node](math.MaxInt)
-	blobs := make(map[Digest]*blobState)
-	var total int64
-	for _, e := range found {
-		serial++
-		entries.Add(e.hash, &node{digest: e.digest, serial: serial})
-		blob := blobs[e.digest]
-		if blob == nil {
-			blob = &blobState{size: e.size, durable: true}
-			blobs[e.digest] = blob
-			total += e.size
-		}
-		blob.entries++
-	}
-	s.merge(entries, blobs, total)
+	s.merge(s.enterAll(found))
 	s.sweep(listed)
+	close(s.ready)
 	s.wakeJanitor()
 }
 
-// readAll reads what memory keeps of each entry.
+func (s *Store) removeOldParts() {
+	for _, name := range s.oldParts {
+		if err := s.fs.Remove(filepath.Join(fillsPath(s.dir), name)); err != nil {
+			_ = s.diskError("removing an unfinished fill", err)
+			s.logger.Warn("removing what an earlier process didn't finish failed", zap.String("name", name), zap.Error(err))
+		}
+	}
+	s.oldParts = nil
+}
+
+// readAll reads what memory keeps of each entry, in many short transactions. What changes between them is known to
+// merge.
 func (s *Store) readAll() (found []loaded, err error) {
-	err = s.viewIndex(func(tx *bolt.Tx) error {
-		uses := tx.Bucket(usesBucket)
-		return tx.Bucket(entriesBucket).ForEach(func(key, data []byte) error {
-			if s.ctx.Err() != nil {
-				return s.ctx.Err()
+	var after []byte
+	for done := false; !done; {
+		if s.ctx.Err() != nil {
+			return nil, s.ctx.Err()
+		}
+		err := s.viewIndex(func(tx *bolt.Tx) error {
+			entries, uses := tx.Bucket(entriesBucket).Cursor(), tx.Bucket(usesBucket)
+			key, record := entries.Seek(after)
+			if after != nil && bytes.Equal(key, after) {
+				key, record = entries.Next()
 			}
-			record, err := decodeRecord(data)
-			if err != nil {
-				return nil //nolint:nilerr // a damaged record is no entry
+			for range loadBatch {
+				if key == nil {
+					done = true
+					return nil
+				}
+				if digest, size, err := checkRecord(record); err == nil {
+					h := hashOf(key)
+					at, _ := decodeUse(uses.Get(h[:]))
+					found = append(found, loaded{hash: h, digest: digest, size: size, use: at})
+				} // a damaged record is no entry
+				after = append(after[:0], key...)
+				key, record = entries.Next()
 			}
-			h := record.Key.hash()
-			found = append(found, loaded{hash: h, digest: record.Digest, size: record.Size, use: readUse(uses.Get(h[:]))})
 			return nil
 		})
-	})
-	return found, err
-}
-
-func readUse(data []byte) int64 {
-	if len(data) < 8 {
-		return 0
+		if err != nil {
+			return nil, err
+		}
 	}
-	return readNumber(data[:8])
+	return found, nil
 }
 
-// merge puts what was loaded under what happened meanwhile, which counts as used later. Its cost is that of what
-// happened, not of what was loaded.
-func (s *Store) merge(entries *simplelru.LRU[keyHash, *node], blobs map[Digest]*blobState, total int64) {
+// enterAll makes what was found known, the least recently used first. The blobs are everybody's at once; the entries
+// stand aside until merge, since what is used meanwhile must count as used later.
+func (s *Store) enterAll(found []loaded) *simplelru.LRU[keyHash, *node] {
+	entries := newLRU[keyHash, *node](math.MaxInt)
+	for batch := range slices.Chunk(found, loadBatch) {
+		s.mu.Lock()
+		for _, e := range batch {
+			blob := s.blobLocked(e.digest, e.size)
+			blob.entries++
+			entries.Add(e.hash, &node{blob: blob, confirmed: unconfirmed})
+		}
+		s.mu.Unlock()
+	}
+	return entries
+}
+
+// merge puts what was loaded under what happened meanwhile. Its cost is that of what happened, not of what was loaded.
+func (s *Store) merge(entries *simplelru.LRU[keyHash, *node]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// An entry that memory knows already, or knows to be gone, isn't the index's any more.
 	outdate := func(h keyHash) {
 		if old, ok := entries.Peek(h); ok {
 			entries.Remove(h)
-			blobs[old.digest].entries--
-			s.orphans[old.digest] = struct{}{} // if nothing else names it, which is seen when it is taken
+			s.releaseBlobLocked(old.blob)
 		}
 	}
 	for h := range s.forgotten {
@@ -101,72 +132,9 @@ func (s *Store) merge(entries *simplelru.LRU[keyHash, *node], blobs map[Digest]*
 		n, _ := s.entries.Peek(h)
 		entries.Add(h, n)
 	}
-	for digest, blob := range s.blobs {
-		if before := blobs[digest]; before != nil {
-			blob.entries += before.entries
-		} else {
-			total += blob.size
-		}
-		blobs[digest] = blob
-	}
-	s.entries, s.blobs, s.space.blobs = entries, blobs, total
+	s.entries = entries
 	s.forgotten = make(map[keyHash]struct{})
 	s.loading = false
+	s.space.estimate = 0
 	s.space.announce()
-}
-
-// listBlobs lists the names below blobs.
-func (s *Store) listBlobs() []Digest {
-	var listed []Digest
-	for first := range 256 {
-		shard := shardPath(s.dir, byte(first)) //nolint:gosec // below 256
-		names, err := s.fs.ReadDir(shard)
-		if err != nil {
-			s.logger.Error("listing files failed; those that nothing names stay", zap.String("directory", shard), zap.Error(err))
-			continue
-		}
-		for _, name := range names {
-			digest, err := ParseDigest(name)
-			if err != nil || hex.EncodeToString(digest[:]) != name || int(digest[0]) != first {
-				s.logger.Warn("a file in the store's directory is none of the store's; it is left alone",
-					zap.String("path", filepath.Join(shard, name)))
-				continue
-			}
-			listed = append(listed, digest)
-		}
-	}
-	return listed
-}
-
-// sweep removes the files of a listing that nothing names and nobody has claimed since. Like any blob on its way out
-// they are busy meanwhile, so that the same bytes can't be stored under a file that is being removed.
-func (s *Store) sweep(listed []Digest) {
-	swept := 0
-	for _, digest := range listed {
-		if s.ctx.Err() != nil {
-			return
-		}
-		s.mu.Lock()
-		if s.blobs[digest] != nil {
-			s.mu.Unlock()
-			continue
-		}
-		blob := &blobState{busy: make(chan struct{})}
-		s.blobs[digest] = blob
-		s.mu.Unlock()
-		err := s.fs.Remove(blobPath(s.dir, digest))
-		s.mu.Lock()
-		delete(s.blobs, digest)
-		close(blob.busy)
-		blob.busy = nil
-		s.mu.Unlock()
-		if err != nil {
-			s.logger.Error("removing a file that nothing names failed", zap.Stringer("sha256", digest), zap.Error(err))
-			continue
-		}
-		swept++
-	}
-	if swept > 0 {
-		s.logger.Info("files that nothing names were removed", zap.Int("files", swept))
-	}
 }

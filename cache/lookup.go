@@ -1,8 +1,6 @@
 package cache
 
-import (
-	"time"
-)
+import "time"
 
 // Lookup returns the key's entry, or ErrMiss. It counts as a use.
 func (s *Store) Lookup(k Key) (Entry, error) {
@@ -15,6 +13,11 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 		}
 		n, known := s.entries.Get(h)
 		if known {
+			if n.blob.damaged || s.isPurgedLocked(k, n.serial) {
+				s.forgetEntryLocked(h, n)
+				s.mu.Unlock()
+				return Entry{}, ErrMiss
+			}
 			if record := s.recordLocked(h); record != nil {
 				defer s.mu.Unlock()
 				if record.Key != k {
@@ -24,9 +27,9 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 				return s.entryLocked(record, n), nil
 			}
 		}
-		loading := s.loading
+		ask := known || s.loading
 		s.mu.Unlock()
-		if !known && !loading {
+		if !ask {
 			return Entry{}, ErrMiss
 		}
 		record, err := s.readIndex(k)
@@ -39,25 +42,6 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 	}
 }
 
-// recordLocked returns the record that memory has of an entry, if any.
-func (s *Store) recordLocked(h keyHash) *Entry {
-	if record := s.pending[h]; record != nil {
-		return record
-	}
-	record, _ := s.hot.Get(h)
-	return record
-}
-
-func (s *Store) entryLocked(record *Entry, n *node) Entry {
-	entry := *record
-	entry.serial = n.serial
-	entry.Confirmed = time.Time{}
-	if n.isConfirmed && n.generation == s.generations.of(entry.Key) {
-		entry.Confirmed = s.started.Add(n.confirmed)
-	}
-	return entry
-}
-
 // learn takes in what the index says of a key while n was what memory had (nil for nothing). False means that there is
 // no such entry.
 func (s *Store) learn(h keyHash, n *node, record *Entry) bool {
@@ -67,16 +51,13 @@ func (s *Store) learn(h keyHash, n *node, record *Entry) bool {
 	switch {
 	case known && present != n:
 		return true // committed or learnt meanwhile; look again
-	case record == nil && known:
+	case known && (record == nil || record.Digest != present.blob.digest):
 		// The index lost it, or has damaged it.
-		s.dropLocked(h, present)
-		return false
-	case record == nil:
+		s.forgetEntryLocked(h, present)
 		return false
 	case known:
-		if record.Digest != present.digest {
-			return false
-		}
+	case record == nil:
+		return false
 	default:
 		if _, removed := s.forgotten[h]; removed || !s.loading {
 			return false
@@ -87,116 +68,11 @@ func (s *Store) learn(h keyHash, n *node, record *Entry) bool {
 	return true
 }
 
-// addKnownLocked enters an entry that the index has.
-func (s *Store) addKnownLocked(h keyHash, record *Entry) {
-	s.serial++
-	s.entries.Add(h, &node{digest: record.Digest, serial: s.serial})
-	blob := s.blobs[record.Digest]
-	if blob == nil {
-		// Counted already: the index keeps the sum.
-		blob = &blobState{size: record.Size, durable: true}
-		s.blobs[record.Digest] = blob
-	}
-	blob.entries++
-}
-
-// dropLocked takes an entry out of memory. Its record and its blob are the janitor's.
-func (s *Store) dropLocked(h keyHash, n *node) {
-	s.entries.Remove(h)
-	s.hot.Remove(h)
-	delete(s.pending, h)
-	delete(s.touched, h)
-	if s.loading {
-		s.forgotten[h] = struct{}{}
-	}
-	if blob := s.blobs[n.digest]; blob != nil {
-		blob.entries--
-		if blob.entries == 0 {
-			s.orphans[n.digest] = struct{}{}
-		}
-	}
-}
-
-// Confirm notes that the upstream, asked at `at` while the key's generation was g, named the entry's content as the
-// current one. False means that it doesn't count: the generation has passed, or the entry was replaced.
-func (s *Store) Confirm(e Entry, g Generation, at time.Time) (Entry, bool) {
-	h := e.Key.hash()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n, known := s.entries.Peek(h)
-	if !known || n.serial != e.serial || s.generations.of(e.Key) != g {
-		return Entry{}, false
-	}
-	since := at.Sub(s.started)
-	if !n.isConfirmed || n.generation != g || since > n.confirmed {
-		n.isConfirmed, n.generation, n.confirmed = true, g, since
-	}
-	e.Confirmed = s.started.Add(n.confirmed)
-	return e, true
-}
-
-// Unconfirm takes the confirmation back: nobody gets the entry without the upstream's word again.
-func (s *Store) Unconfirm(e Entry) {
-	h := e.Key.hash()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n, known := s.entries.Peek(h); known && n.serial == e.serial {
-		n.isConfirmed = false
-	}
-}
-
-// insertLocked makes k an entry of a blob that is there.
-func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confirmed time.Time) Entry {
-	h := entry.Key.hash()
-	// First, or replacing an entry of the same blob would make it an orphan.
-	blob.entries++
-	delete(s.orphans, entry.Digest)
-	if old, known := s.entries.Peek(h); known {
-		s.dropLocked(h, old)
-	}
-	delete(s.forgotten, h)
-	s.serial++
-	n := &node{digest: entry.Digest, serial: s.serial}
-	if !confirmed.IsZero() {
-		n.isConfirmed, n.confirmed, n.generation = true, confirmed.Sub(s.started), g
-	}
-	s.entries.Add(h, n)
-	s.pending[h] = entry
-	s.touched[h] = entry.Stored
-	signal(s.dirty)
-	s.wakeJanitor() // for the room ahead
-	return s.entryLocked(entry, n)
-}
-
-// Link makes k an entry of a blob that is here already, if the upstream named its SHA-256 up front; ErrMiss if it
-// isn't, ErrSuperseded if g is no longer k's generation.
-func (s *Store) Link(k Key, g Generation, spec FillSpec) (Entry, error) {
-	if spec.SHA256.IsZero() {
-		return Entry{}, ErrMiss
-	}
-	if err := s.materialize(k); err != nil {
-		return Entry{}, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return Entry{}, ErrClosed
-	}
-	blob := s.blobs[spec.SHA256]
-	if blob == nil || blob.busy != nil || blob.damaged || (spec.Size >= 0 && spec.Size != blob.size) {
-		return Entry{}, ErrMiss
-	}
-	if s.generations.of(k) != g {
-		return Entry{}, ErrSuperseded
-	}
-	entry := s.newEntry(k, spec, spec.SHA256, blob.size)
-	return s.insertLocked(entry, blob, g, spec.Confirmed), nil
-}
-
-func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry {
-	return &Entry{
-		Key: k, Digest: digest, Size: size, Identity: spec.Identity, Disposition: spec.Disposition, Stored: s.now(),
-	}
+// forgetEntryLocked drops an entry that proved useless, here and, later, in the index.
+func (s *Store) forgetEntryLocked(h keyHash, n *node) {
+	s.dropLocked(h, n)
+	s.removals = append(s.removals, &removal{hashes: []keyHash{h}})
+	s.wakeJanitor()
 }
 
 // materialize makes sure that memory knows what the index has of k, so that replacing or removing it finds its blob.
@@ -217,4 +93,60 @@ func (s *Store) materialize(k Key) error {
 		s.learn(h, nil, record)
 	}
 	return nil
+}
+
+// Confirm notes that the upstream, asked at `at` while the key's generation was g, named the entry's content as the
+// current one. False means that it doesn't count: the generation has passed, or the entry was replaced. It never makes
+// a confirmation older.
+func (s *Store) Confirm(e Entry, g Generation, at time.Time) (Entry, bool) {
+	h := e.Key.hash()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, known := s.entries.Peek(h)
+	if !known || n.serial != e.serial || n.blob.damaged || s.generations.of(e.Key) != g || s.isPurgedLocked(e.Key, n.serial) {
+		return Entry{}, false
+	}
+	since := at.Sub(s.started)
+	if n.confirmed == unconfirmed || n.generation != g || since > n.confirmed {
+		n.generation, n.confirmed = g, since
+	}
+	e.Confirmed = s.started.Add(n.confirmed)
+	return e, true
+}
+
+// Unconfirm takes the confirmation back: nobody gets the entry without the upstream's word again.
+func (s *Store) Unconfirm(e Entry) {
+	h := e.Key.hash()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n, known := s.entries.Peek(h); known && n.serial == e.serial {
+		n.confirmed = unconfirmed
+	}
+}
+
+// Link makes k an entry of a blob that is here already, if the upstream named its SHA-256 up front (and its size, if
+// that is known); ErrMiss if it isn't, ErrSuperseded if g is no longer k's generation.
+func (s *Store) Link(k Key, g Generation, spec FillSpec) (Entry, error) {
+	if spec.SHA256.IsZero() || !k.isStorable() {
+		return Entry{}, ErrMiss
+	}
+	if err := s.materialize(k); err != nil {
+		return Entry{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return Entry{}, ErrClosed
+	}
+	blob := s.blobs[spec.SHA256]
+	if blob == nil || blob.busy != nil || blob.damaged || (spec.Size >= 0 && spec.Size != blob.size) {
+		return Entry{}, ErrMiss
+	}
+	if s.generations.of(k) != g {
+		return Entry{}, ErrSuperseded
+	}
+	if spec.Identity.Length < 0 {
+		spec.Identity.Length = blob.size
+	}
+	return s.insertLocked(s.newEntry(k, spec, blob.digest, blob.size), blob, g, spec.Confirmed), nil
 }

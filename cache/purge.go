@@ -4,76 +4,140 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
 
 // Purged tells what a purge removed.
 type Purged struct {
+	// Entries is the number of keys, Bytes the size of the files that nothing names any more.
 	Entries int
 	Bytes   int64
 }
 
+// purge is a selection that is being removed. Entries up to its serial are gone for look-ups, also those that it hasn't
+// come to yet.
+type purge struct {
+	selector Selector
+	serial   uint64
+}
+
+// isPurgedLocked reports whether a running purge is about to remove an entry.
+func (s *Store) isPurgedLocked(k Key, serial uint64) bool {
+	for _, p := range s.purges {
+		if serial <= p.serial && p.selector.matches(k) {
+			return true
+		}
+	}
+	return false
+}
+
+// purgeBatch is how many entries are looked for, and removed, at a time.
+const purgeBatch = 4096
+
 // Purge removes the selected entries: at once for look-ups, and durably when it returns. Running downloads aren't
-// disturbed, and what was begun before it isn't kept. For a whole key its cost doesn't depend on the store's size.
+// disturbed, and what was begun before it isn't kept. For a whole key its cost doesn't depend on the store's size. When
+// ctx ends it stops where it is; what it removed stays removed.
 func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
-	if sel.Upstream != "" && sel.Project != "" && sel.Package != "" && sel.Version != "" && sel.File != "" {
+	if sel.isKey() {
 		key := Key(sel)
 		s.generations.raise(key)
 		if err := s.materialize(key); err != nil {
-			return Purged{}, err
+			return Purged{}, fmt.Errorf("purging %s: %w", key, err)
 		}
 		return s.purgeKeys(ctx, []Key{key})
 	}
 	s.generations.all.Add(1)
-	keys, err := s.keys(ctx, sel)
+	s.mu.Lock()
+	running := &purge{selector: sel, serial: s.serial}
+	s.purges = append(s.purges, running)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.purges = slices.DeleteFunc(s.purges, func(other *purge) bool { return other == running })
+	}()
+	// Those that aren't in the index yet; the others are looked for there.
+	total, err := s.purgeKeys(ctx, s.pendingKeys(sel))
 	if err != nil {
-		return Purged{}, err
+		return total, err
 	}
-	return s.purgeKeys(ctx, keys)
+	var after []byte
+	for {
+		keys, last, err := s.keysAfter(ctx, sel, after)
+		if err != nil {
+			return total, fmt.Errorf("looking for entries to purge: %w", err)
+		}
+		purged, err := s.purgeKeys(ctx, keys)
+		total.Entries += purged.Entries
+		total.Bytes += purged.Bytes
+		if err != nil || last == nil {
+			return total, err
+		}
+		after = last
+	}
 }
 
-// keys returns the selected keys, those that aren't durable yet included.
-func (s *Store) keys(ctx context.Context, sel Selector) ([]Key, error) {
-	var keys []Key
-	prefix := sel.prefix()
-	err := s.viewIndex(func(tx *bolt.Tx) error {
-		cursor := tx.Bucket(entriesBucket).Cursor()
-		for raw, _ := cursor.Seek(prefix); raw != nil && bytes.HasPrefix(raw, prefix); raw, _ = cursor.Next() {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if k, ok := parseKey(raw); ok && sel.matches(k) {
-				keys = append(keys, k)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing entries: %w", err)
-	}
+func (s *Store) pendingKeys(sel Selector) (keys []Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, entry := range s.pending {
-		if sel.matches(entry.Key) {
-			keys = append(keys, entry.Key)
+	for _, records := range []map[keyHash]*Entry{s.pending, s.recording} {
+		for _, entry := range records {
+			if sel.matches(entry.Key) {
+				keys = append(keys, entry.Key)
+			}
 		}
 	}
-	return keys, nil
+	return keys
+}
+
+// keysAfter returns the next selected keys, and the last key that was looked at; nil at the end.
+func (s *Store) keysAfter(ctx context.Context, sel Selector, after []byte) (keys []Key, last []byte, err error) {
+	prefix := sel.prefix()
+	err = s.viewIndex(func(tx *bolt.Tx) error {
+		cursor := tx.Bucket(entriesBucket).Cursor()
+		raw, _ := cursor.Seek(laterOf(prefix, after))
+		for range purgeBatch {
+			if raw == nil || !bytes.HasPrefix(raw, prefix) {
+				last = nil
+				return nil
+			}
+			if k, ok := parseKey(raw); ok && sel.matches(k) && !bytes.Equal(raw, after) {
+				keys = append(keys, k)
+			}
+			last = append(last[:0], raw...)
+			raw, _ = cursor.Next()
+		}
+		return ctx.Err()
+	})
+	return keys, last, err
+}
+
+// laterOf returns the one that sorts after the other.
+func laterOf(a, b []byte) []byte {
+	if bytes.Compare(a, b) < 0 {
+		return b
+	}
+	return a
 }
 
 // purgeKeys removes entries and waits until that is durable.
 func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 	var purged Purged
 	gone := &removal{done: make(chan error, 1)}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return purged, ErrClosed
+	}
 	for _, k := range keys {
 		h := k.hash()
 		gone.keys = append(gone.keys, k.bytes())
 		gone.hashes = append(gone.hashes, h)
-		s.mu.Lock()
 		if n, known := s.entries.Peek(h); known {
-			if blob := s.blobs[n.digest]; blob != nil && blob.entries == 1 {
-				purged.Bytes += blob.size
+			if n.blob.entries == 1 && !n.blob.unlinked {
+				purged.Bytes += n.blob.size
 			}
 			s.dropLocked(h, n)
 			purged.Entries++
@@ -81,47 +145,23 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 			s.forgotten[h] = struct{}{}
 			purged.Entries++
 		}
-		s.mu.Unlock()
 	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return purged, ErrClosed
+	if len(keys) > 0 {
+		s.removals = append(s.removals, gone)
+	} else {
+		gone.done <- nil
 	}
-	s.removals = append(s.removals, gone)
 	s.mu.Unlock()
 	s.wakeJanitor()
 	select {
 	case err := <-gone.done:
-		return purged, err
+		if err != nil {
+			return purged, fmt.Errorf("making a purge durable: %w", err)
+		}
+		return purged, nil
 	case <-s.ctx.Done():
 		return purged, ErrClosed
 	case <-ctx.Done():
 		return purged, context.Cause(ctx)
 	}
-}
-
-// Entries returns up to limit selected entries in key order, those after the given key if there is one. It is for
-// admins: it reads the index.
-func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int) ([]Entry, error) {
-	var entries []Entry
-	prefix := sel.prefix()
-	start := prefix
-	if after != nil {
-		start = append(after.bytes(), 0)
-	}
-	err := s.viewIndex(func(tx *bolt.Tx) error {
-		cursor := tx.Bucket(entriesBucket).Cursor()
-		for raw, data := cursor.Seek(start); raw != nil && bytes.HasPrefix(raw, prefix) && len(entries) < limit; raw, data = cursor.Next() {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			record, err := decodeRecord(data)
-			if err == nil && sel.matches(record.Key) {
-				entries = append(entries, *record)
-			}
-		}
-		return nil
-	})
-	return entries, err
 }

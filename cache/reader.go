@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 )
 
 // FillReader reads a file while it arrives, at its own pace. Read waits for bytes that aren't there yet, and ends with
@@ -13,6 +15,8 @@ type FillReader struct {
 	ctx    context.Context
 	offset int64
 	closed bool
+	// own is the part opened once more, for the kernel to send from: it reads at the position of the open file.
+	own File
 }
 
 // NewReader returns a reader from the file's beginning. ErrMiss means that the fill is over and its file closed: look
@@ -24,51 +28,184 @@ func (f *Fill) NewReader(ctx context.Context) (*FillReader, error) {
 	return &FillReader{fill: f, ctx: ctx}, nil
 }
 
-// readable returns how far the file may be read now, what to wait for, and how it ended if it has. The end is held
-// back until it is known to be right.
-func (f *Fill) readable() (limit int64, grown <-chan struct{}, ended bool, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.whole {
-		return f.written, f.grown, true, nil
-	}
-	limit = f.written - heldBack
-	if f.spec.Size >= 0 {
-		limit = min(f.written, f.spec.Size-heldBack)
-	}
-	return max(limit, 0), f.grown, f.ended, f.err
+// view is what a reader may see of a fill at one moment.
+type view struct {
+	// flushed bytes are in the part; after them comes tail once the file is whole.
+	flushed int64
+	tail    []byte
+	ended   bool
+	err     error
 }
 
-// Read implements io.Reader. Its error is io.EOF only at the end of a whole file.
-func (r *FillReader) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
+// view returns what may be read from offset on, and, if that is nothing yet, what to wait for.
+func (f *Fill) view(offset int64) (v view, grown <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v = view{flushed: f.flushed, ended: f.ended, err: f.err}
+	if f.whole {
+		v.tail = f.tail
 	}
-	for {
-		limit, grown, ended, failed := r.fill.readable()
-		if r.offset < limit {
-			n, err := r.fill.file.ReadAt(p[:min(int64(len(p)), limit-r.offset)], r.offset)
-			r.offset += int64(n)
-			if n > 0 {
-				return n, nil
-			}
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return 0, r.fill.store.diskError("reading a fill", err)
+	if offset >= f.flushed && !f.ended {
+		if f.grown == nil {
+			f.grown = make(chan struct{})
 		}
-		if ended {
-			if failed != nil {
-				return 0, failed
-			}
-			return 0, io.EOF
+		grown = f.grown
+	}
+	return v, grown
+}
+
+// next waits until there is something to read at the reader's offset. Its error is io.EOF only at the end of a whole
+// file.
+func (r *FillReader) next() (view, error) {
+	for {
+		v, grown := r.fill.view(r.offset)
+		switch {
+		case r.offset < v.flushed || r.offset-v.flushed < int64(len(v.tail)):
+			return v, nil
+		case v.err != nil:
+			return view{}, v.err
+		case v.ended:
+			return view{}, io.EOF
 		}
 		select {
 		case <-grown:
 		case <-r.ctx.Done():
-			return 0, context.Cause(r.ctx)
+			return view{}, context.Cause(r.ctx)
 		}
 	}
+}
+
+// Read implements io.Reader.
+func (r *FillReader) Read(p []byte) (int, error) {
+	if r.closed {
+		return 0, os.ErrClosed
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	v, err := r.next()
+	if err != nil {
+		return 0, err
+	}
+	if r.offset >= v.flushed {
+		n := copy(p, v.tail[r.offset-v.flushed:])
+		r.offset += int64(n)
+		return n, nil
+	}
+	n, err := r.fill.file.ReadAt(p[:min(int64(len(p)), v.flushed-r.offset)], r.offset)
+	r.offset += int64(n)
+	if n > 0 {
+		return n, nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return 0, r.fill.store.diskError("reading a fill", err)
+}
+
+// WriteTo implements io.WriterTo: it copies from the reader's offset to the end, waiting as Read does. Where w can take
+// a file itself (io.ReaderFrom, as the connections of net/http do), the kernel sends what is there without copying it
+// through memory.
+func (r *FillReader) WriteTo(w io.Writer) (total int64, err error) {
+	if r.closed {
+		return 0, os.ErrClosed
+	}
+	to, direct := w.(io.ReaderFrom)
+	var buffer []byte
+	for {
+		v, err := r.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return total, nil
+		case err != nil:
+			return total, err
+		}
+		var n int64
+		file, ok := (*os.File)(nil), false
+		if direct && r.offset < v.flushed {
+			file, ok = r.openOwn()
+		}
+		switch {
+		case r.offset >= v.flushed:
+			n, err = write(w, v.tail[r.offset-v.flushed:])
+			r.offset += n
+		case ok:
+			// All that is in the part may be read, so it is handed on as it is, without a limit: sendfile sees through one
+			// io.LimitedReader, and the writer may bring its own.
+			n, err = to.ReadFrom(file)
+			r.offset += n
+			if err != nil && isMediaError(err) {
+				err = r.fill.store.diskError("reading a fill", err)
+			}
+			direct = n > 0
+		default:
+			if buffer == nil {
+				buffer = make([]byte, copyPiece)
+			}
+			n, err = r.copyPiece(w, buffer)
+		}
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// copyPiece is how much is copied at a time where the kernel can't.
+const copyPiece = 128 << 10
+
+func (r *FillReader) copyPiece(w io.Writer, buffer []byte) (int64, error) {
+	n, err := r.Read(buffer)
+	if err != nil {
+		return 0, err
+	}
+	written, err := write(w, buffer[:n])
+	r.offset -= int64(n) - written
+	return written, err
+}
+
+func write(w io.Writer, p []byte) (int64, error) {
+	n, err := w.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return int64(n), err
+}
+
+// openOwn returns the part, or the blob that it became, as a file with its own position, which is the reader's.
+func (r *FillReader) openOwn() (*os.File, bool) {
+	if r.own == nil {
+		s := r.fill.store
+		file, err := s.fs.Open(r.fill.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			if entry, failed := r.fill.Result(); failed == nil {
+				file, err = s.fs.Open(blobPath(s.dir, entry.Digest))
+			}
+		}
+		if err != nil {
+			return nil, false
+		}
+		if !isSameFile(file, r.fill.file) {
+			_ = file.Close()
+			return nil, false
+		}
+		r.own = file
+	}
+	file, ok := osFileOf(r.own)
+	if !ok {
+		return nil, false
+	}
+	_, err := file.Seek(r.offset, io.SeekStart)
+	return file, err == nil
+}
+
+func isSameFile(one, other File) bool {
+	a, err := one.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := other.Stat()
+	return err == nil && os.SameFile(a, b)
 }
 
 // Seek implements io.Seeker. The end is known only with the size.
@@ -83,6 +220,8 @@ func (r *FillReader) Seek(offset int64, whence int) (int64, error) {
 			return 0, errors.New("seeking from the end of a file whose length isn't known yet")
 		}
 		offset += size
+	default:
+		return 0, errors.New("seeking from nowhere")
 	}
 	if offset < 0 {
 		return 0, errors.New("seeking before the beginning")
@@ -93,9 +232,13 @@ func (r *FillReader) Seek(offset int64, whence int) (int64, error) {
 
 // Close ends the reading.
 func (r *FillReader) Close() error {
-	if !r.closed {
-		r.closed = true
-		r.fill.leave()
+	if r.closed {
+		return nil
 	}
+	r.closed = true
+	if r.own != nil {
+		_ = r.own.Close() // it was only read
+	}
+	r.fill.leave()
 	return nil
 }

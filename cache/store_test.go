@@ -39,18 +39,11 @@ func openStore(t testing.TB, dir string, limits Limits) *Store {
 // awaitLoaded waits until the start's work is over.
 func awaitLoaded(t testing.TB, s *Store) {
 	t.Helper()
-	s.mu.Lock()
-	for s.loading {
-		changed := s.space.changed
-		s.mu.Unlock()
-		select {
-		case <-changed:
-		case <-time.After(30 * time.Second):
-			t.Fatal("the store does not finish loading")
-		}
-		s.mu.Lock()
+	select {
+	case <-s.Ready():
+	case <-time.After(30 * time.Second):
+		t.Fatal("the store does not finish loading")
 	}
-	s.mu.Unlock()
 }
 
 func testKey(file string) Key { return Key{"https://gitlab.example.com", "24", "pkg", "1.0.0", file} }
@@ -170,8 +163,8 @@ func TestReadersFollowAFillAndTheEndIsHeldBackUntilItIsRight(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if limit, _, _, _ := f.readable(); limit != int64(len(data)-heldBack) {
-			t.Errorf("before the commit %d bytes may be read", limit)
+		if v, _ := f.view(0); v.flushed != int64(len(data)-heldBack) {
+			t.Errorf("before the commit %d bytes may be read", v.flushed)
 		}
 		if _, err := f.Commit(g); err != nil {
 			t.Fatal(err)

@@ -1,0 +1,138 @@
+package cache
+
+// Commit ends the fill: its length and its checksum must be right. The entry is served at once and is durable within
+// about a second. g is the generation that must still be the key's: the one given to Begin, or the one in which a
+// publish ended.
+//
+// ErrShort and ErrChecksum are the readers' error too. After all others (ErrSuperseded, ErrDisk, ErrClosed) readers
+// still end well, and nothing is kept. Of an ended fill it returns the result again.
+func (f *Fill) Commit(g Generation) (Entry, error) {
+	f.mu.Lock()
+	written, over := f.written, f.ended || f.committing
+	f.committing = f.committing || !f.ended
+	f.mu.Unlock()
+	if over {
+		<-f.done
+		return f.Result()
+	}
+	if f.spec.Size >= 0 && written != f.spec.Size {
+		f.finish(ending{err: ErrShort})
+		return Entry{}, ErrShort
+	}
+	digest := Digest(f.hash.Sum(nil))
+	if !f.spec.SHA256.IsZero() && digest != f.spec.SHA256 {
+		f.store.counters.checksumFailures.Add(1)
+		f.finish(ending{err: ErrChecksum})
+		return Entry{}, ErrChecksum
+	}
+	if f.spec.Identity.Length < 0 {
+		f.spec.Identity.Length = written
+	}
+	entry, blob, err := f.publish(digest, written, g)
+	f.finish(ending{entry: entry, blob: blob, kept: err})
+	return entry, err
+}
+
+// publish makes the key an entry of its bytes: of a blob that is there already, or else of the part under its blob
+// name. It returns the blob only if that is the part. Whole parts need no sync here: until they are durable, the index
+// doesn't name them.
+func (f *Fill) publish(digest Digest, size int64, g Generation) (Entry, *blobState, error) {
+	s := f.store
+	if s.generations.of(f.key) != g {
+		return Entry{}, nil, ErrSuperseded
+	}
+	if err := s.materialize(f.key); err != nil {
+		return Entry{}, nil, err
+	}
+	complete := false // whether the part has all bytes
+	for {
+		s.mu.Lock()
+		blob := s.blobs[digest]
+		switch {
+		case s.closed:
+			s.mu.Unlock()
+			return Entry{}, nil, ErrClosed
+		case blob != nil && blob.busy != nil:
+			// Its name is being given or taken by somebody else; both last no longer than a rename or an unlink.
+			busy := blob.busy
+			s.mu.Unlock()
+			<-busy
+		case blob != nil && !blob.damaged:
+			defer s.mu.Unlock()
+			if s.generations.of(f.key) != g {
+				return Entry{}, nil, ErrSuperseded
+			}
+			s.counters.stored.Add(1)
+			return s.insertLocked(s.newEntry(f.key, f.spec, digest, size), blob, g, f.spec.Confirmed), nil, nil
+		case complete:
+			return f.publishPartLocked(digest, size, g)
+		default:
+			s.mu.Unlock()
+			if err := f.complete(); err != nil {
+				return Entry{}, nil, err
+			}
+			complete = true
+		}
+	}
+}
+
+// complete writes the end that was held back.
+func (f *Fill) complete() error {
+	if len(f.tail) == 0 {
+		return nil
+	}
+	n, err := f.file.Write(f.tail)
+	f.wrote(int64(n))
+	if err != nil {
+		return f.store.diskError("writing a fill", err)
+	}
+	return nil
+}
+
+// publishPartLocked renames the part to a blob that isn't there yet. It is called with Store.mu held and returns without
+// it. While the new blob is busy nobody removes a file of that name.
+func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry, *blobState, error) {
+	s := f.store
+	damaged := s.blobs[digest]
+	blob := &blobState{digest: digest, size: size, busy: make(chan struct{})}
+	s.blobs[digest] = blob
+	s.mu.Unlock()
+	err := s.fs.Rename(f.path, blobPath(s.dir, digest))
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() {
+		close(blob.busy)
+		blob.busy = nil
+	}()
+	if err != nil {
+		// Whatever has that name now, nobody vouches for it.
+		blob.unlinked, blob.damaged = true, true
+		delete(s.blobs, digest)
+		if damaged != nil {
+			s.blobs[digest] = damaged
+			s.orphans[damaged] = struct{}{}
+		}
+		return Entry{}, nil, s.diskError("naming a blob", err)
+	}
+	if damaged != nil {
+		s.unlinkedLocked(damaged) // the rename took its place
+	}
+	// From here on the file is the blob's, and so are its bytes; the fill's own readers are readers of it.
+	s.blobs[digest] = blob
+	s.space.blobs += size
+	if s.loading {
+		s.space.estimate += size
+	}
+	s.enterBlobLocked(blob)
+	f.releaseLocked()
+	s.counters.stored.Add(1)
+	s.counters.storedBytes.Add(size)
+	if s.generations.of(f.key) != g {
+		s.orphans[blob] = struct{}{}
+		s.wakeJanitor()
+		return Entry{}, blob, ErrSuperseded
+	}
+	s.fresh = append(s.fresh, blob)
+	return s.insertLocked(s.newEntry(f.key, f.spec, digest, size), blob, g, f.spec.Confirmed), blob, nil
+}

@@ -1,0 +1,56 @@
+package cache
+
+import "time"
+
+// Identity is how the upstream named a file's content. The store keeps it for its user and never compares it.
+type Identity struct {
+	// SHA256 is in lower-case hex, empty when the upstream named none.
+	SHA256 string
+	// Location is the storage redirect's host and path.
+	Location string
+	// ETag is the strong entity tag, quotes included.
+	ETag string
+	// LastModified is in whole seconds; zero when absent.
+	LastModified time.Time
+	// Settled says that LastModified was old enough when seen that no later publish can share it.
+	Settled bool
+	// Length is in bytes, -1 when unknown.
+	Length int64
+}
+
+// Entry is what the store knows of a key.
+type Entry struct {
+	Key    Key
+	Digest Digest
+	// Size is the file's length in bytes.
+	Size     int64
+	Identity Identity
+	// Disposition is the upstream's Content-Disposition.
+	Disposition string
+	// Stored is when the entry was committed.
+	Stored time.Time
+	// Confirmed is when the upstream was last asked and named these bytes; zero when it has not been since the start,
+	// since a publish or a purge, or since it said that the file is gone.
+	Confirmed time.Time
+
+	// serial tells this commit of the key from others.
+	serial uint64
+}
+
+// FillSpec is what is known of a file before its first byte.
+type FillSpec struct {
+	// Size is its length in bytes, -1 when unknown.
+	Size int64
+	// SHA256 is its digest as the upstream named it; zero when it didn't. A fill with another sum is never kept.
+	SHA256      Digest
+	Identity    Identity
+	Disposition string
+	// Confirmed is when the answer was asked for that the bytes come from; zero for a publish's own copy.
+	Confirmed time.Time
+}
+
+func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry {
+	return &Entry{
+		Key: k, Digest: digest, Size: size, Identity: spec.Identity, Disposition: spec.Disposition, Stored: s.now(),
+	}
+}

@@ -1,0 +1,78 @@
+package cache
+
+import "go.uber.org/zap"
+
+const (
+	// evictionBatch bounds how many entries one transaction removes.
+	evictionBatch = 4096
+	// headroomShare is the part of MaxSize that is kept free ahead of need, so that fills seldom wait for evictions.
+	headroomShare = 64
+)
+
+// evict removes what was used least recently until there is the room that waiting fills want, or some to spare. It
+// never removes what is being read.
+func (s *Store) evict() {
+	free, err := s.fs.Free(s.dir)
+	if err != nil {
+		_ = s.diskError("asking for free space", err)
+		return
+	}
+	s.mu.Lock()
+	wanted := max(s.space.wanted, s.limits.MaxSize/headroomShare)
+	// What is removed may count as free only later, so how much that must be is asked once.
+	tight := s.limits.MinFree + s.space.unwritten + s.space.wanted - free
+	excess := max(s.space.used()+wanted-s.limits.MaxSize, tight)
+	before := s.counters.freedBytes.Load()
+	loading := s.loading
+	s.mu.Unlock()
+	for !loading {
+		left := excess - (s.counters.freedBytes.Load() - before)
+		if left <= 0 {
+			break
+		}
+		s.mu.Lock()
+		victims := s.victimsLocked(left)
+		if len(victims.hashes) > 0 {
+			s.removals = append(s.removals, victims)
+		} else {
+			s.space.exhausted++
+		}
+		s.mu.Unlock()
+		if len(victims.hashes) == 0 {
+			break
+		}
+		s.logger.Debug("evicting", zap.Int("entries", len(victims.hashes)), zap.Int64("bytes", left))
+		if !s.removeAll() {
+			break // evicting more would empty the store and free nothing
+		}
+	}
+	s.mu.Lock()
+	s.space.announce()
+	s.mu.Unlock()
+}
+
+// victimsLocked takes the least recently used entries out of memory, as many as it takes to free that many bytes.
+// Those that are being read are passed over and count as used now.
+func (s *Store) victimsLocked(excess int64) *removal {
+	victims := &removal{eviction: true}
+	for range s.entries.Len() {
+		if excess <= 0 || len(victims.hashes) == evictionBatch {
+			break
+		}
+		h, n, ok := s.entries.GetOldest()
+		if !ok {
+			break
+		}
+		if n.blob.open > 0 || n.blob.busy != nil {
+			s.entries.Get(h)
+			continue
+		}
+		s.dropLocked(h, n)
+		s.counters.evictions.Add(1)
+		victims.hashes = append(victims.hashes, h)
+		if n.blob.entries == 0 && !n.blob.unlinked {
+			excess -= n.blob.size
+		}
+	}
+	return victims
+}

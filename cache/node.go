@@ -1,0 +1,132 @@
+package cache
+
+import (
+	"math"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// node is an entry as memory has it. There may be a million of them: what is added here is multiplied by that.
+type node struct {
+	blob *blobState
+	// serial tells this commit of the key from others; 0 if an earlier process made it.
+	serial uint64
+	// confirmed is when the upstream confirmed the entry, counted from Store.started, while the key's generation was
+	// this one; unconfirmed if it hasn't been.
+	confirmed  time.Duration
+	generation Generation
+}
+
+// unconfirmed stands for a confirmation that there isn't.
+const unconfirmed = time.Duration(math.MinInt64)
+
+// blobState is a blob as memory has it. There may be a million of them, too.
+type blobState struct {
+	digest  Digest
+	size    int64
+	entries int32 // that name it
+	open    int32 // readers
+	// busy is set while the file is being put under its name or removed, and closed when that is over.
+	busy chan struct{}
+	// verified is the number of the last verification that found the file right.
+	verified uint32
+	// durable says that a power cut can't take the file.
+	durable bool
+	// damaged says that the file was found not to be what its name says, and must not be used again. Entries that name
+	// it are misses.
+	damaged bool
+	// unlinked says that the file is gone from the directory and lives for its readers alone.
+	unlinked bool
+}
+
+func newLRU[K comparable, V any](most int) *simplelru.LRU[K, V] {
+	lru, err := simplelru.NewLRU[K, V](most, nil)
+	if err != nil {
+		panic(err) // only for a size that isn't positive
+	}
+	return lru
+}
+
+// blobLocked returns the blob of a digest, and makes one of a file that the index has if there is none.
+func (s *Store) blobLocked(digest Digest, size int64) *blobState {
+	blob := s.blobs[digest]
+	if blob == nil {
+		blob = &blobState{digest: digest, size: size, durable: true}
+		s.blobs[digest] = blob
+		s.space.blobs += size
+	}
+	return blob
+}
+
+// addKnownLocked enters an entry that the index has.
+func (s *Store) addKnownLocked(h keyHash, record *Entry) {
+	blob := s.blobLocked(record.Digest, record.Size)
+	blob.entries++
+	s.entries.Add(h, &node{blob: blob, confirmed: unconfirmed})
+}
+
+// insertLocked makes entry.Key an entry of a blob that is there.
+func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confirmed time.Time) Entry {
+	h := entry.Key.hash()
+	// First, or replacing an entry of the same blob would make it an orphan.
+	blob.entries++
+	delete(s.orphans, blob)
+	if old, known := s.entries.Peek(h); known {
+		s.dropLocked(h, old)
+	}
+	delete(s.forgotten, h)
+	s.serial++
+	n := &node{blob: blob, serial: s.serial, confirmed: unconfirmed, generation: g}
+	if !confirmed.IsZero() {
+		n.confirmed = confirmed.Sub(s.started)
+	}
+	s.entries.Add(h, n)
+	s.pending[h] = entry
+	s.touched[h] = entry.Stored
+	s.wakeJanitor()
+	return s.entryLocked(entry, n)
+}
+
+// dropLocked takes an entry out of memory. Its record and its file are the janitor's.
+func (s *Store) dropLocked(h keyHash, n *node) {
+	s.entries.Remove(h)
+	s.hot.Remove(h)
+	delete(s.pending, h)
+	delete(s.recording, h)
+	delete(s.touched, h)
+	if s.loading {
+		s.forgotten[h] = struct{}{}
+	}
+	s.releaseBlobLocked(n.blob)
+}
+
+// releaseBlobLocked takes an entry off a blob.
+func (s *Store) releaseBlobLocked(blob *blobState) {
+	blob.entries--
+	if blob.entries == 0 && !blob.unlinked {
+		s.orphans[blob] = struct{}{}
+	}
+}
+
+// recordLocked returns the record that memory has of an entry, if any.
+func (s *Store) recordLocked(h keyHash) *Entry {
+	if record := s.pending[h]; record != nil {
+		return record
+	}
+	if record := s.recording[h]; record != nil {
+		return record
+	}
+	record, _ := s.hot.Get(h)
+	return record
+}
+
+func (s *Store) entryLocked(record *Entry, n *node) Entry {
+	entry := *record
+	entry.serial = n.serial
+	entry.Confirmed = time.Time{}
+	if n.confirmed != unconfirmed && n.generation == s.generations.of(entry.Key) {
+		entry.Confirmed = s.started.Add(n.confirmed)
+	}
+	return entry
+}

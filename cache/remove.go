@@ -1,0 +1,169 @@
+package cache
+
+import (
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+)
+
+// removal is a batch of entries on their way out of the index. They are gone for look-ups already.
+type removal struct {
+	hashes []keyHash
+	// keys are those of the hashes, where they are known: the index may lack what leads from a hash to its key.
+	keys [][]byte
+	// eviction says that the removal is to make room, rather than because the entries are wrong.
+	eviction bool
+	// done gets the result when the removal is durable, or can't be for now. It holds one value.
+	done chan error
+}
+
+// unlinkBatch bounds how many files are removed before the janitor looks for other work.
+const unlinkBatch = 1024
+
+// remove takes removed entries out of the index, durably, and then files that nothing names any more out of the
+// directory: the index never names a blob that isn't there. What is left to remove it comes back for.
+func (s *Store) remove() {
+	s.removeRecords()
+	if more, _ := s.unlinkOrphans(unlinkBatch); more {
+		s.wakeJanitor()
+	}
+}
+
+// removeAll is remove to the end; false if files could not be removed.
+func (s *Store) removeAll() bool {
+	s.removeRecords()
+	for {
+		if more, err := s.unlinkOrphans(unlinkBatch); !more {
+			return err == nil
+		}
+	}
+}
+
+func (s *Store) removeRecords() {
+	s.mu.Lock()
+	work := s.removals
+	s.removals = nil
+	s.mu.Unlock()
+	if len(work) == 0 {
+		return
+	}
+	err := s.updateIndex(func(tx *bolt.Tx) error {
+		for _, r := range work {
+			if err := s.deleteRecords(tx, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		// Most likely the disk is full, and what would help is removing files: a record without its blob is a miss. The
+		// records are tried again with the next removal; nobody waits for that.
+		s.counters.diskErrors.Add(1)
+		s.logger.Error("removing entries from the index failed; their files are removed all the same", zap.Error(err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range work {
+		if r.done != nil {
+			r.done <- err
+		}
+		if err != nil {
+			s.removals = append(s.removals, &removal{hashes: r.hashes, keys: r.keys, eviction: r.eviction})
+		}
+	}
+}
+
+func (s *Store) deleteRecords(tx *bolt.Tx, r *removal) error {
+	entries, uses := tx.Bucket(entriesBucket), tx.Bucket(usesBucket)
+	for i, h := range r.hashes {
+		if s.isRecorded(h) {
+			continue // stored again since, and the record is the new one's
+		}
+		_, key := decodeUse(uses.Get(h[:]))
+		if r.keys != nil {
+			key = r.keys[i]
+		}
+		if key != nil {
+			if err := entries.Delete(key); err != nil {
+				return fmt.Errorf("deleting a record: %w", err)
+			}
+		}
+		if err := uses.Delete(h[:]); err != nil {
+			return fmt.Errorf("deleting a use: %w", err)
+		}
+	}
+	return nil
+}
+
+// isRecorded reports whether the index has a record of this entry that must stay. One that is only about to be written
+// doesn't count: what stands there now is older.
+func (s *Store) isRecorded(h keyHash) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.entries.Contains(h) && s.pending[h] == nil && s.recording[h] == nil
+}
+
+// unlinkOrphans removes up to limit files of blobs that no entry names or that are damaged, and reports whether there
+// may be more. Whoever stores the same bytes meanwhile waits for it.
+func (s *Store) unlinkOrphans(limit int) (more bool, err error) {
+	for range limit {
+		s.mu.Lock()
+		blob := s.nextOrphanLocked()
+		if blob == nil {
+			s.mu.Unlock()
+			return false, nil
+		}
+		blob.busy = make(chan struct{})
+		s.memory.remove(blob.digest)
+		s.mu.Unlock()
+		err := s.fs.Remove(blobPath(s.dir, blob.digest))
+
+		s.mu.Lock()
+		close(blob.busy)
+		blob.busy = nil
+		if err == nil {
+			delete(s.blobs, blob.digest)
+			s.counters.freedBytes.Add(blob.size)
+			s.unlinkedLocked(blob)
+			s.mu.Unlock()
+			continue
+		}
+		s.orphans[blob] = struct{}{}
+		s.mu.Unlock()
+		// It stays counted, and is tried again with the next removal.
+		s.logger.Error("removing a file failed", zap.Stringer("sha256", blob.digest), zap.Error(err))
+		return false, s.diskError("removing a blob", err)
+	}
+	return true, nil
+}
+
+// unlinkedLocked moves a blob's bytes from those in the directory to those that its readers still hold.
+func (s *Store) unlinkedLocked(blob *blobState) {
+	blob.unlinked = true
+	delete(s.orphans, blob)
+	s.space.blobs -= blob.size
+	if blob.open > 0 {
+		s.space.open -= blob.size
+		s.space.lingering += blob.size
+	}
+	s.space.announce()
+}
+
+// nextOrphanLocked takes a blob to remove. While entries are still loading none is: one that isn't loaded yet may name
+// it.
+func (s *Store) nextOrphanLocked() *blobState {
+	if s.loading {
+		return nil
+	}
+	for blob := range s.orphans {
+		if blob.busy != nil {
+			continue
+		}
+		delete(s.orphans, blob)
+		if !blob.unlinked && s.blobs[blob.digest] == blob && (blob.entries == 0 || blob.damaged) {
+			return blob
+		}
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package cache
+
+import "sync/atomic"
+
+// counters only ever grow.
+type counters struct {
+	evictions, freedBytes        atomic.Int64
+	diskErrors, checksumFailures atomic.Int64
+	damaged                      atomic.Int64
+	stored, storedBytes          atomic.Int64
+	memoryHits                   atomic.Int64
+	noRoom                       atomic.Int64
+}
+
+// Stats are the store's numbers at one moment.
+type Stats struct {
+	// Entries are the known keys; Blobs the files that they share.
+	Entries, Blobs int
+	// Bytes is all that counts towards MaxSize; of these, Reserved is for fills and Lingering removed but still open.
+	Bytes, Reserved, Lingering int64
+	// MaxSize is the limit in force.
+	MaxSize int64
+	// MemoryBytes is what the memory tier takes, and MemoryBlobs how many files it holds.
+	MemoryBytes int64
+	MemoryBlobs int
+	// Fills are those running.
+	Fills int64
+	// Pending are entries that aren't durable yet.
+	Pending int
+	// Loading says that the start's work isn't over.
+	Loading bool
+
+	// These count since the start: entries evicted, bytes of files removed, errors of the disk, bodies and files whose
+	// checksum was wrong, files found damaged or gone, files stored, files opened from memory, and fills refused for want
+	// of room.
+	Evictions, FreedBytes        int64
+	DiskErrors, ChecksumFailures int64
+	Damaged                      int64
+	Stored, StoredBytes          int64
+	MemoryHits                   int64
+	NoRoom                       int64
+}
+
+// Stats returns the store's numbers.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{
+		Entries: s.entries.Len(), Blobs: len(s.blobs),
+		Bytes: s.space.used(), Reserved: s.space.reserved, Lingering: s.space.lingering, MaxSize: s.limits.MaxSize,
+		MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
+		Fills: int64(len(s.fills)), Pending: len(s.pending) + len(s.recording), Loading: s.loading,
+		Evictions: s.counters.evictions.Load(), FreedBytes: s.counters.freedBytes.Load(),
+		DiskErrors: s.counters.diskErrors.Load(), ChecksumFailures: s.counters.checksumFailures.Load(),
+		Damaged: s.counters.damaged.Load(), Stored: s.counters.stored.Load(), StoredBytes: s.counters.storedBytes.Load(),
+		MemoryHits: s.counters.memoryHits.Load(), NoRoom: s.counters.noRoom.Load(),
+	}
+}

@@ -1,0 +1,189 @@
+package cache
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+)
+
+// VerifyProgress tells how far a verification has come.
+type VerifyProgress struct {
+	// Entries is how many have been looked at, of Total.
+	Entries, Total int
+	// Bytes is how much has been read.
+	Bytes int64
+}
+
+// VerifyResult tells what a verification found.
+type VerifyResult struct {
+	// Blobs is how many files were read, Bytes their size.
+	Blobs int
+	Bytes int64
+	// Damaged is how many of them were wrong, short or gone, and were removed.
+	Damaged int
+}
+
+// verifyPiece is how much is read at a time; between two the rate is kept.
+const verifyPiece = 1 << 20
+
+// Verify reads all blobs that are in the index, each once, at no more than bytesPerSecond (0 for no bound), and removes
+// those that aren't what their names say: the next caller fetches them again. progress may be nil; it is called after
+// each batch of entries and must not block. When ctx ends, Verify returns its error and what it found so far.
+func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(VerifyProgress)) (VerifyResult, error) {
+	s.mu.Lock()
+	s.verifying++
+	v := &verification{store: s, number: s.verifying, rate: bytesPerSecond, begun: time.Now(), buffer: make([]byte, verifyPiece)}
+	s.mu.Unlock()
+	var after []byte
+	looked := 0
+	for {
+		digests, last, err := s.digestsAfter(after)
+		if err != nil {
+			return v.result, fmt.Errorf("looking for files to verify: %w", err)
+		}
+		for _, digest := range digests {
+			if err := v.verify(ctx, digest); err != nil {
+				return v.result, fmt.Errorf("verifying %s: %w", digest, err)
+			}
+		}
+		looked += len(digests)
+		if progress != nil {
+			s.mu.Lock()
+			total := s.entries.Len()
+			s.mu.Unlock()
+			progress(VerifyProgress{Entries: looked, Total: max(total, looked), Bytes: v.result.Bytes})
+		}
+		if last == nil {
+			s.logger.Info("verified the stored files", zap.Int("files", v.result.Blobs), zap.Int64("bytes", v.result.Bytes),
+				zap.Int("damaged", v.result.Damaged))
+			return v.result, nil
+		}
+		after = last
+	}
+}
+
+// verifyBatch is how many entries are looked for at a time.
+const verifyBatch = 256
+
+// digestsAfter returns the digests of the next entries in the index, and the last key; nil at the end.
+func (s *Store) digestsAfter(after []byte) (digests []Digest, last []byte, err error) {
+	err = s.viewIndex(func(tx *bolt.Tx) error {
+		cursor := tx.Bucket(entriesBucket).Cursor()
+		key, record := cursor.Seek(after)
+		if after != nil && string(key) == string(after) {
+			key, record = cursor.Next()
+		}
+		for range verifyBatch {
+			if key == nil {
+				last = nil
+				return nil
+			}
+			if digest, _, err := checkRecord(record); err == nil {
+				digests = append(digests, digest)
+			}
+			last = append(last[:0], key...)
+			key, record = cursor.Next()
+		}
+		return nil
+	})
+	return digests, last, err
+}
+
+// verification is one run of Verify.
+type verification struct {
+	store  *Store
+	number uint32
+	rate   int64
+	begun  time.Time
+	buffer []byte
+	result VerifyResult
+}
+
+// verify reads a blob, unless this run has, or it isn't loaded. Its errors are those that say nothing about the blob.
+func (v *verification) verify(ctx context.Context, digest Digest) error {
+	s := v.store
+	s.mu.Lock()
+	state := s.blobs[digest]
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	if state == nil || state.busy != nil || state.damaged || state.verified == v.number {
+		s.mu.Unlock()
+		return nil
+	}
+	state.verified = v.number
+	s.enterBlobLocked(state)
+	s.mu.Unlock()
+	v.result.Blobs++
+	blob, err := s.openFile(state)
+	if errors.Is(err, ErrMiss) {
+		v.result.Damaged++
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	sum, err := v.sum(ctx, blob)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	switch {
+	case err != nil:
+		_ = s.diskError("verifying a blob", err)
+		s.discard(state, reasonUnreadable)
+	case sum != digest:
+		s.counters.checksumFailures.Add(1)
+		s.discard(state, reasonChecksum)
+	default:
+		return nil
+	}
+	v.result.Damaged++
+	return nil
+}
+
+func (v *verification) sum(ctx context.Context, blob *Blob) (Digest, error) {
+	hash := sha256.New()
+	for {
+		n, err := blob.file.Read(v.buffer)
+		_, _ = hash.Write(v.buffer[:n]) // never fails
+		v.result.Bytes += int64(n)
+		if errors.Is(err, io.EOF) {
+			return Digest(hash.Sum(nil)), nil
+		}
+		if err == nil {
+			err = v.pace(ctx)
+		}
+		if err != nil {
+			return Digest{}, err
+		}
+	}
+}
+
+// pace waits until what was read so far fits the rate.
+func (v *verification) pace(ctx context.Context) error {
+	var wait time.Duration
+	if v.rate > 0 {
+		wait = time.Duration(float64(v.result.Bytes)/float64(v.rate)*float64(time.Second)) - time.Since(v.begun)
+	}
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-v.store.ctx.Done():
+		return ErrClosed
+	}
+}
