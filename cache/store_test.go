@@ -54,11 +54,15 @@ func randomBytes(n int, seed byte) []byte {
 	return data
 }
 
-// store puts a file in.
+// put stores a file. A disk that is slow to sync can't make room in time, which is no failure; it is asked again.
 func (s *Store) put(t testing.TB, k Key, data []byte) Entry {
 	t.Helper()
 	g := s.Generation(k)
-	f, err := s.Begin(k, g, FillSpec{Size: int64(len(data)), Confirmed: s.now(), Disposition: "attachment"})
+	spec := FillSpec{Size: int64(len(data)), Confirmed: s.now(), Disposition: "attachment"}
+	f, err := s.Begin(k, g, spec)
+	for tries := 0; errors.Is(err, ErrNoRoom) && tries < 30; tries++ {
+		f, err = s.Begin(k, g, spec)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
