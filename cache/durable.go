@@ -25,6 +25,8 @@ type batch struct {
 	// fresh are the blobs to sync first, failed those of them whose bytes the disk may not have.
 	fresh  []*blobState
 	failed []*blobState
+	// replaced are blobs that the index doesn't name any more once the batch's records are there.
+	replaced []*blobState
 	// touched are last uses to note.
 	touched map[keyHash]time.Time
 	// waiters hear when it is done.
@@ -59,12 +61,12 @@ func (s *Store) takeBatch(withUses bool) *batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	withUses = withUses || len(s.syncWaiters) > 0 || len(s.touched) >= maxTouched
-	if len(s.pending) == 0 && len(s.syncWaiters) == 0 && (!withUses || len(s.touched) == 0) {
+	if len(s.pending) == 0 && len(s.replaced) == 0 && len(s.syncWaiters) == 0 && (!withUses || len(s.touched) == 0) {
 		return nil
 	}
-	b := &batch{fresh: s.fresh, waiters: s.syncWaiters}
+	b := &batch{fresh: s.fresh, replaced: s.replaced, waiters: s.syncWaiters}
 	s.recording, s.pending = s.pending, make(map[keyHash]*Entry)
-	s.fresh, s.syncWaiters = nil, nil
+	s.fresh, s.replaced, s.syncWaiters = nil, nil, nil
 	if withUses {
 		b.touched, s.touched = s.touched, make(map[keyHash]time.Time)
 	}
@@ -164,8 +166,12 @@ func (s *Store) endBatch(b *batch, err error) {
 		for h, entry := range recorded {
 			s.hot.Add(h, entry)
 		}
+		for _, blob := range b.replaced {
+			s.releaseBlobLocked(blob)
+		}
 		return
 	}
+	s.replaced = append(s.replaced, b.replaced...)
 	s.counters.diskErrors.Add(1)
 	s.logger.Error("noting files in the index failed; they are served, and it is tried again",
 		zap.Int("files", len(recorded)), zap.Error(err))

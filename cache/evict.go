@@ -54,7 +54,7 @@ func (s *Store) evict() {
 // victimsLocked takes the least recently used entries out of memory, as many as it takes to free that many bytes.
 // Those that are being read are passed over and count as used now.
 func (s *Store) victimsLocked(excess int64) *removal {
-	victims := &removal{eviction: true}
+	victims := new(removal)
 	for range s.entries.Len() {
 		if excess <= 0 || len(victims.hashes) == evictionBatch {
 			break

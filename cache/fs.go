@@ -43,6 +43,13 @@ type File interface {
 	Stat() (fs.FileInfo, error)
 }
 
+// IndexFS is an FS that also stands around the index's transactions, which are bbolt's own matter otherwise. Tests make
+// them fail, before and after.
+type IndexFS interface {
+	FS
+	UpdateIndex(transaction func() error) error
+}
+
 // osFileOf returns what sendfile can take.
 func osFileOf(file File) (*os.File, bool) {
 	if native, ok := file.(interface{ OSFile() *os.File }); ok {

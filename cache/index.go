@@ -260,15 +260,25 @@ func (s *Store) viewIndex(read func(*bolt.Tx) error) error {
 }
 
 func (s *Store) updateIndex(write func(*bolt.Tx) error) error {
-	db, err := s.index.update(func(tx *bolt.Tx) error {
-		if err := write(tx); err != nil {
-			return err
-		}
-		s.mu.Lock()
-		total := s.space.blobs
-		s.mu.Unlock()
-		return tx.Bucket(metaBucket).Put(bytesName, writeNumber(total))
-	})
+	var db *bolt.DB
+	transaction := func() (err error) {
+		db, err = s.index.update(func(tx *bolt.Tx) error {
+			if err := write(tx); err != nil {
+				return err
+			}
+			s.mu.Lock()
+			total := max(s.space.blobs, s.space.estimate)
+			s.mu.Unlock()
+			return tx.Bucket(metaBucket).Put(bytesName, writeNumber(total))
+		})
+		return err
+	}
+	var err error
+	if around, ok := s.fs.(IndexFS); ok {
+		err = around.UpdateIndex(transaction)
+	} else {
+		err = transaction()
+	}
 	return s.mindIndex(db, err)
 }
 

@@ -73,6 +73,11 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	blob.entries++
 	delete(s.orphans, blob)
 	if old, known := s.entries.Peek(h); known {
+		if s.pending[h] == nil {
+			// The index names the old blob until the new record is there, so its file stays that long.
+			old.blob.entries++
+			s.replaced = append(s.replaced, old.blob)
+		}
 		s.dropLocked(h, old)
 	}
 	delete(s.forgotten, h)

@@ -12,8 +12,6 @@ type removal struct {
 	hashes []keyHash
 	// keys are those of the hashes, where they are known: the index may lack what leads from a hash to its key.
 	keys [][]byte
-	// eviction says that the removal is to make room, rather than because the entries are wrong.
-	eviction bool
 	// done gets the result when the removal is durable, or can't be for now. It holds one value.
 	done chan error
 }
@@ -24,29 +22,29 @@ const unlinkBatch = 1024
 // remove takes removed entries out of the index, durably, and then files that nothing names any more out of the
 // directory: the index never names a blob that isn't there. What is left to remove it comes back for.
 func (s *Store) remove() {
-	s.removeRecords()
-	if more, _ := s.unlinkOrphans(unlinkBatch); more {
+	failed := s.removeRecords() != nil
+	if more, _ := s.unlinkOrphans(unlinkBatch, failed); more {
 		s.wakeJanitor()
 	}
 }
 
 // removeAll is remove to the end; false if files could not be removed.
 func (s *Store) removeAll() bool {
-	s.removeRecords()
 	for {
-		if more, err := s.unlinkOrphans(unlinkBatch); !more {
+		failed := s.removeRecords() != nil
+		if more, err := s.unlinkOrphans(unlinkBatch, failed); !more {
 			return err == nil
 		}
 	}
 }
 
-func (s *Store) removeRecords() {
+func (s *Store) removeRecords() error {
 	s.mu.Lock()
 	work := s.removals
 	s.removals = nil
 	s.mu.Unlock()
 	if len(work) == 0 {
-		return
+		return nil
 	}
 	err := s.updateIndex(func(tx *bolt.Tx) error {
 		for _, r := range work {
@@ -69,9 +67,10 @@ func (s *Store) removeRecords() {
 			r.done <- err
 		}
 		if err != nil {
-			s.removals = append(s.removals, &removal{hashes: r.hashes, keys: r.keys, eviction: r.eviction})
+			s.removals = append(s.removals, &removal{hashes: r.hashes, keys: r.keys})
 		}
 	}
+	return err
 }
 
 func (s *Store) deleteRecords(tx *bolt.Tx, r *removal) error {
@@ -105,10 +104,15 @@ func (s *Store) isRecorded(h keyHash) bool {
 }
 
 // unlinkOrphans removes up to limit files of blobs that no entry names or that are damaged, and reports whether there
-// may be more. Whoever stores the same bytes meanwhile waits for it.
-func (s *Store) unlinkOrphans(limit int) (more bool, err error) {
+// may be more. It stops where entries were removed meanwhile whose records the index still has, unless it is to go on
+// without the index. Whoever stores the same bytes meanwhile waits for it.
+func (s *Store) unlinkOrphans(limit int, withoutIndex bool) (more bool, err error) {
 	for range limit {
 		s.mu.Lock()
+		if len(s.removals) > 0 && !withoutIndex {
+			s.mu.Unlock()
+			return true, nil
+		}
 		blob := s.nextOrphanLocked()
 		if blob == nil {
 			s.mu.Unlock()

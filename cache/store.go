@@ -73,6 +73,8 @@ type Store struct {
 	blobs              map[Digest]*blobState
 	// fresh are blobs that aren't synced yet.
 	fresh []*blobState
+	// replaced are blobs that the index still names, once each, for entries that are others now.
+	replaced []*blobState
 	// orphans are blobs that no entry names any more, or that are damaged, and whose files are still there.
 	orphans map[*blobState]struct{}
 	// removals are entries that are gone for look-ups and not yet from the index; purges those being looked for.
