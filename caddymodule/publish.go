@@ -26,6 +26,7 @@ func (h *Handler) servePublish(x *exchange) {
 	}
 	p := &publish{exchange: x, keys: targets}
 	p.begin()
+	// For every way out: a lost answer, a caller who left, a relaying that panics.
 	defer p.end()
 	x.forwardWith(outcomePublished, fwdMethod, upstream.Forwarding{OnBody: p.keep, OnAnswer: p.judge})
 }
@@ -66,8 +67,8 @@ type publish struct {
 	begun cache.Generation
 	// length is what the caller announced, -1 if nothing.
 	length int64
-	// published turns true with GitLab's 200 or 201.
-	published bool
+	// published turns true with GitLab's 200 or 201, ended when the second generation has begun.
+	published, ended bool
 
 	// mu guards all below: the transport may go on reading the body while GitLab's answer is being relayed. Only the
 	// copy's file is written under it, which nobody else waits for.
@@ -124,19 +125,25 @@ func (p *publish) keep(piece []byte, ended bool) {
 	}
 }
 
-// judge looks at GitLab's answer: 201, or 200 with select=package_file (lib/api/generic_packages.rb).
+// judge looks at GitLab's answer: 201, or 200 with select=package_file (lib/api/generic_packages.rb). It ends the
+// publish before a byte of the answer is relayed: a caller who hears of the new file must never get the old one, which
+// somebody's check may have confirmed since the publish began.
 func (p *publish) judge(response *http.Response) {
 	p.published = response.StatusCode == http.StatusCreated || response.StatusCode == http.StatusOK
+	p.end()
 }
 
 // end raises the generation again, after any outcome: also a publish that failed or timed out may have been taken.
-// It runs also while the relaying of the answer panics.
 func (p *publish) end() {
+	if p.ended {
+		return
+	}
+	p.ended = true
 	overlapped := false
-	var ended cache.Generation
+	var after cache.Generation
 	for _, ref := range p.keys {
-		ended = p.store.Raise(p.keyOf(ref))
-		overlapped = overlapped || ended != p.begun.Next()
+		after = p.store.Raise(p.keyOf(ref))
+		overlapped = overlapped || after != p.begun.Next()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,7 +158,7 @@ func (p *publish) end() {
 		copied.Abort(errNotStored)
 		return
 	}
-	if _, err := copied.Commit(ended); err != nil {
+	if _, err := copied.Commit(after); err != nil {
 		copied.Abort(err)
 		p.h.logger.Debug("the copy of a publish isn't kept", zap.Stringer("ref", p.ref), zap.Error(err))
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -262,4 +264,68 @@ func TestTheDocumentedCommandsWorkVerbatim(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhoHearsOfAPublishNeverGetsTheOldFile asks for the file when the head of the publish's answer is there, after
+// somebody else has had the old file confirmed while the publish was under way.
+func TestWhoHearsOfAPublishNeverGetsTheOldFile(t *testing.T) {
+	gitlab := newGitLab(t)
+	target, err := url.Parse(gitlab.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	slow := &httputil.ReverseProxy{
+		Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(target) },
+		ModifyResponse: func(response *http.Response) error {
+			if response.Request.Method == http.MethodPut {
+				response.Body = &heldBody{ReadCloser: response.Body, release: release}
+			}
+			return nil
+		},
+		FlushInterval: -1,
+	}
+	e := startEdge(t, serveHTTP(t, slow.ServeHTTP), "max_age 1h\ngrant_ttl 1h")
+	before, after := someBytes(50_000, 1), someBytes(50_000, 2)
+	publishOld(gitlab, "app.bin", before)
+	e.mustGet(t, "app.bin", developer, before)
+
+	body, writer := io.Pipe()
+	published := make(chan *http.Response, 1)
+	go func() { // ends with the answer to the publish
+		response, err := e.begin(call{method: http.MethodPut, path: filePath("app.bin"), token: developer, body: body, length: int64(len(after))})
+		if err != nil {
+			t.Error(err)
+		}
+		published <- response
+	}()
+	if _, err := writer.Write(after[:1000]); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { return gitlab.Count(http.MethodPut) == 1 })
+	e.mustGet(t, "app.bin", colleague, before)
+	if _, err := writer.Write(after[1000:]); err != nil {
+		t.Fatal(err)
+	}
+	_ = writer.Close()
+	response := <-published
+	if response == nil {
+		return
+	}
+	defer response.Body.Close()
+	for _, token := range []string{colleague, developer} {
+		e.mustGet(t, "app.bin", token, after)
+	}
+	close(release)
+}
+
+// heldBody gives nothing before it is released.
+type heldBody struct {
+	io.ReadCloser
+	release <-chan struct{}
+}
+
+func (b *heldBody) Read(p []byte) (int, error) {
+	<-b.release
+	return b.ReadCloser.Read(p)
 }
