@@ -26,8 +26,10 @@ func TestEveryCaddyfileOfTheDocumentationAdapts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := []string{string(example)}
-	for _, block := range caddyfileBlock.FindAllStringSubmatch(string(readme), -1) {
+	blocks := caddyfileBlock.FindAllStringSubmatch(string(readme), -1)
+	shown := make([]string, 0, len(blocks)+1)
+	shown = append(shown, string(example))
+	for _, block := range blocks {
 		shown = append(shown, block[1])
 	}
 	if len(shown) < 4 {

@@ -23,6 +23,8 @@ import (
 )
 
 // The tests' world: a private project with a developer, a CI job and an outsider.
+//
+//nolint:gosec // tokens of a stand-in
 const (
 	project       = 24
 	projectPath   = "group/app"

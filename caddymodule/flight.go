@@ -225,7 +225,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 			}
 		}
 	}
-	fl.fill, err = store.Begin(fl.key, fl.generation, spec)
+	fill, err := store.Begin(fl.key, fl.generation, spec)
 	if err != nil {
 		if !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrSuperseded) {
 			h.logger.Error("beginning to store a file failed; it streams uncached", zap.Stringer("ref", ref), zap.Error(err))
@@ -234,6 +234,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		fl.giveLeader(handover{download: body}, leaderContext, state.ctx, body)
 		return
 	}
+	fl.fill = fill
 	body.OtherCaller = fl.otherCaller
 	close(fl.head)
 	h.pump(fl, body, ref)

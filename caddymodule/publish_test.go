@@ -293,6 +293,7 @@ func TestWhoHearsOfAPublishNeverGetsTheOldFile(t *testing.T) {
 	body, writer := io.Pipe()
 	published := make(chan *http.Response, 1)
 	go func() { // ends with the answer to the publish
+		//nolint:bodyclose // closed by who receives it
 		response, err := e.begin(call{method: http.MethodPut, path: filePath("app.bin"), token: developer, body: body, length: int64(len(after))})
 		if err != nil {
 			t.Error(err)

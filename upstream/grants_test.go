@@ -28,8 +28,10 @@ func TestARefusalEndsAGrantAlsoForOlderAnswers(t *testing.T) {
 		t.Error("an older no ended a newer grant")
 	}
 	for _, other := range []GrantKey{
-		{Upstream: "v", ClientIP: "192.0.2.1", Project: "24"}, {Upstream: "u", ClientIP: "192.0.2.2", Project: "24"},
-		{Upstream: "u", ClientIP: "192.0.2.1", Project: "25"}, {Upstream: "u", ClientIP: "192.0.2.1", Project: "24", Fingerprint: Fingerprint{1}},
+		{Upstream: "v", ClientIP: "192.0.2.1", Project: "24"},
+		{Upstream: "u", ClientIP: "192.0.2.2", Project: "24"},
+		{Upstream: "u", ClientIP: "192.0.2.1", Project: "25"},
+		{Upstream: "u", ClientIP: "192.0.2.1", Project: "24", Fingerprint: Fingerprint{1}},
 	} {
 		if _, ok := grants.Granted(other); ok {
 			t.Errorf("%+v has it too", other)

@@ -53,7 +53,8 @@ func TestIdentityOfReadsWhatGitLabSays(t *testing.T) {
 			http.Header{"Last-Modified": {modified(time.Hour)}, "Date": {modified(time.Hour)}}, 0, Identity{LastModified: now.Add(-time.Hour)},
 		},
 		"GitLab's clock is ahead of ours": {
-			http.Header{"Last-Modified": {modified(-time.Hour)}, "Date": {modified(-time.Hour - 5*time.Second)}}, 0,
+			http.Header{"Last-Modified": {modified(-time.Hour)}, "Date": {modified(-time.Hour - 5*time.Second)}},
+			0,
 			Identity{LastModified: now.Add(time.Hour), Settled: true},
 		},
 	} {

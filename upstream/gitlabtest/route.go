@@ -114,5 +114,5 @@ func (s *Server) serveGitLab(w http.ResponseWriter, r *http.Request) {
 // serveOther echoes what reached GitLab, for tests of what passes through.
 func serveOther(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = w.Write([]byte(r.Method + " " + r.RequestURI + "\n"))
+	_, _ = w.Write([]byte(r.Method + " " + r.RequestURI + "\n")) //nolint:gosec // plain text
 }
