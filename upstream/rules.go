@@ -6,37 +6,42 @@ import (
 	"strings"
 )
 
-// Rules say which names are legal. They are immutable; make them by one of the functions below.
+// Rules say which names are legal. They are immutable and safe for concurrent use; make them by one of the functions
+// below, the zero value is of no use.
 type Rules struct {
-	name   string
-	pkg    func(string) bool
-	vers   func(string) bool
-	file   func(string) bool
+	name string
+	// pkg, version and file judge single names that are legal under all rules (legalName).
+	pkg, version, file func(string) bool
+	// nested says that files may lie in directories.
 	nested bool
 }
 
+// The patterns are GitLab's own, of lib/gitlab/regex.rb in 13.5 and lib/gitlab/regex/packages.rb today.
 var (
 	documentedName = regexp.MustCompile(`\A[A-Za-z0-9._-]+\z`)
 	threeNumbers   = regexp.MustCompile(`\A\d+\.\d+\.\d+\z`)
 	currentName    = regexp.MustCompile(`\A[A-Za-z0-9._\-+]+\z`)
-	currentVersion = regexp.MustCompile(`\A[A-Za-z0-9_+.-]+\z`)
+	currentVersion = regexp.MustCompile(`\A[\w+.-]+\z`)
 	currentFile    = regexp.MustCompile(`\A[A-Za-z0-9._\-+~@]+\z`)
 )
 
-// RulesFor135 are the rules of GitLab 13.5's documentation: letters, digits, dot, underscore and hyphen in package and
-// file names (its code took + too, undocumented), three numbers as the version, no directories.
+// RulesFor135 are the rules of GitLab 13.5's documentation (doc/user/packages/generic_packages): letters, digits, dot,
+// underscore and hyphen in package and file names (its code took + too, undocumented), three numbers as the version, no
+// directories.
 func RulesFor135() *Rules {
 	return &Rules{
-		name: "13.5", pkg: documentedName.MatchString, vers: threeNumbers.MatchString, file: documentedName.MatchString,
+		name: "13.5", pkg: documentedName.MatchString, version: threeNumbers.MatchString, file: documentedName.MatchString,
 	}
 }
 
-// RulesCurrent are today's: lib/gitlab/regex/packages.rb, and the documentation's section on valid file names.
+// RulesCurrent are today's (lib/gitlab/regex/packages.rb, and the documentation's section on valid file names): + in
+// names, almost any version, ~ and @ inside file names, directories.
 func RulesCurrent() *Rules {
 	return &Rules{
 		name: "current",
 		pkg:  currentName.MatchString,
-		vers: func(version string) bool {
+		version: func(version string) bool {
+			// GitLab's pattern begins with the look-ahead (?!.*\.\.), which RE2 doesn't have.
 			return currentVersion.MatchString(version) && !strings.Contains(version, "..")
 		},
 		file: func(file string) bool {
@@ -46,18 +51,19 @@ func RulesCurrent() *Rules {
 	}
 }
 
-// CustomRules are an admin's own patterns (RE2), each for the whole value; an empty one is that of 13.5.
+// CustomRules are an admin's own patterns (RE2), each for the whole value; an empty one is that of 13.5. Directories are
+// not legal.
 func CustomRules(name, version, file string) (*Rules, error) {
 	rules := RulesFor135()
 	rules.name = "custom"
 	for _, own := range []struct {
 		word, pattern string
 		target        *func(string) bool
-	}{{"name", name, &rules.pkg}, {"version", version, &rules.vers}, {"file", file, &rules.file}} {
+	}{{"name", name, &rules.pkg}, {"version", version, &rules.version}, {"file", file, &rules.file}} {
 		if own.pattern == "" {
 			continue
 		}
-		// Alone first, so that the error is about what the admin wrote.
+		// Alone first, so that the error is about what the admin wrote, and so that no bracket of theirs closes ours.
 		if _, err := regexp.Compile(own.pattern); err != nil {
 			return nil, fmt.Errorf("the pattern for %s: %w", own.word, err)
 		}
@@ -73,28 +79,21 @@ func CustomRules(name, version, file string) (*Rules, error) {
 // String names the rules.
 func (r *Rules) String() string { return r.name }
 
-// Check returns nil or an *InvalidError. What is never legal is refused whatever the patterns say.
+// Check returns nil or an *InvalidError for the first illegal name. What is never legal is refused whatever the patterns
+// say: dots alone, control characters and all else that isn't ASCII, more than 255 bytes.
 func (r *Rules) Check(ref Ref) error {
-	file := ref.File
-	if slash := strings.LastIndexByte(file, '/'); slash >= 0 {
-		directory := file[:slash]
-		file = file[slash+1:]
-		if !r.nested {
-			return &InvalidError{Parameter: "file_name"}
-		}
-		for segment := range strings.SplitSeq(directory, "/") {
-			if !legalSegment(segment) {
-				return &InvalidError{Parameter: "path"}
-			}
-		}
-	}
+	file := ref.File[strings.LastIndexByte(ref.File, '/')+1:]
+	nested := len(file) < len(ref.File)
 	switch {
-	case !legalSegment(ref.Package) || !r.pkg(ref.Package):
+	case !legalName(ref.Package) || !r.pkg(ref.Package):
 		return &InvalidError{Parameter: "package_name"}
-	case !legalSegment(ref.Version) || !r.vers(ref.Version):
+	case !legalName(ref.Version) || !r.version(ref.Version):
 		return &InvalidError{Parameter: "package_version"}
-	case !legalSegment(file) || !r.file(file):
+	case nested && !r.nested, !legalName(file) || !r.file(file):
+		// Before GitLab had directories (17.1), what stands before the last slash was no part of a legal URL.
 		return &InvalidError{Parameter: "file_name"}
+	case nested && !legalDirectories(ref.File):
+		return &InvalidError{Parameter: "path"}
 	}
 	return nil
 }
