@@ -18,12 +18,27 @@ var CarrierHeaders = []string{"Authorization", "Private-Token", "Job-Token", "De
 var CarrierParameters = []string{"private_token", "access_token", "bearer_token", "job_token", "token", "sudo"}
 
 // Credential is everything in a request that tells GitLab who asks, as it was sent. It prints itself redacted, in every
-// format. None at all is a credential too: that of an anonymous caller.
+// format. None at all is a credential too: that of an anonymous caller, and the zero value.
 type Credential struct {
-	// headers are the carriers that were sent, by canonical name in a fixed order.
+	// Two credentials are compared by their fingerprints; == would compare where they lie in memory.
+	_ [0]func()
+
+	// sent is nil when nothing was. It is a pointer because package fmt doesn't ask a value's methods everywhere: under
+	// %p, and in an unexported field of somebody else's struct, it prints the fields themselves. Of a pointer that lies
+	// inside a struct it prints no more than the address.
+	sent *carriers
+}
+
+// carriers are what a request told about who asks.
+type carriers struct {
+	// headers are in the order of CarrierHeaders and then of the admin's list, each of them once.
 	headers []carrier
-	// query is the raw query.
+	// query is the part of the raw query that names carriers.
 	query string
+
+	// The room of most requests, which have one header with one value: no further allocation for them.
+	oneHeader [1]carrier
+	oneValue  [1]string
 }
 
 type carrier struct {
@@ -31,51 +46,91 @@ type carrier struct {
 	values []string
 }
 
-// CredentialOf takes the credential out of a request: its carriers, and the admin's own identity headers. Of the query
-// it keeps what names a carrier, each parameter as it was sent.
+// CredentialOf takes the credential out of a request: its carriers, and the admin's own identity headers, whatever their
+// spelling. Of the query it keeps what names a carrier, each parameter as it was sent. Later changes to header don't
+// change the credential.
 func CredentialOf(header http.Header, rawQuery string, identityHeaders []string) Credential {
 	var c Credential
 	for _, name := range CarrierHeaders {
 		c.take(header, name)
 	}
 	for _, name := range identityHeaders {
-		if name = textproto.CanonicalMIMEHeaderKey(name); !slices.Contains(CarrierHeaders, name) {
-			c.take(header, name)
-		}
+		c.take(header, textproto.CanonicalMIMEHeaderKey(name))
 	}
-	if rawQuery == "" {
-		return c
+	if query := carriersOfQuery(rawQuery); query != "" {
+		c.begin().query = query
 	}
-	var kept []string
-	for parameter := range strings.SplitSeq(rawQuery, "&") {
-		if name, _, _ := strings.Cut(parameter, "="); isCarrierParameter(name) {
-			kept = append(kept, parameter)
-		}
-	}
-	c.query = strings.Join(kept, "&")
 	return c
 }
 
-func (c *Credential) take(header http.Header, name string) {
-	if values := header[name]; len(values) > 0 {
-		c.headers = append(c.headers, carrier{name, slices.Clone(values)})
+func (c *Credential) begin() *carriers {
+	if c.sent == nil {
+		c.sent = new(carriers)
+		c.sent.headers = c.sent.oneHeader[:0]
 	}
+	return c.sent
 }
 
-// isCarrierParameter reports whether an escaped parameter name could be read as a carrier's. Brackets make Rack read
-// an array or a hash, which GitLab doesn't take for a token, but which still belongs to who asks.
+// take adds a header as it was sent, empty values too: GitLab counts those as absent, but that is GitLab's to say.
+func (c *Credential) take(header http.Header, name string) {
+	values := header[name]
+	if len(values) == 0 {
+		return
+	}
+	sent := c.begin()
+	if slices.ContainsFunc(sent.headers, func(known carrier) bool { return known.name == name }) {
+		return
+	}
+	room := sent.oneValue[:0]
+	if len(sent.headers) > 0 {
+		room = nil // a header taken before lives there
+	}
+	sent.headers = append(sent.headers, carrier{name, append(room, values...)})
+}
+
+// carriersOfQuery returns the parameters of a raw query that could be read as a credential's.
+func carriersOfQuery(rawQuery string) string {
+	if QueryHoldsOnly(rawQuery) {
+		return rawQuery
+	}
+	var kept []string
+	for parameter := range strings.SplitSeq(rawQuery, "&") {
+		if namesCarrier(parameter) {
+			kept = append(kept, parameter)
+		}
+	}
+	return strings.Join(kept, "&")
+}
+
+// namesCarrier reports whether a parameter could be read as a carrier. Rack 2 takes a semicolon for a separator and Rack
+// 3 doesn't (rack: lib/rack/query_parser.rb), so that `a=1;token=x` is one parameter or two: either way it counts whole.
+func namesCarrier(parameter string) bool {
+	for piece := range strings.SplitSeq(parameter, ";") {
+		if name, _, _ := strings.Cut(piece, "="); isCarrierParameter(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// isCarrierParameter reports whether an escaped parameter name could be read as a carrier's. With brackets Rack reads an
+// array or a hash, and skips those that stand in front (normalize_params): `[token]` is `token`. A name that can't be
+// decoded might be anything.
 func isCarrierParameter(escaped string) bool {
 	name, err := url.QueryUnescape(escaped)
 	if err != nil {
 		return true
 	}
-	name, _, _ = strings.Cut(name, "[")
+	name = strings.TrimLeft(name, "[] ")
+	if end := strings.IndexAny(name, "[]"); end >= 0 {
+		name = name[:end]
+	}
 	return slices.Contains(CarrierParameters, name)
 }
 
 // QueryHoldsOnly reports whether a raw query consists of nothing but plainly written credential parameters and the
 // given others. Anything that could be read in two ways (a semicolon, brackets, an encoded name, bad encoding) isn't
-// plain.
+// plain. An empty query is.
 func QueryHoldsOnly(rawQuery string, others ...string) bool {
 	if rawQuery == "" {
 		return true
@@ -97,28 +152,35 @@ func QueryHoldsOnly(rawQuery string, others ...string) bool {
 
 // AddTo sets the credential's headers on a request to GitLab, as they were sent.
 func (c Credential) AddTo(header http.Header) {
-	for _, carrier := range c.headers {
+	if c.sent == nil {
+		return
+	}
+	for _, carrier := range c.sent.headers {
 		header[carrier.name] = slices.Clone(carrier.values)
 	}
 }
 
-// Query is the credential's part of the raw query, for a request to GitLab itself; empty if there is none.
-func (c Credential) Query() string { return c.query }
+// Query is the credential's part of the raw query, for a request to GitLab itself; empty if there is none. It holds
+// nothing else only if QueryHoldsOnly says so of the query it came from.
+func (c Credential) Query() string {
+	if c.sent == nil {
+		return ""
+	}
+	return c.sent.query
+}
 
 // Anonymous reports whether the request told nothing about who asks.
-func (c Credential) Anonymous() bool { return len(c.headers) == 0 && c.query == "" }
-
-const redacted = "[redacted credential]"
+func (c Credential) Anonymous() bool { return c.sent == nil }
 
 // String hides the credential.
 func (c Credential) String() string {
 	if c.Anonymous() {
 		return "[no credential]"
 	}
-	return redacted
+	return "[redacted credential]"
 }
 
-// Format hides the credential from every verb of package fmt.
+// Format hides the credential from the verbs of package fmt.
 func (c Credential) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(c.String())) }
 
 // MarshalText hides the credential, in JSON too.

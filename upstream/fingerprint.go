@@ -16,8 +16,11 @@ type Fingerprint [sha256.Size]byte
 // String hides the fingerprint; logs have no use for it.
 func (Fingerprint) String() string { return "[fingerprint]" }
 
-// Format hides the fingerprint from every verb of package fmt.
+// Format hides the fingerprint from the verbs of package fmt.
 func (f Fingerprint) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(f.String())) }
+
+// MarshalText hides the fingerprint, in JSON too.
+func (f Fingerprint) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
 // Fingerprinter makes fingerprints with a key of its own. It is safe for concurrent use.
 type Fingerprinter struct {
@@ -45,15 +48,17 @@ func NewFingerprinter() *Fingerprinter {
 func (f *Fingerprinter) Of(c Credential) Fingerprint {
 	keyed := f.macs.Get().(*keyedHash)
 	message := keyed.message[:0]
-	for _, carrier := range c.headers {
-		message = appendPart(message, carrier.name)
-		message = appendLength(message, len(carrier.values))
-		for _, value := range carrier.values {
-			message = appendPart(message, value)
+	if c.sent != nil {
+		for _, carrier := range c.sent.headers {
+			message = appendPart(message, carrier.name)
+			message = appendLength(message, len(carrier.values))
+			for _, value := range carrier.values {
+				message = appendPart(message, value)
+			}
 		}
 	}
 	message = appendLength(message, -1)
-	message = appendPart(message, c.query)
+	message = appendPart(message, c.Query())
 	keyed.mac.Reset()
 	_, _ = keyed.mac.Write(message) // never fails (package hash)
 	sum := Fingerprint(keyed.mac.Sum(message[len(message):]))
