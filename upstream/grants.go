@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -19,24 +20,21 @@ type GrantKey struct {
 }
 
 // Grants remember whom GitLab allowed to read which project, and when. A grant has a fixed life, which whoever asks
-// judges by its age; use never extends it. Safe for concurrent use.
+// judges by its age; use never extends it. Answers overtake each other: what was asked later counts, and of two that
+// were asked at once the refusal. Safe for concurrent use.
 type Grants struct {
-	// mu guards known; nothing is waited for under it.
-	mu    sync.Mutex
-	known *simplelru.LRU[GrantKey, grantRecord]
+	// mu guards both memories; nothing is waited for under it. A sharded lock was not worth its code: a look-up holds
+	// this one for less than a tenth of a microsecond.
+	mu sync.Mutex
+	// allowed and refused hold the times at which the requests were sent that GitLab last answered so. They are apart so
+	// that a stranger who makes GitLab refuse any number of made-up tokens pushes out other refusals and nobody's grant.
+	allowed, refused *answerTimes
 }
 
-// grantRecord holds the times of the newest yes and the newest no, by when their requests were sent. Answers overtake
-// each other; what was asked later counts.
-type grantRecord struct{ allowed, refused time.Time }
-
-// NewGrants returns an empty memory of at most that many; the least recently used go first.
+// NewGrants returns an empty memory of at most that many grants, and of as many refusals; the least recently used go
+// first. Where keys are long (256 bytes on average), fewer are kept.
 func NewGrants(most int) *Grants {
-	known, err := simplelru.NewLRU[GrantKey, grantRecord](most, nil)
-	if err != nil {
-		panic(err) // only for a number that isn't positive
-	}
-	return &Grants{known: known}
+	return &Grants{allowed: newAnswerTimes(most), refused: newAnswerTimes(most)}
 }
 
 // Allow notes that GitLab said yes to a request sent then. It counts unless a no to a request sent at that time or
@@ -44,22 +42,25 @@ func NewGrants(most int) *Grants {
 func (g *Grants) Allow(key GrantKey, sent time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	record, _ := g.known.Get(key)
-	if sent.After(record.allowed) {
-		record.allowed = sent
-		g.known.Add(key, record)
+	if refused, ok := g.refused.get(key); ok && !sent.After(refused) {
+		return
 	}
+	if allowed, ok := g.allowed.get(key); ok && !sent.After(allowed) {
+		return
+	}
+	g.allowed.put(key, sent)
 }
 
-// Refuse notes that GitLab said no to a request sent then, which ends the grant, its offline life too. It is
-// remembered, so that an older yes that arrives later can't bring the grant back.
+// Refuse notes that GitLab said no to a request sent then, which ends the grant, its offline life too, unless a yes to a
+// request sent later is known. It is remembered, so that an older yes that arrives later can't bring the grant back.
 func (g *Grants) Refuse(key GrantKey, sent time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	record, _ := g.known.Get(key)
-	if sent.After(record.refused) {
-		record.refused = sent
-		g.known.Add(key, record)
+	if allowed, ok := g.allowed.get(key); ok && !allowed.After(sent) {
+		g.allowed.remove(key)
+	}
+	if refused, ok := g.refused.get(key); !ok || sent.After(refused) {
+		g.refused.put(key, sent)
 	}
 }
 
@@ -68,28 +69,66 @@ func (g *Grants) Refuse(key GrantKey, sent time.Time) {
 func (g *Grants) Granted(key GrantKey) (sent time.Time, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	record, _ := g.known.Get(key)
-	return record.allowed, record.allowed.After(record.refused)
+	return g.allowed.get(key)
 }
 
 // Forget drops the grants of one project, of a whole upstream if project is empty, or all if both are, and returns how
-// many there were.
+// many there were. Refusals are kept: an older yes must not pass them.
 func (g *Grants) Forget(upstream, project string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	forgotten := 0
-	for _, key := range g.known.Keys() {
+	for _, key := range g.allowed.lru.Keys() {
 		if (upstream == "" || key.Upstream == upstream) && (project == "" || key.Project == project) {
-			g.known.Remove(key)
+			g.allowed.remove(key)
 			forgotten++
 		}
 	}
 	return forgotten
 }
 
-// Len returns how many callers and projects are remembered.
+// Len returns how many grants are remembered.
 func (g *Grants) Len() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.known.Len()
+	return g.allowed.lru.Len()
+}
+
+// keyBudget is what the texts of a key may take on average, in bytes. Most take a third of it; a project's path can have
+// thousands, and who asks chooses it.
+const keyBudget = 256
+
+// answerTimes remembers when the requests were sent that had one kind of answer, bounded in number and in bytes.
+type answerTimes struct {
+	lru *simplelru.LRU[GrantKey, time.Time]
+	// bytes is what the texts of all keys take, room what they may take.
+	bytes, room int
+}
+
+func newAnswerTimes(most int) *answerTimes {
+	a := &answerTimes{room: most * keyBudget}
+	lru, err := simplelru.NewLRU(most, func(key GrantKey, _ time.Time) { a.bytes -= textBytes(key) })
+	if err != nil {
+		panic(err) // only for a number that isn't positive
+	}
+	a.lru = lru
+	return a
+}
+
+func textBytes(key GrantKey) int { return len(key.Upstream) + len(key.ClientIP) + len(key.Project) }
+
+func (a *answerTimes) get(key GrantKey) (time.Time, bool) { return a.lru.Get(key) }
+
+func (a *answerTimes) remove(key GrantKey) { a.lru.Remove(key) }
+
+func (a *answerTimes) put(key GrantKey, sent time.Time) {
+	if !a.lru.Contains(key) {
+		// These are pieces of the request's text, all of which would stay in memory with them.
+		key.Project, key.ClientIP = strings.Clone(key.Project), strings.Clone(key.ClientIP)
+		a.bytes += textBytes(key)
+	}
+	a.lru.Add(key, sent)
+	for a.bytes > a.room && a.lru.Len() > 1 {
+		a.lru.RemoveOldest()
+	}
 }

@@ -1,8 +1,10 @@
 package upstream
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -70,19 +72,13 @@ func same(equal bool) Comparison {
 // for the answer being made in two steps.
 const settling = 2 * time.Second
 
-// IdentityOf reads the identity out of an answer of GitLab or its storage. length is the whole file's, took the time
-// between sending the request and its answer's head, now the time of the latter. Malformed values count as absent.
+// IdentityOf reads the identity out of an answer of GitLab or its storage: a 200, or a 206, whose checksum and validators
+// are the whole file's (lib/api/generic_packages.rb, workhorse/internal/sendfile). length is the whole file's in bytes, -1
+// when it isn't known, took the time between sending the request and its answer's head, now the time of the latter.
+// Malformed values count as absent, and so do contradicting ones.
 func IdentityOf(header http.Header, length int64, took time.Duration, now time.Time) Identity {
-	identity := Identity{Length: length}
-	if sum := strings.ToLower(header.Get("X-Checksum-Sha256")); len(sum) == 64 {
-		if _, err := hex.DecodeString(sum); err == nil {
-			identity.SHA256 = sum
-		}
-	}
-	if tag := header.Get("Etag"); len(tag) > 2 && strings.HasPrefix(tag, `"`) && strings.HasSuffix(tag, `"`) {
-		identity.ETag = tag
-	}
-	modified, err := http.ParseTime(header.Get("Last-Modified"))
+	identity := Identity{SHA256: checksumOf(header), ETag: strongTagOf(header), Length: max(length, -1)}
+	modified, err := http.ParseTime(onlyValue(header, "Last-Modified"))
 	if err != nil {
 		return identity
 	}
@@ -90,9 +86,42 @@ func IdentityOf(header http.Header, length int64, took time.Duration, now time.T
 	// By the answer's own clock, which the files' times are from; and the file may have been chosen as early as the
 	// request was sent.
 	chosen := now
-	if date, err := http.ParseTime(header.Get("Date")); err == nil {
+	if date, err := http.ParseTime(onlyValue(header, "Date")); err == nil {
 		chosen = date
 	}
-	identity.Settled = chosen.Add(-took).Sub(identity.LastModified) >= settling
+	identity.Settled = chosen.Add(-max(took, 0)).Sub(identity.LastModified) >= settling
 	return identity
+}
+
+// onlyValue returns a header's value if all its lines agree. Something between GitLab and us that adds a line of its own
+// must not decide what the content is.
+func onlyValue(header http.Header, name string) string {
+	values := header[name]
+	if len(values) == 0 || slices.ContainsFunc(values, func(value string) bool { return value != values[0] }) {
+		return ""
+	}
+	return values[0]
+}
+
+// checksumOf reads GitLab's checksum header: 64 hex digits.
+func checksumOf(header http.Header) string {
+	sum := strings.ToLower(onlyValue(header, "X-Checksum-Sha256"))
+	if _, err := hex.DecodeString(sum); err != nil || len(sum) != hex.EncodedLen(sha256.Size) {
+		return ""
+	}
+	return sum
+}
+
+// strongTagOf reads a strong entity tag (RFC 9110, section 8.8.3). A weak one may be that of other bytes.
+func strongTagOf(header http.Header) string {
+	tag := onlyValue(header, "Etag")
+	if len(tag) <= len(`""`) || tag[0] != '"' || tag[len(tag)-1] != '"' {
+		return ""
+	}
+	for i := 1; i < len(tag)-1; i++ {
+		if c := tag[i]; c <= ' ' || c == '"' || c == 0x7f {
+			return ""
+		}
+	}
+	return tag
 }
