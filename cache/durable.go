@@ -138,7 +138,13 @@ func (s *Store) recordBatch(b *batch) bool {
 	}
 	entries := make([]*Entry, 0, len(s.recording))
 	for h, entry := range s.recording {
-		if n, known := s.entries.Peek(h); known && !n.blob.damaged {
+		n, known := s.entries.Peek(h)
+		switch {
+		case !known:
+		case n.blob.damaged:
+			// What the index has of the key is older still, and must not come back at the next start.
+			s.forgetEntryLocked(h, n)
+		default:
 			entries = append(entries, entry)
 		}
 	}

@@ -14,8 +14,8 @@ const (
 	// that a damaged body is a broken-off answer and never looks whole. It waits in memory: all that is in the part may
 	// be read, to its end.
 	heldBack = 64 << 10
-	// growthStep is how much room a fill of unknown length takes at a time.
-	growthStep = 4 << 20
+	// maxGrowthStep is how much room a fill of unknown length takes at a time, in a large store.
+	maxGrowthStep = 4 << 20
 	// maxPending bounds the entries that wait for an index that can't be written. Nothing more is kept then.
 	maxPending = 64 << 10
 )
@@ -81,7 +81,7 @@ func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 	}
 	first := spec.Size
 	if first < 0 {
-		first = min(growthStep, limits.MaxSize)
+		first = limits.growthStep()
 	}
 	if err := s.reserve(first); err != nil {
 		if errors.Is(err, ErrNoRoom) {
@@ -151,18 +151,27 @@ func (f *Fill) refuse() error {
 	return errors.New("writing to a fill that is committed")
 }
 
+// growthStep is how much room a fill of unknown length takes at a time: not so much that small files evict many others.
+func (l Limits) growthStep() int64 {
+	step := min(maxGrowthStep, max(l.MaxSize/256, heldBack))
+	if l.MaxObject > 0 {
+		step = min(step, l.MaxObject)
+	}
+	return step
+}
+
 // grow takes more room for a file of unknown length. When there is none its readers go on elsewhere, as they do when
 // the disk fails.
 func (f *Fill) grow(to int64) error {
 	f.store.mu.Lock()
-	limit := f.store.limits.MaxObject
+	limits := f.store.limits
 	f.store.mu.Unlock()
-	step := max(growthStep, to-f.reserved)
-	if limit > 0 {
-		if to > limit {
+	step := max(limits.growthStep(), to-f.reserved)
+	if limits.MaxObject > 0 {
+		if to > limits.MaxObject {
 			return fmt.Errorf("%w: %w", ErrDisk, ErrNoRoom)
 		}
-		step = min(step, limit-f.reserved)
+		step = min(step, limits.MaxObject-f.reserved)
 	}
 	if err := f.store.reserve(step); err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)

@@ -1,4 +1,3 @@
-// Package cachetest has file systems for tests of the store: Memory, which holds everything in memory and knows what a
-// power cut would leave of it, and Faulty, which stands in front of another one, counts what is asked of it, and fails
-// where it is told to.
+// Package cachetest tests stores: a contract that every store keeps (contract.go), a file system that fails at a chosen
+// step (failing.go), one that loses what was not synced (powercut.go), and a story that both are tried on (scenario.go).
 package cachetest
