@@ -86,7 +86,29 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"transport":         transportOption(&h.TransportRaw),
 		"storage_transport": transportOption(&h.StorageTransportRaw),
 	}
-	return parseBlock(d, "gitlab_packages", options)
+	if err := parseBlock(d, "gitlab_packages", options); err != nil {
+		return err
+	}
+	return h.checkParsed(d)
+}
+
+// checkParsed finds settings that make no sense together, so that `caddy adapt` tells of them with file and line.
+// What a placeholder hides is checked when the config is loaded.
+func (h *Handler) checkParsed(d *caddyfile.Dispenser) error {
+	probe := *h
+	if strings.Contains(probe.Upstream, "{") {
+		probe.Upstream = "https://placeholder.invalid"
+	}
+	if strings.Contains(probe.GrantScope+strings.Join(probe.IdentityHeaders, "")+strings.Join(probe.DropHeaders, ""), "{") {
+		probe.GrantScope, probe.IdentityHeaders, probe.DropHeaders = "", nil, nil
+	}
+	if _, err := probe.provisionSettings(); err != nil {
+		return d.Err(err.Error())
+	}
+	if _, _, err := probe.provisionCache(); err != nil {
+		return d.Err(err.Error())
+	}
+	return nil
 }
 
 // parseBlock reads the block after the present line. Each option may stand in it once; a word that isn't an option is

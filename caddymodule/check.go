@@ -22,10 +22,14 @@ func (d *download) check(entry cache.Entry, stored bool, running *flight) {
 	d.answer = &answer
 }
 
-// describe answers a HEAD for a file that isn't here: GitLab's answer to the check has all that is asked for.
+// describe answers a HEAD for a file that isn't here: GitLab's answer to the check has all that is asked for. If the
+// check that was made already led to object storage, another one follows it there.
 func (d *download) describe() bool {
-	answer := d.askOnce("describe", true, nil)
-	d.answer = &answer
+	if d.answer == nil || d.answer.Unproven || d.answer.Identity.Length < 0 {
+		answer := d.askOnce("describe", true, nil)
+		d.answer = &answer
+	}
+	answer := *d.answer
 	switch answer.Verdict {
 	case upstream.Allowed:
 		if answer.Identity.Length < 0 {

@@ -267,6 +267,9 @@ func (h *Handler) provisionSettings() (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("upstream: %w", errors.Unwrap(err))
 	}
+	if err := upstream.CheckBase(base); err != nil {
+		return nil, err
+	}
 	durations := []struct {
 		name    string
 		setting *caddy.Duration

@@ -153,6 +153,9 @@ func (d *download) attempt() (done bool) {
 			return false // its leader was refused; the next attempt leads, or follows who does
 		}
 	}
+	if d.r.Method == http.MethodHead {
+		return d.describe()
+	}
 	return d.lead()
 }
 

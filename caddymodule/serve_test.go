@@ -151,6 +151,14 @@ func TestHEADOfAColdFileCostsOneHEADAndNoBody(t *testing.T) {
 			if gitlab.Count(http.MethodHead) != 1 || gitlab.Count(http.MethodGet) != 0 {
 				t.Errorf("%d HEAD, %d GET", gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
 			}
+			// Of a stored file that was published over, too.
+			e.do(t, call{path: filePath("app.bin"), token: developer})
+			publishOld(gitlab, "app.bin", someBytes(654_321, 5))
+			putForward(time.Hour)
+			got = e.do(t, call{method: http.MethodHead, path: filePath("app.bin"), token: developer})
+			if got.StatusCode != 200 || got.ContentLength != 654_321 || gitlab.Count(http.MethodGet) != 1 {
+				t.Errorf("published over: %s, length %d after %d GET", got.Status, got.ContentLength, gitlab.Count(http.MethodGet))
+			}
 		})
 	}
 }

@@ -63,12 +63,10 @@ type Client struct {
 
 // NewClient returns a client for cfg.Base. Both transports are required.
 func NewClient(cfg Config) (*Client, error) {
-	switch {
-	case cfg.Base == nil || cfg.Base.Host == "" || (cfg.Base.Scheme != "http" && cfg.Base.Scheme != "https"):
-		return nil, errors.New("the upstream must be an absolute http or https URL")
-	case cfg.Base.User != nil || cfg.Base.RawQuery != "" || cfg.Base.Fragment != "":
-		return nil, errors.New("the upstream URL must hold no user, query or fragment")
-	case cfg.Transport == nil || cfg.StorageTransport == nil:
+	if err := CheckBase(cfg.Base); err != nil {
+		return nil, err
+	}
+	if cfg.Transport == nil || cfg.StorageTransport == nil {
 		return nil, errors.New("a client needs a transport for GitLab and one for its object storage")
 	}
 	base := *cfg.Base
@@ -88,6 +86,17 @@ func NewClient(cfg Config) (*Client, error) {
 		cfg.Now = time.Now
 	}
 	return &Client{cfg: cfg}, nil
+}
+
+// CheckBase returns an error if a URL can't be a GitLab's.
+func CheckBase(base *url.URL) error {
+	switch {
+	case base == nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https"):
+		return errors.New("the upstream must be an http or https URL with a host, such as https://gitlab.example.com")
+	case base.User != nil || base.RawQuery != "" || base.Fragment != "":
+		return errors.New("the upstream URL must hold no user, query or fragment")
+	}
+	return nil
 }
 
 // Upstream is the origin and base path of this GitLab, without a slash at the end: what keys and grants are told

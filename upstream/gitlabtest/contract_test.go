@@ -26,7 +26,7 @@ func newWorld(t *testing.T) *gitlabtest.Server {
 	everywhere := func(role gitlabtest.Role) map[int]gitlabtest.Role {
 		return map[int]gitlabtest.Role{24: role, 25: role, 26: role, 27: role}
 	}
-	for _, token := range []gitlabtest.Token{
+	for _, token := range []gitlabtest.Token{ //nolint:gosec // of a stand-in
 		{Secret: "dev", Username: "dev", Roles: everywhere(gitlabtest.Developer)},
 		{Secret: "guest", Username: "guest", Roles: everywhere(gitlabtest.Guest)},
 		{Secret: "reader", Username: "reader", Roles: everywhere(gitlabtest.Developer), Scopes: []string{"read_api"}},
@@ -45,12 +45,19 @@ func newWorld(t *testing.T) *gitlabtest.Server {
 	return s
 }
 
-func ask(t *testing.T, s *gitlabtest.Server, method, path, body string, header ...string) (*http.Response, string) {
+// answer is the head of what came back.
+type answer struct {
+	Status     string
+	StatusCode int
+	Header     http.Header
+}
+
+func ask(t *testing.T, s *gitlabtest.Server, method, path, body string, header ...string) (answer, string) {
 	t.Helper()
 	return askAt(t, s.URL, method, path, body, header...)
 }
 
-func askAt(t *testing.T, origin, method, path, body string, header ...string) (*http.Response, string) {
+func askAt(t *testing.T, origin, method, path, body string, header ...string) (answer, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(context.Background(), method, origin+path, strings.NewReader(body))
 	if err != nil {
@@ -68,11 +75,11 @@ func askAt(t *testing.T, origin, method, path, body string, header ...string) (*
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
+	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, string(answer)
+	return answer{response.Status, response.StatusCode, response.Header}, string(text)
 }
 
 func file(project any) string {
@@ -188,7 +195,7 @@ func TestHowFilesAreGivenOut(t *testing.T) {
 				response, _ := ask(t, s, method, file(24), "", "Private-Token", "dev")
 				header := response.Header
 				if response.StatusCode != status || (header.Get("Etag") != "") != test.tag || (header.Get("X-Checksum-Sha256") != "") != test.sum ||
-					(header.Get("Location") != "") != test.place || header.Get("X-Request-Id") == "" {
+					(header.Get("Location") != "") != test.place || header.Get("X-Request-ID") == "" {
 					t.Errorf("%s: %s %v", method, response.Status, header)
 				}
 				if !test.place && !strings.HasPrefix(header.Get("Content-Disposition"), `attachment; filename="f"`) {
