@@ -15,6 +15,9 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
+// newWorld starts a GitLab with a project of each kind and a token of each.
+//
+//nolint:gosec // tokens of a stand-in
 func newWorld(t *testing.T) *gitlabtest.Server {
 	t.Helper()
 	s := gitlabtest.New()
@@ -26,7 +29,7 @@ func newWorld(t *testing.T) *gitlabtest.Server {
 	everywhere := func(role gitlabtest.Role) map[int]gitlabtest.Role {
 		return map[int]gitlabtest.Role{24: role, 25: role, 26: role, 27: role}
 	}
-	for _, token := range []gitlabtest.Token{ //nolint:gosec // of a stand-in
+	for _, token := range []gitlabtest.Token{
 		{Secret: "dev", Username: "dev", Roles: everywhere(gitlabtest.Developer)},
 		{Secret: "guest", Username: "guest", Roles: everywhere(gitlabtest.Guest)},
 		{Secret: "reader", Username: "reader", Roles: everywhere(gitlabtest.Developer), Scopes: []string{"read_api"}},
