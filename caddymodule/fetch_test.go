@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -440,4 +441,48 @@ func TestAnEdgeIsAGitLabToTheNextEdge(t *testing.T) {
 		t.Fatal(got.Status)
 	}
 	e.mustGet(t, "app.bin", colleague, again)
+}
+
+func TestADiskThatFailsUnderADownloadDoesNotBreakIt(t *testing.T) {
+	for _, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			gitlab := newGitLab(t)
+			gitlab.SetMode(m.mode)
+			gitlab.SetChecksums(m.checksums)
+			e := startEdge(t, gitlab.URL, "")
+			body := someBytes(8<<20, 1)
+			publishOld(gitlab, "app.bin", body)
+			release := make(chan struct{})
+			gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, Release: release})
+			var callers sync.WaitGroup
+			for _, token := range []string{developer, colleague} {
+				response, err := e.begin(call{path: filePath("app.bin"), token: token})
+				if err != nil {
+					t.Fatal(err)
+				}
+				first := make([]byte, 1)
+				if _, err := io.ReadFull(response.Body, first); err != nil {
+					t.Fatal(err)
+				}
+				callers.Go(func() {
+					defer response.Body.Close()
+					if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+						t.Errorf("%s: %v", token, err)
+					}
+				})
+			}
+			states.Range(func(_, value any) bool {
+				flights := &value.(*state).flights
+				flights.mu.Lock()
+				defer flights.mu.Unlock()
+				for _, fl := range flights.byKey {
+					fl.fill.Abort(fmt.Errorf("%w: as the test wants it", cache.ErrDisk))
+				}
+				return true
+			})
+			callers.Wait()
+			close(release)
+			e.mustGet(t, "app.bin", developer, body)
+		})
+	}
 }
