@@ -1,6 +1,9 @@
 package caddymodule
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"path"
@@ -120,8 +123,25 @@ func forwardedHost(r *http.Request) string {
 // reads parameters from it), an Origin (GitLab's CORS layer answers differently), an upgrade.
 func isPlainDownload(r *http.Request) bool {
 	return upstream.QueryHoldsOnly(r.URL.RawQuery) &&
-		r.ContentLength == 0 && len(r.TransferEncoding) == 0 &&
-		r.Header.Get("Origin") == "" && r.Header.Get("Upgrade") == ""
+		r.Header.Get("Origin") == "" && r.Header.Get("Upgrade") == "" && !hasBody(r)
+}
+
+// hasBody reports whether a request has a body. Over HTTP/3 a request without a Content-Length is of unknown length,
+// even if it ends with its head, so its first byte is awaited and put back.
+func hasBody(r *http.Request) bool {
+	if r.ProtoMajor < 3 || r.ContentLength != -1 {
+		return r.ContentLength != 0 || len(r.TransferEncoding) > 0
+	}
+	var first [1]byte
+	n, err := r.Body.Read(first[:])
+	if n == 0 && errors.Is(err, io.EOF) {
+		return false
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(first[:n]), r.Body), r.Body}
+	return true
 }
 
 // openStore finds the store that the config uses, and waits for the app to start if the request came first. False

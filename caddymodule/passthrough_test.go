@@ -2,7 +2,10 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -224,3 +227,16 @@ func TestSecretsReachNeitherLogsNorStorageNorErrors(t *testing.T) {
 
 // caddyDay is long enough for every grant and entry to be stale.
 const caddyDay = 24 * 60 * 60 * 1e9
+
+func TestOverHTTP3ARequestWithoutALengthIsADownloadUnlessItHasABody(t *testing.T) {
+	for body, want := range map[string]bool{"": true, "private_token=x": false} {
+		request := httptest.NewRequestWithContext(context.Background(), http.MethodGet, filePath("app.bin"), io.NopCloser(strings.NewReader(body)))
+		request.ProtoMajor, request.ProtoMinor, request.ContentLength = 3, 0, -1
+		if got := isPlainDownload(request); got != want {
+			t.Errorf("with the body %q: %v", body, got)
+		}
+		if left, err := io.ReadAll(request.Body); err != nil || string(left) != body {
+			t.Errorf("%q is left of %q, %v", left, body, err)
+		}
+	}
+}
