@@ -23,9 +23,17 @@ func (s *Store) evict() {
 	tight := s.limits.MinFree + s.space.unwritten + s.space.wanted - free
 	excess := max(s.space.used()+wanted-s.limits.MaxSize, tight)
 	before := s.counters.freedBytes.Load()
-	loading := s.loading
+	loading, leaving := s.loading, len(s.orphans) > 0
 	s.mu.Unlock()
-	for !loading {
+	for !loading && excess > 0 {
+		if leaving {
+			// What is on its way out already goes first.
+			leaving = false
+			if !s.removeAll() && s.isStuck() {
+				s.exhaust()
+				break
+			}
+		}
 		left := excess - (s.counters.freedBytes.Load() - before)
 		if left <= 0 {
 			break
@@ -34,21 +42,36 @@ func (s *Store) evict() {
 		victims := s.victimsLocked(left)
 		if len(victims.hashes) > 0 {
 			s.removals = append(s.removals, victims)
-		} else {
-			s.space.exhausted++
 		}
 		s.mu.Unlock()
 		if len(victims.hashes) == 0 {
+			s.exhaust()
 			break
 		}
 		s.logger.Debug("evicting", zap.Int("entries", len(victims.hashes)), zap.Int64("bytes", left))
-		if !s.removeAll() {
-			break // evicting more would empty the store and free nothing
+		if !s.removeAll() && s.isStuck() {
+			s.exhaust()
+			break
 		}
 	}
 	s.mu.Lock()
 	s.space.announce()
 	s.mu.Unlock()
+}
+
+// isStuck reports whether the disk refuses to remove files, and not only this one or that. Evicting more would empty
+// the store then and free nothing.
+func (s *Store) isStuck() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.orphans) >= maxStuck
+}
+
+// exhaust tells fills that wait for room that there won't be more: asking again and again doesn't help.
+func (s *Store) exhaust() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.space.exhausted++
 }
 
 // victimsLocked takes the least recently used entries out of memory, as many as it takes to free that many bytes.
