@@ -253,6 +253,22 @@ func digestOfRest(first []byte, rest io.Reader) (string, error) {
 	return fmt.Sprintf("%x", hash.Sum(nil)), err
 }
 
+// awaitNoFlight waits until no fetch is under way.
+func awaitNoFlight(t testing.TB) {
+	t.Helper()
+	await(t, func() bool {
+		running := 0
+		states.Range(func(_, value any) bool {
+			flights := &value.(*state).flights
+			flights.mu.Lock()
+			defer flights.mu.Unlock()
+			running += len(flights.byKey)
+			return true
+		})
+		return running == 0
+	})
+}
+
 // blobsIn counts the stored files of a cache directory.
 func blobsIn(t testing.TB, directory string) int {
 	t.Helper()
