@@ -33,8 +33,8 @@ type batch struct {
 	waiters []chan error
 }
 
-// Sync makes durable what is whole now, without waiting for the next time that it would happen anyway. The error is that
-// of the index; a file that the disk refuses to keep is removed and is no error.
+// Sync makes durable what is whole now, without waiting for the next time that it would happen anyway, and removes what
+// it replaced. The error is that of the index; a file that the disk refuses to keep is removed and is no error.
 func (s *Store) Sync(ctx context.Context) error {
 	done := make(chan error, 1)
 	s.mu.Lock()
@@ -135,9 +135,6 @@ func (s *Store) recordBatch(b *batch) bool {
 	s.mu.Lock()
 	for _, blob := range b.fresh {
 		blob.durable = true // or damaged, and then of no consequence
-		if !blob.damaged {
-			delete(s.named, blob.digest)
-		}
 	}
 	entries := make([]*Entry, 0, len(s.recording))
 	for h, entry := range s.recording {
@@ -158,6 +155,8 @@ func (s *Store) recordBatch(b *batch) bool {
 		err = s.updateIndex(func(tx *bolt.Tx) error { return s.writeRecords(tx, entries, b.touched) })
 	}
 	s.endBatch(b, err)
+	// Files that only the old records named.
+	s.remove()
 	for _, waiter := range b.waiters {
 		waiter <- err
 	}

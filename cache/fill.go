@@ -36,8 +36,6 @@ type Fill struct {
 	// writer, under Store.mu. released says that they were given back, and that what is still written lingers.
 	reserved, onDisk int64
 	released         bool
-	// gone says that the file is closed, and nothing lingers any more.
-	gone bool
 
 	// mu guards all below; it is taken before Store.mu. Nothing is read or written under it.
 	mu sync.Mutex
@@ -175,12 +173,7 @@ func (f *Fill) grow(to int64) error {
 		}
 		step = min(step, limits.MaxObject-f.reserved)
 	}
-	err := f.store.reserve(step)
-	if least := to - f.reserved; errors.Is(err, ErrNoRoom) && least < step {
-		step = least
-		err = f.store.reserve(step)
-	}
-	if err != nil {
+	if err := f.store.reserve(step); err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
 	}
 	f.store.mu.Lock()
@@ -239,11 +232,9 @@ func (f *Fill) wrote(n int64) {
 	f.store.mu.Lock()
 	defer f.store.mu.Unlock()
 	f.onDisk += n
-	switch {
-	case f.gone:
-	case f.released:
+	if f.released {
 		f.store.space.lingering += n
-	default:
+	} else {
 		f.store.space.unwritten -= n
 	}
 }
@@ -379,7 +370,6 @@ func (f *Fill) leave() {
 	s := f.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.gone = true
 	s.space.lingering -= f.onDisk
 	s.space.announce()
 }

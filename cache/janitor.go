@@ -49,7 +49,6 @@ func (s *Store) tend() {
 				scheduled = true
 				durable.Reset(troublePause)
 			}
-			s.remove()
 		}
 		switch {
 		case !syncing && s.isSyncWanted():

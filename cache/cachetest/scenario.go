@@ -70,17 +70,17 @@ func (c *Scenario) Play(t testing.TB) {
 	c.t, c.latest, c.promises = t, make(map[cache.Key]cache.Digest), make(map[cache.Key]Promise)
 	c.open(cache.Limits{MaxSize: 4 << 20, Memory: 4 << 20})
 	c.put("small", Content(1, 1000), 1000)
-	c.put("large", Content(2, 200_000), 200_000)
+	c.put("large", Content(2, 150_000), 150_000)
 	c.sync()
 	c.read("small", "large")
 
-	c.put("same", Content(2, 200_000), 200_000) // stored once, under two names
-	c.link("linked", Content(2, 200_000))
+	c.put("same", Content(2, 150_000), 150_000) // stored once, under two names
+	c.link("linked", Content(2, 150_000))
 	c.put("small", Content(3, 2000), 2000) // in the place of another
 	c.sync()
 	c.read("small", "large", "same", "linked")
 
-	c.put("unknown", Content(4, 300_000), -1)
+	c.put("unknown", Content(4, 200_000), -1)
 	c.putBroken("short", Content(5, 150_000), 160_000, nil)
 	c.putBroken("wrong", Content(6, 150_000), 150_000, Content(7, 150_000))
 	c.putSuperseded("superseded", Content(8, 100_000))
@@ -93,16 +93,16 @@ func (c *Scenario) Play(t testing.TB) {
 	c.purge("")
 	c.read("small", "unknown")
 
-	for i := range 6 {
-		c.put(fmt.Sprint("filler", i), Content(byte(10+i), 500_000), 500_000)
+	for i := range 5 {
+		c.put(fmt.Sprint("filler", i), Content(byte(10+i), 90_000), 90_000)
 	}
 	c.read("filler0")
 	c.sync()
 	c.mayMiss()
-	c.store.SetLimits(cache.Limits{MaxSize: 1 << 20})
+	c.store.SetLimits(cache.Limits{MaxSize: 250_000})
 	c.sync()
-	c.put("last", Content(20, 400_000), 400_000)
-	c.read("filler0", "filler1", "filler5", "last")
+	c.put("last", Content(20, 80_000), 80_000)
+	c.read("filler0", "filler1", "filler4", "last")
 	c.close()
 }
 

@@ -51,24 +51,25 @@ func TestTheScenarioPassesUntouched(t *testing.T) {
 	Check(t, c.Dir, "afterwards", c.Promises(), false)
 }
 
-// TestEveryAnswerIsRightWhicheverStepFails fails step 0 of the scenario, then step 1, until it passes untouched; first
-// that step alone, then it and all after it for a while, then all to the end.
+// TestEveryAnswerIsRightWhicheverStepFails fails step 0 of the scenario, then step 1, until it passes untouched: first
+// that step alone; then, at every fifth, it and those after it for a while, or to the end.
 func TestEveryAnswerIsRightWhicheverStepFails(t *testing.T) {
 	for _, test := range []struct {
-		name  string
-		count int
-		err   error
+		name   string
+		count  int
+		err    error
+		stride int
 	}{
-		{"one I/O error", 1, syscall.EIO},
-		{"no space for a while", 25, syscall.ENOSPC},
-		{"broken from then on", 1 << 30, syscall.EIO},
+		{"one I/O error", 1, syscall.EIO, 1},
+		{"no space for a while", 25, syscall.ENOSPC, 5},
+		{"broken from then on", 1 << 30, syscall.EIO, 5},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "store")
-			stride := 1
+			stride := test.stride
 			if testing.Short() {
-				stride = 10
+				stride *= 10
 			}
 			for step := 0; !t.Failed(); step += stride {
 				emptyStore(t, dir)
