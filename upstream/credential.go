@@ -20,13 +20,10 @@ var CarrierParameters = []string{"private_token", "access_token", "bearer_token"
 // Credential is everything in a request that tells GitLab who asks, as it was sent. It prints itself redacted, in every
 // format. None at all is a credential too: that of an anonymous caller, and the zero value.
 type Credential struct {
-	// Two credentials are compared by their fingerprints; == would compare where they lie in memory.
-	_ [0]func()
-
-	// sent is nil when nothing was. It is a pointer because package fmt doesn't ask a value's methods everywhere: under
-	// %p, and in an unexported field of somebody else's struct, it prints the fields themselves. Of a pointer that lies
-	// inside a struct it prints no more than the address.
-	sent *carriers
+	// sent returns what was sent; it is nil when nothing was. It is a function because package fmt doesn't ask a value's
+	// methods everywhere: in an unexported field of somebody else's struct, and under verbs that don't fit, it prints the
+	// fields themselves and what pointers point to. Into a function nothing can look.
+	sent func() *carriers
 }
 
 // carriers are what a request told about who asks.
@@ -50,42 +47,49 @@ type carrier struct {
 // spelling. Of the query it keeps what names a carrier, each parameter as it was sent. Later changes to header don't
 // change the credential.
 func CredentialOf(header http.Header, rawQuery string, identityHeaders []string) Credential {
-	var c Credential
+	var sent *carriers
 	for _, name := range CarrierHeaders {
-		c.take(header, name)
+		sent = sent.with(name, header[name])
 	}
 	for _, name := range identityHeaders {
-		c.take(header, textproto.CanonicalMIMEHeaderKey(name))
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		sent = sent.with(name, header[name])
 	}
 	if query := carriersOfQuery(rawQuery); query != "" {
-		c.begin().query = query
+		sent = sent.orNew()
+		sent.query = query
 	}
+	if sent == nil {
+		return Credential{}
+	}
+	return Credential{sent: func() *carriers { return sent }}
+}
+
+func (c *carriers) orNew() *carriers {
+	if c != nil {
+		return c
+	}
+	c = new(carriers)
+	c.headers = c.oneHeader[:0]
 	return c
 }
 
-func (c *Credential) begin() *carriers {
-	if c.sent == nil {
-		c.sent = new(carriers)
-		c.sent.headers = c.sent.oneHeader[:0]
-	}
-	return c.sent
-}
-
-// take adds a header as it was sent, empty values too: GitLab counts those as absent, but that is GitLab's to say.
-func (c *Credential) take(header http.Header, name string) {
-	values := header[name]
+// with adds a header as it was sent, empty values too: GitLab counts those as absent, but that is GitLab's to say. Of a
+// header that is named twice the second is left out.
+func (c *carriers) with(name string, values []string) *carriers {
 	if len(values) == 0 {
-		return
+		return c
 	}
-	sent := c.begin()
-	if slices.ContainsFunc(sent.headers, func(known carrier) bool { return known.name == name }) {
-		return
+	c = c.orNew()
+	if slices.ContainsFunc(c.headers, func(known carrier) bool { return known.name == name }) {
+		return c
 	}
-	room := sent.oneValue[:0]
-	if len(sent.headers) > 0 {
-		room = nil // a header taken before lives there
+	var room []string
+	if len(c.headers) == 0 {
+		room = c.oneValue[:0] // no header taken before lives there
 	}
-	sent.headers = append(sent.headers, carrier{name, append(room, values...)})
+	c.headers = append(c.headers, carrier{name, append(room, values...)})
+	return c
 }
 
 // carriersOfQuery returns the parameters of a raw query that could be read as a credential's.
@@ -155,7 +159,7 @@ func (c Credential) AddTo(header http.Header) {
 	if c.sent == nil {
 		return
 	}
-	for _, carrier := range c.sent.headers {
+	for _, carrier := range c.sent().headers {
 		header[carrier.name] = slices.Clone(carrier.values)
 	}
 }
@@ -166,7 +170,7 @@ func (c Credential) Query() string {
 	if c.sent == nil {
 		return ""
 	}
-	return c.sent.query
+	return c.sent().query
 }
 
 // Anonymous reports whether the request told nothing about who asks.

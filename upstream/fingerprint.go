@@ -49,7 +49,7 @@ func (f *Fingerprinter) Of(c Credential) Fingerprint {
 	keyed := f.macs.Get().(*keyedHash)
 	message := keyed.message[:0]
 	if c.sent != nil {
-		for _, carrier := range c.sent.headers {
+		for _, carrier := range c.sent().headers {
 			message = appendPart(message, carrier.name)
 			message = appendLength(message, len(carrier.values))
 			for _, value := range carrier.values {
