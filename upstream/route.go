@@ -29,13 +29,13 @@ var ErrNotGeneric = errors.New("not a generic package route")
 // The ref holds on to nothing of escapedPath.
 func ParseRoute(escapedPath string) (Route, error) {
 	var room [16]string
-	segments, dots, more := room[:0], false, false
+	segments, dots := room[:0], false
 	for raw := range strings.SplitSeq(escapedPath, "/") {
 		if raw == "" {
 			continue
 		}
 		dots = dots || dotsOf(raw) > 0
-		if more = len(segments) == maxSegments; !more {
+		if len(segments) < tooManySegments {
 			segments = append(segments, raw)
 		}
 	}
@@ -43,19 +43,15 @@ func ParseRoute(escapedPath string) (Route, error) {
 		return refuseDots(escapedPath, segments)
 	}
 	route, err := parseSegments(segments)
-	switch {
-	case err != nil:
-		return route, err
-	case more:
-		return Route{Ref: Ref{Project: route.Ref.Project}}, &InvalidError{Parameter: "path"}
-	case route.Path == "":
+	if err == nil && route.Path == "" {
 		route.Path = escapedPath
 	}
-	return route, nil
+	return route, err
 }
 
-// maxSegments bounds what a path of a million slashes costs. A file with as many directories is longer than any may be.
-const maxSegments = 9 + maxFileBytes/2
+// tooManySegments bounds what a path of a million slashes costs. So many can't be a legal file's: eight stand before its
+// name at most, and each further directory takes two bytes at least. What comes after them changes nothing, then.
+const tooManySegments = 8 + maxFileBytes/2 + 1
 
 // dotsOf returns how many dots a raw segment consists of, however they are spelled, if it is a dot segment: 1 for one
 // that stands for here, 2 for one that leads up, 0 for all others.

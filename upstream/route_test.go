@@ -206,6 +206,11 @@ func TestNestedFilesAreBounded(t *testing.T) {
 		"%C3%A4/f":                                              "path",
 		"d/f%2Fg":                                               "file_name",
 		"d%20e;(f)/f":                                           "",
+		strings.Repeat("d/", 511) + "ff":                        "",
+		strings.Repeat("d/", 511) + "fff":                       "path",
+		strings.Repeat("d/", 512) + "f":                         "path",
+		strings.Repeat("d/", 513) + "f":                         "path",
+		strings.Repeat("d/", 100_000) + "f":                     "path",
 	} {
 		route, err := ParseRoute(base + file)
 		var invalid *InvalidError
@@ -214,6 +219,9 @@ func TestNestedFilesAreBounded(t *testing.T) {
 		}
 		if err != nil && route.Ref.Project != "24" {
 			t.Errorf("%.40s: the project is not told", file)
+		}
+		if decoded := strings.ReplaceAll(file, "%20", " "); err == nil && route.Ref.File != decoded {
+			t.Errorf("%.40s: the file is %.40q", file, route.Ref.File)
 		}
 	}
 }
