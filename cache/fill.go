@@ -36,6 +36,8 @@ type Fill struct {
 	// writer, under Store.mu. released says that they were given back, and that what is still written lingers.
 	reserved, onDisk int64
 	released         bool
+	// gone says that the file is closed, and nothing lingers any more.
+	gone bool
 
 	// mu guards all below; it is taken before Store.mu. Nothing is read or written under it.
 	mu sync.Mutex
@@ -173,7 +175,12 @@ func (f *Fill) grow(to int64) error {
 		}
 		step = min(step, limits.MaxObject-f.reserved)
 	}
-	if err := f.store.reserve(step); err != nil {
+	err := f.store.reserve(step)
+	if least := to - f.reserved; errors.Is(err, ErrNoRoom) && least < step {
+		step = least
+		err = f.store.reserve(step)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
 	}
 	f.store.mu.Lock()
@@ -232,9 +239,11 @@ func (f *Fill) wrote(n int64) {
 	f.store.mu.Lock()
 	defer f.store.mu.Unlock()
 	f.onDisk += n
-	if f.released {
+	switch {
+	case f.gone:
+	case f.released:
 		f.store.space.lingering += n
-	} else {
+	default:
 		f.store.space.unwritten -= n
 	}
 }
@@ -370,6 +379,7 @@ func (f *Fill) leave() {
 	s := f.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	f.gone = true
 	s.space.lingering -= f.onDisk
 	s.space.announce()
 }
