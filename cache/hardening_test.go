@@ -95,6 +95,11 @@ func (f *hookFile) Write(p []byte) (int, error) {
 	return f.File.Write(p)
 }
 
+func (f *hookFile) Sync() error {
+	defer f.fs.around("sync", f.path)()
+	return f.File.Sync()
+}
+
 func open(t testing.TB, dir string, fs cache.FS, limits cache.Limits) *cache.Store {
 	t.Helper()
 	if limits.MaxSize == 0 {
@@ -329,6 +334,46 @@ func TestAnOvertakenFileIsSyncedIfAnotherEntryNamesIt(t *testing.T) {
 	after := open(t, left, nil, cache.Limits{})
 	if digest, err := cachetest.ReadDigest(after, other); err != nil || digest != sha256.Sum256(data) {
 		t.Errorf("after the power cut: %s, %v", digest, err)
+	}
+}
+
+// A file is published again while the one before it is being synced: the index then still names the one before that.
+func TestTheIndexNamesNoFileThatIsGoneWhenAFileIsReplacedTwice(t *testing.T) {
+	key := cachetest.KeyOf("a")
+	contents := [][]byte{cachetest.Content(1, 100_000), cachetest.Content(2, 100_000), cachetest.Content(3, 100_000)}
+	promise := cachetest.Promise{May: make(map[cache.Digest]bool), Missing: true}
+	for _, data := range contents {
+		promise.May[sha256.Sum256(data)] = true
+	}
+	dir := filepath.Join(t.TempDir(), "store")
+	var removed atomic.Bool
+	var power *cachetest.PowerFS
+	power = cachetest.NewPowerFS(dir, func(step string) {
+		if step != "remove "+filepath.Base(pathOf(dir, contents[0])) {
+			return
+		}
+		removed.Store(true)
+		left := filepath.Join(t.TempDir(), "left")
+		if err := power.Cut(left, cachetest.NamesSurvive); err != nil {
+			t.Error(err)
+		}
+		cachetest.Check(t, left, step, map[cache.Key]cachetest.Promise{key: promise}, false)
+	})
+	var store *cache.Store
+	store = open(t, dir, &hookFS{FS: power, before: func(operation, path string) {
+		if operation == "sync" && path == pathOf(dir, contents[1]) {
+			mustPut(t, store, key, contents[2])
+		}
+	}}, cache.Limits{})
+	<-store.Ready()
+	mustPut(t, store, key, contents[0])
+	mustSync(t, store)
+	mustPut(t, store, key, contents[1])
+	mustSync(t, store)
+	await(t, "the first file is gone", removed.Load)
+	mustSync(t, store)
+	if digest, err := cachetest.ReadDigest(store, key); err != nil || digest != sha256.Sum256(contents[2]) {
+		t.Errorf("%s, %v", digest, err)
 	}
 }
 
