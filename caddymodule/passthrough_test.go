@@ -75,6 +75,10 @@ func TestAnAPITokenFindsTheOtherNamesOfAProject(t *testing.T) {
 			t.Errorf("%s: %s %q", spelling, got.Status, got.cacheStatus())
 		}
 	}
+	before := len(gitlab.Requests())
+	if got := e.do(t, call{path: "/api/v4/projects/24%0A/packages/generic/pkg/1.0.0/app.bin", token: developer}); got.StatusCode != 400 || len(gitlab.Requests()) != before {
+		t.Errorf("an id that is none: %s after %d requests", got.Status, len(gitlab.Requests())-before)
+	}
 	gitlab.Publish(otherProject, "pkg", "1.0.0", "app.bin", []byte("x"))
 	if got := e.do(t, call{path: "/api/v4/projects/25/packages/generic/pkg/1.0.0/app.bin", token: developer}); got.StatusCode != 200 {
 		t.Errorf("another project: %s", got.Status)

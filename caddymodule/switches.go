@@ -68,7 +68,8 @@ func (h *Handler) isOn(ctx context.Context, project string) bool {
 	if on, named := h.switches.of(project); named {
 		return on
 	}
-	if h.aliases != nil && len(h.switches.named) > 0 {
+	// An id that could not be read has no other names, and is refused as soon as we are back.
+	if h.aliases != nil && len(h.switches.named) > 0 && project != "" {
 		names, err := h.aliases.Names(ctx, project)
 		if err != nil {
 			h.logger.Warn("other names of a project can't be found out; its switch counts by this name alone",
