@@ -2,132 +2,184 @@ package gitlabtest
 
 import (
 	"net/http"
-	"net/url"
-	"slices"
+	"net/netip"
 	"strings"
 )
 
-// refusal is an answer that ends a request.
-type refusal struct {
-	status      int
-	body        string
-	contentType string
-	challenge   string
+// actor is who a request acts as, and from where.
+type actor struct {
+	owner *Token // whose roles count; nil for an anonymous caller
+	// job and deploy are the job token or the deploy token by which the owner came in; nil for other tokens.
+	job, deploy *Token
+	client      netip.Addr
 }
 
-func (r refusal) write(w http.ResponseWriter) {
-	if r.challenge != "" {
-		w.Header().Set("WWW-Authenticate", r.challenge)
+func (a actor) isAnonymous() bool { return a.owner == nil }
+
+func (a actor) isAdmin() bool { return a.owner != nil && a.owner.Admin }
+
+func (a actor) role(project int) Role {
+	if a.owner == nil {
+		return NoRole
 	}
-	if r.contentType == "" {
-		r.contentType = "application/json"
-	}
-	w.Header().Set("Content-Type", r.contentType)
-	w.WriteHeader(r.status)
-	_, _ = w.Write([]byte(r.body))
+	return a.owner.Roles[project]
 }
 
-var (
-	unauthorized = &refusal{status: 401, body: `{"message":"401 Unauthorized"}`, challenge: `Basic realm="GitLab Packages Registry"`}
-	invalidToken = &refusal{
-		status: 401, body: `{"error":"invalid_token","error_description":"Token was revoked. You have to re-authorize from the user."}`,
-		challenge: `Bearer realm="Protected by OAuth 2.0", error="invalid_token"`,
+// authenticate finds out who asks, in GitLab's order (lib/api/api_guard.rb, lib/gitlab/auth/auth_finders.rb), and who
+// they want to act as. The first carrier that holds good wins; some that don't hold good end the search.
+func (s *Server) authenticate(c *call) (actor, *refusal) {
+	a := actor{client: c.client}
+	token, refused := s.findToken(c)
+	switch {
+	case refused != nil:
+		return a, refused
+	case token != nil && token.Blocked:
+		return a, ownerBlocked
+	case token != nil && s.exceedsAddresses(token, c.client):
+		return a, forbidden
 	}
-	forbidden       = &refusal{status: 403, body: `{"message":"403 Forbidden"}`}
-	notFound        = &refusal{status: 404, body: `{"message":"404 Not Found"}`}
-	fileNotFound    = &refusal{status: 404, body: `{"message":"404 Not found"}`}
-	noRoute         = &refusal{status: 404, body: `{"error":"404 Not Found"}`}
-	notAdmin        = &refusal{status: 403, body: `{"message":"403 Forbidden - Must be admin to use sudo"}`}
-	scopeTooSmall   = &refusal{status: 403, body: `{"error":"insufficient_scope","error_description":"The request requires higher privileges than provided by the access token.","scope":"api"}`}
-	badRequest      = &refusal{status: 400, body: "Bad Request", contentType: "text/plain"}
-	traversal       = &refusal{status: 400, body: "Potential path traversal attempt detected.", contentType: "text/plain"}
-	methodNotKnown  = &refusal{status: 405, body: `{"error":"405 Not Allowed"}`}
-	malformedUpload = &refusal{status: 400, body: `{"error":"select does not have a valid value"}`}
-)
+	if identifier := firstOf(c.params["sudo"], c.header("Sudo")); identifier != "" {
+		a.owner, refused = s.sudo(token, identifier)
+		return a, refused
+	}
+	if a.owner = token; token == nil {
+		return a, nil
+	}
+	switch token.Kind {
+	case JobToken:
+		a.job = token
+	case DeployToken:
+		a.deploy = token
+	default:
+	}
+	return a, nil
+}
 
-// jobTokenPrefix marks job tokens; the finder of personal tokens skips values with it.
+// authenticateKnown is authenticate for what nobody may do without a credential.
+func (s *Server) authenticateKnown(c *call) (actor, *refusal) {
+	a, refused := s.authenticate(c)
+	if refused == nil && a.isAnonymous() {
+		refused = s.settings.challenge()
+	}
+	return a, refused
+}
+
+// challenge is the refusal of callers without a credential. 13.5 knew no Basic authentication to ask for.
+func (c settings) challenge() *refusal {
+	if c.release == Release135 {
+		return message(http.StatusUnauthorized, "401 Unauthorized")
+	}
+	return unauthorized
+}
+
+// sudo finds whom an admin acts as (lib/api/helpers.rb: sudo!).
+func (s *Server) sudo(token *Token, identifier string) (*Token, *refusal) {
+	switch {
+	case token == nil:
+		return nil, unauthorized
+	case !token.Admin:
+		return nil, notAdmin
+	case token.Kind != PersonalToken && token.Kind != OAuthToken:
+		return nil, sudoWithoutPAT
+	case !token.hasScope("sudo"):
+		return nil, insufficientScope("sudo")
+	}
+	target := s.user(identifier)
+	if target == nil {
+		return nil, message(http.StatusNotFound, "404 User with ID or Username '"+identifier+"' Not Found")
+	}
+	return target, nil
+}
+
+// findToken is the order of section 5 of the contract. A nil token without a refusal is an anonymous caller.
+func (s *Server) findToken(c *call) (*Token, *refusal) {
+	oauth := firstOf(c.params["access_token"], c.bearer(), c.params["bearer_token"])
+	user, password, isBasic := c.basic()
+	if s.settings.release == Release135 {
+		isBasic = false
+	} else {
+		// 1. A deploy token. Any Basic password takes the place of the header.
+		deploy := firstOf(c.header("Deploy-Token"), oauth)
+		if isBasic {
+			deploy = password
+		}
+		if token := s.liveToken(deploy, DeployToken); token != nil {
+			return token, nil
+		}
+	}
+	// 2. A job token. One whose job has ended is no error here.
+	if token := s.liveToken(oauth, JobToken); token != nil {
+		return token, nil
+	}
+	// 3. An OAuth access token.
+	if token := s.token(oauth, OAuthToken); token != nil {
+		return s.vetted(c, token)
+	}
+	// 4. A personal token: only the first that isn't empty is tried, and a job token there is left to what follows.
+	personal := firstOf(c.params["private_token"], c.header("Private-Token"), oauth)
+	if personal != "" && !strings.HasPrefix(personal, jobTokenPrefix) {
+		token := s.token(personal, PersonalToken)
+		if token == nil {
+			return nil, unknownPersonalToken
+		}
+		return s.vetted(c, token)
+	}
+	// 5. A personal token as Basic password, whoever it says it is.
+	if isBasic {
+		if token := s.token(password, PersonalToken); token != nil {
+			return s.vetted(c, token)
+		}
+	}
+	return s.findJobOrSession(c, user, password, isBasic)
+}
+
+// jobTokenPrefix marks job tokens.
 const jobTokenPrefix = "glcbt-"
 
-// authenticate finds out who asks, in GitLab's order (lib/gitlab/auth/auth_finders.rb, lib/api/api_guard.rb). A nil
-// token without a refusal is an anonymous caller.
-func (s *Server) authenticate(r *http.Request) (*Token, *refusal) {
-	actor, refused := s.findActor(r)
-	if refused != nil {
-		return nil, refused
+// findJobOrSession is the second half of findToken.
+func (s *Server) findJobOrSession(c *call, user, password string, isBasic bool) (*Token, *refusal) {
+	// 6. A job token as Basic password, to read only.
+	if isBasic && user == "gitlab-ci-token" && password != "" && c.reads() {
+		return s.runningJob(password)
 	}
-	sudo := r.URL.Query().Get("sudo")
-	if sudo == "" {
-		sudo = r.Header.Get("Sudo")
+	// 7. A job token in its own places.
+	if job := firstOf(c.params["job_token"], c.params["token"], c.header("Job-Token")); job != "" {
+		return s.runningJob(job)
 	}
-	if sudo == "" {
-		return actor, nil
-	}
-	switch {
-	case actor == nil:
-		return nil, unauthorized
-	case !actor.Admin || (actor.Kind != PersonalToken && actor.Kind != OAuthToken):
-		return nil, notAdmin
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, token := range s.tokens {
-		if token.Username == sudo {
+	// 8. A session of the web interface. It may write only with its CSRF token.
+	if cookie, err := c.Cookie("_gitlab_session"); err == nil {
+		token := s.liveToken(cookie.Value, SessionCookie)
+		if token != nil && (c.reads() || (token.CSRF != "" && token.CSRF == c.header("X-Csrf-Token"))) {
 			return token, nil
 		}
-	}
-	return nil, &refusal{status: 404, body: `{"message":"404 User with ID or username '` + url.QueryEscape(sudo) + `' Not Found"}`}
-}
-
-func (s *Server) findActor(r *http.Request) (*Token, *refusal) {
-	query := r.URL.Query()
-	bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if bearer == r.Header.Get("Authorization") {
-		bearer = ""
-	}
-	oauth := firstOf(query.Get("access_token"), bearer, query.Get("bearer_token"))
-	basicUser, basicPassword, isBasic := r.BasicAuth()
-	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
-
-	deploy := firstOf(r.Header.Get("Deploy-Token"), oauth)
-	if isBasic {
-		deploy = basicPassword
-	}
-	if token := s.token(deploy, DeployToken); token != nil {
-		return token, nil
-	}
-	if token := s.token(oauth, JobToken); token != nil {
-		return token, nil
-	}
-	if token := s.token(oauth, OAuthToken); token != nil {
-		return token, nil
-	}
-	if personal := firstOf(query.Get("private_token"), r.Header.Get("Private-Token"), oauth); personal != "" && !strings.HasPrefix(personal, jobTokenPrefix) {
-		if token := s.token(personal, PersonalToken); token != nil {
-			return token, nil
-		}
-		return nil, invalidToken
-	}
-	if isBasic {
-		if token := s.token(basicPassword, PersonalToken); token != nil {
-			return token, nil
-		}
-		if basicUser == "gitlab-ci-token" && reads {
-			if token := s.token(basicPassword, JobToken); token != nil {
-				return token, nil
-			}
-			return nil, unauthorized
-		}
-	}
-	if job := firstOf(query.Get("job_token"), query.Get("token"), r.Header.Get("Job-Token")); job != "" {
-		if token := s.token(job, JobToken); token != nil {
-			return token, nil
-		}
-		return nil, unauthorized
-	}
-	if cookie, err := r.Cookie("_gitlab_session"); err == nil && reads {
-		return s.token(cookie.Value, SessionCookie), nil
 	}
 	return nil, nil //nolint:nilnil // nobody, and no objection
+}
+
+func (s *Server) runningJob(secret string) (*Token, *refusal) {
+	if token := s.liveToken(secret, JobToken); token != nil {
+		return token, nil
+	}
+	return nil, unauthorized
+}
+
+// vetted judges a personal or OAuth token that is known: whether it is alive, good for the method, and proven.
+func (s *Server) vetted(c *call, token *Token) (*Token, *refusal) {
+	switch {
+	case token.Expired:
+		return nil, tokenExpired
+	case token.Revoked:
+		return nil, tokenRevoked
+	case c.reads() && !token.hasScope("api", "read_api"):
+		return nil, insufficientScope("api read_api")
+	case !c.reads() && !token.hasScope("api"):
+		return nil, insufficientScope("api")
+	case token.DPoP != "" && token.Kind == PersonalToken && c.header("Dpop") == "":
+		return nil, proofMissing
+	case token.DPoP != "" && token.Kind == PersonalToken && c.header("Dpop") != token.DPoP:
+		return nil, proofWrong
+	}
+	return token, nil
 }
 
 func firstOf(values ...string) string {
@@ -137,51 +189,4 @@ func firstOf(values ...string) string {
 		}
 	}
 	return ""
-}
-
-func (s *Server) token(secret string, kind TokenKind) *Token {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if token := s.tokens[secret]; token != nil && token.Kind == kind {
-		return token
-	}
-	return nil
-}
-
-// authorize judges what an actor may do in a project (lib/api/helpers/packages/basic_auth_helpers.rb).
-func authorize(r *http.Request, actor *Token, p *Project) *refusal {
-	role := NoRole
-	if actor != nil && p != nil {
-		role = actor.Roles[p.ID]
-		if actor.Admin && role == NoRole {
-			role = Developer
-		}
-	}
-	publishes := r.Method == http.MethodPut
-	switch {
-	case p == nil || !visible(actor, p, role, publishes) || !allowedAddress(r, p):
-		if actor == nil {
-			return unauthorized
-		}
-		return notFound
-	case p.RegistryOff:
-		return forbidden
-	case publishes && role < Developer:
-		return forbidden
-	case publishes && !actor.mayWrite():
-		return scopeTooSmall
-	}
-	return nil
-}
-
-func visible(actor *Token, p *Project, role Role, publishes bool) bool {
-	return role >= Guest || p.Visibility == Public || (p.Visibility == Internal && actor != nil) || (p.RegistryPublic && !publishes)
-}
-
-func allowedAddress(r *http.Request, p *Project) bool {
-	if len(p.AllowedIPs) == 0 {
-		return true
-	}
-	forwarded := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
-	return slices.Contains(p.AllowedIPs, strings.TrimSpace(forwarded[len(forwarded)-1]))
 }

@@ -5,48 +5,94 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
-// Fault is trouble that the next matching requests meet. One with CutAfter, StallAfter, CorruptAt or Unframed concerns
-// the body of a GET, wherever that comes from; any other the head of the answer.
+// Fault is trouble that the next matching requests meet. There are three kinds, by the fields that are set:
+//   - of an upload: CutUploadAfter, StallUploadAfter, AfterBody, LoseAnswer. Met by publishes that were let in.
+//   - of a download's body: CutAfter, StallAfter, CorruptAt, ClaimLength, Unframed, Chunked, IgnoreRange. Met by the GET
+//     that sends the bytes, wherever they come from.
+//   - of the head, all others. Met when a request arrives, before anything is judged.
+//
+// Byte offsets are those in the file, so a request for a range beyond one meets it at once; 0 is no fault, and -1 the
+// very beginning.
 type Fault struct {
 	// Method restricts the fault to one method; empty for all.
 	Method string
-	// Storage is for faults of the head: true for the object storage, false for GitLab itself.
+	// PathContains restricts the fault to requests whose escaped path has this in it; empty for all.
+	PathContains string
+	// Storage is for faults of the head: true for the object storage, false for GitLab itself. In Proxied mode GitLab
+	// relays what the storage says.
 	Storage bool
 	// Times is how many requests meet it; 0 is one, -1 all until ClearFaults.
 	Times int
 
-	// Status answers with that status and Body; 429 brings GitLab's rate limit headers.
+	// Status answers with that status and Body; 429 brings GitLab's rate limit headers and text.
 	Status int
 	Body   string
+	// Header is set on the answer, be it the fault's own or, without Status, the true one.
 	Header http.Header
 	// LoginPage200 and LoginRedirect302 are what something in front of GitLab says to those it doesn't know.
 	LoginPage200, LoginRedirect302 bool
+	// Reset resets the connection instead of an answer.
+	Reset bool
 	// Latency delays the answer's head. Hang holds it back until Release is closed or the client leaves.
 	Latency time.Duration
 	Hang    bool
 
-	// CutAfter breaks the connection after that many bytes of the body.
+	// CutUploadAfter resets the connection after that many bytes of an upload.
+	CutUploadAfter int64
+	// StallUploadAfter reads no further than so many bytes of an upload until Release is closed or the client leaves.
+	StallUploadAfter int64
+	// AfterBody makes a fault of the head one that strikes when an upload has been received in whole; nothing is
+	// published if it answers or resets.
+	AfterBody bool
+	// LoseAnswer publishes the upload and resets the connection instead of saying so.
+	LoseAnswer bool
+
+	// CutAfter breaks the connection after that many bytes of the body. They do arrive.
 	CutAfter int64
-	// StallAfter stops after that many bytes until Release is closed or the client leaves.
+	// StallAfter stops after that many bytes until Release is closed or the client leaves. They do arrive.
 	StallAfter int64
-	// CorruptAt changes the byte at that offset; 0 for none.
+	// CorruptAt changes the byte at that offset.
 	CorruptAt int64
-	// Unframed sends the body with neither length nor chunks.
-	Unframed bool
-	// Release ends Hang and StallAfter.
+	// ClaimLength is the Content-Length of the answer, whatever the body's. A smaller one makes a shortened body look
+	// whole; with a larger one the connection ends early.
+	ClaimLength int64
+	// Unframed sends the body with neither length nor chunks: it ends with the connection. Chunked sends it in chunks.
+	Unframed, Chunked bool
+	// IgnoreRange answers as if no range had been asked for.
+	IgnoreRange bool
+
+	// Release ends Hang, StallAfter and StallUploadAfter.
 	Release <-chan struct{}
+	// Reached, if set, is called when the fault strikes: when an answer hangs, a body stalls or is cut. It must return
+	// soon, and may be called by several requests at once.
+	Reached func()
 }
 
-func (f *Fault) isOfBody() bool {
-	return f.CutAfter > 0 || f.StallAfter > 0 || f.CorruptAt > 0 || f.Unframed
+func (f *Fault) isOfUpload() bool {
+	return f.CutUploadAfter != 0 || f.StallUploadAfter != 0 || f.AfterBody || f.LoseAnswer
 }
 
-func (f *Fault) matchesMethod(method string) bool { return f.Method == "" || f.Method == method }
+func (f *Fault) isOfDownload() bool {
+	return f.CutAfter != 0 || f.StallAfter != 0 || f.CorruptAt != 0 || f.ClaimLength != 0 || f.Unframed || f.Chunked || f.IgnoreRange
+}
 
-// Inject adds a fault. Each request meets the first that matches.
+func (f *Fault) isOfHead() bool { return !f.isOfUpload() && !f.isOfDownload() }
+
+func (f *Fault) matches(r *http.Request) bool {
+	path, _ := requestTarget(r)
+	return (f.Method == "" || f.Method == r.Method) && strings.Contains(path, f.PathContains)
+}
+
+func (f *Fault) strikesAfterBody() bool { return f != nil && f.AfterBody }
+
+// position reads an offset of a fault.
+func position(offset int64) (at int64, set bool) { return max(offset, 0), offset != 0 }
+
+// Inject adds a fault. Each request meets the first of a kind that matches.
 func (s *Server) Inject(f Fault) {
 	if f.Times == 0 {
 		f.Times = 1
@@ -56,14 +102,14 @@ func (s *Server) Inject(f Fault) {
 	s.faults = append(s.faults, &f)
 }
 
-// ClearFaults removes all faults.
+// ClearFaults removes all faults. Requests that have met one already keep it.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
 }
 
-// takeFault returns the first fault that matches, and uses it up once.
+// takeFault returns the first fault that matches, and uses it up once; nil if there is none.
 func (s *Server) takeFault(matches func(*Fault) bool) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,12 +128,14 @@ func (s *Server) takeFault(matches func(*Fault) bool) *Fault {
 	return nil
 }
 
-// failHead answers with a fault of the head, if there is one, and reports whether that was all.
+// failHead lets a request meet a fault of the head, if there is one, and reports whether that answered it.
 func (s *Server) failHead(w http.ResponseWriter, r *http.Request, storage bool) bool {
-	f := s.takeFault(func(f *Fault) bool { return !f.isOfBody() && f.Storage == storage && f.matchesMethod(r.Method) })
-	if f == nil {
-		return false
-	}
+	f := s.takeFault(func(f *Fault) bool { return f.isOfHead() && f.Storage == storage && f.matches(r) })
+	return f != nil && s.answerFault(w, r, f)
+}
+
+// answerFault does what a fault says about the head and reports whether that was an answer.
+func (s *Server) answerFault(w http.ResponseWriter, r *http.Request, f *Fault) bool {
 	if f.Latency > 0 {
 		timer := time.NewTimer(f.Latency)
 		defer timer.Stop()
@@ -96,25 +144,24 @@ func (s *Server) failHead(w http.ResponseWriter, r *http.Request, storage bool) 
 		case <-r.Context().Done():
 		}
 	}
-	if f.Hang {
-		select {
-		case <-f.Release:
-		case <-r.Context().Done():
-		}
+	f.reached(r)
+	if f.Hang && !f.waitForRelease(r) {
+		panic(http.ErrAbortHandler)
 	}
-	maps.Copy(w.Header(), f.Header)
+	header := w.Header()
+	maps.Copy(header, f.Header)
 	switch {
+	case f.Reset:
+		abort(r)
 	case f.LoginPage200:
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = io.WriteString(w, "<html><body>Please sign in</body></html>")
+		writeLoginPage(w)
 	case f.LoginRedirect302:
-		http.Redirect(w, r, "/users/sign_in", http.StatusFound)
+		header.Set("Location", s.URL+signInPath)
+		header.Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(http.StatusFound)
+		_, _ = io.WriteString(w, `<html><body>You are being <a href="`+s.URL+signInPath+`">redirected</a>.</body></html>`)
 	case f.Status == http.StatusTooManyRequests:
-		w.Header().Set("Retry-After", "37")
-		w.Header().Set("Ratelimit-Name", "throttle_authenticated_packages_api")
-		w.Header().Set("Content-Type", "text/plain")
-		w.WriteHeader(f.Status)
-		_, _ = io.WriteString(w, "Retry later\n")
+		s.limitRate(w, f)
 	case f.Status != 0:
 		w.WriteHeader(f.Status)
 		_, _ = io.WriteString(w, f.Body)
@@ -124,52 +171,37 @@ func (s *Server) failHead(w http.ResponseWriter, r *http.Request, storage bool) 
 	return true
 }
 
-// faultyContent is a file's content on a bad line.
-type faultyContent struct {
-	io.ReadSeeker
-	request *http.Request
-	fault   *Fault
-	rate    *pacer
-	offset  int64
-	stalled bool
+// limitRate answers as GitLab's throttle does; what the fault sets itself stays.
+func (s *Server) limitRate(w http.ResponseWriter, f *Fault) {
+	header := w.Header()
+	s.setRateLimits(header, 1001)
+	header.Set("Retry-After", "37")
+	header.Set("Content-Type", "text/plain")
+	maps.Copy(header, f.Header)
+	w.WriteHeader(f.Status)
+	body := f.Body
+	if body == "" {
+		body = "Retry later"
+	}
+	_, _ = io.WriteString(w, body)
 }
 
-// Seek implements io.Seeker.
-func (c *faultyContent) Seek(offset int64, whence int) (int64, error) {
-	position, err := c.ReadSeeker.Seek(offset, whence)
-	c.offset = position
-	return position, err
+// reached tells whoever waits for it that the fault strikes, and notes it in the log.
+func (f *Fault) reached(r *http.Request) {
+	if noted := recordOf(r); noted != nil {
+		noted.strike()
+	}
+	if f.Reached != nil {
+		f.Reached()
+	}
 }
 
-// Read implements io.Reader. Pieces are small, so that faults strike where they should.
-func (c *faultyContent) Read(p []byte) (int, error) {
-	p = p[:min(len(p), 32<<10)]
-	f := c.fault
-	if f != nil && f.CutAfter > 0 {
-		if c.offset >= f.CutAfter {
-			panic(http.ErrAbortHandler)
-		}
-		p = p[:min(int64(len(p)), f.CutAfter-c.offset)]
+// waitForRelease waits until the fault is released; false if the client left first.
+func (f *Fault) waitForRelease(r *http.Request) bool {
+	select {
+	case <-f.Release:
+		return true
+	case <-r.Context().Done():
+		return false
 	}
-	if f != nil && f.StallAfter > 0 && !c.stalled {
-		if c.offset >= f.StallAfter {
-			c.stalled = true
-			select {
-			case <-f.Release:
-			case <-c.request.Context().Done():
-				return 0, io.ErrUnexpectedEOF
-			}
-		} else {
-			p = p[:min(int64(len(p)), f.StallAfter-c.offset)]
-		}
-	}
-	if c.rate != nil {
-		c.rate.take(c.request.Context(), len(p))
-	}
-	n, err := c.ReadSeeker.Read(p)
-	if f != nil && f.CorruptAt > 0 && f.CorruptAt >= c.offset && f.CorruptAt < c.offset+int64(n) {
-		p[f.CorruptAt-c.offset] ^= 0xff
-	}
-	c.offset += int64(n)
-	return n, err
 }

@@ -1,9 +1,10 @@
 package gitlabtest
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"sync/atomic"
 )
 
@@ -15,42 +16,87 @@ type Request struct {
 	// Path is the escaped path, byte for byte; Query the raw query.
 	Path, Query string
 	Host        string
-	Header      http.Header
+	// Proto is the protocol ("HTTP/1.1"), Remote the address and port of whoever connected.
+	Proto, Remote string
+	Header        http.Header
 	// Status is 0 while the answer hasn't begun. Received and Sent count the bytes of the bodies so far.
 	Status         int
 	Received, Sent int64
+	// Faulty tells that a fault has struck it; Done, that it is over, well or not.
+	Faulty, Done bool
 }
 
-// recorded notes each request before it is answered.
-func (s *Server) recorded(storage bool, handler http.HandlerFunc) http.Handler {
+// record is a request in the log while it goes on.
+type record struct {
+	server         *Server
+	request        Request // what doesn't change
+	status         atomic.Int64
+	received, sent atomic.Int64
+	faulty, done   atomic.Bool
+}
+
+func (n *record) snapshot() Request {
+	request := n.request
+	request.Header = request.Header.Clone()
+	request.Status, request.Received, request.Sent = int(n.status.Load()), n.received.Load(), n.sent.Load()
+	request.Faulty, request.Done = n.faulty.Load(), n.done.Load()
+	return request
+}
+
+func (n *record) strike() {
+	n.faulty.Store(true)
+	n.server.announce()
+}
+
+type recordKey struct{}
+
+// recordOf finds a request's record; nil for one that isn't in the log.
+func recordOf(r *http.Request) *record {
+	noted, _ := r.Context().Value(recordKey{}).(*record)
+	return noted
+}
+
+// observed notes each request before it is answered.
+func (s *Server) observed(storage bool, handler http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.handlers.enter() {
+			panic(http.ErrAbortHandler)
+		}
+		defer s.handlers.leave()
+		path, query := requestTarget(r)
+		noted := &record{server: s, request: Request{
+			Storage: storage, Method: r.Method, Path: path, Query: query, Host: r.Host, Proto: r.Proto, Remote: r.RemoteAddr,
+			Header: r.Header.Clone(),
+		}}
 		s.mu.Lock()
-		number := len(s.requests)
-		s.requests = append(s.requests, Request{
-			Storage: storage, Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Host: r.Host, Header: r.Header.Clone(),
-		})
+		s.records = append(s.records, noted)
 		s.mu.Unlock()
-		body, answer := &countedBody{ReadCloser: r.Body}, &countedAnswer{ResponseWriter: w}
-		// A copy: net/http looks at the request's own body to tell whether 100 Continue was sent.
-		observed := *r
-		observed.Body = body
+		s.announce()
 		defer func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if number < len(s.requests) {
-				noted := &s.requests[number]
-				noted.Status, noted.Received, noted.Sent = answer.status, body.count.Load(), answer.count
-			}
+			noted.done.Store(true)
+			s.announce()
 		}()
-		handler(answer, &observed)
+		// A copy: net/http looks at the request's own body to tell whether 100 Continue was sent.
+		request := r.WithContext(context.WithValue(r.Context(), recordKey{}, noted))
+		request.Body = &countedBody{ReadCloser: r.Body, count: &noted.received}
+		handler(&countedAnswer{ResponseWriter: w, record: noted}, request)
 	})
+}
+
+// announce wakes those who await something.
+func (s *Server) announce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 type countedBody struct {
 	io.ReadCloser
-	count atomic.Int64
+	count *atomic.Int64
 }
 
+// Read implements io.Reader.
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.count.Add(int64(n))
@@ -59,41 +105,81 @@ func (b *countedBody) Read(p []byte) (int, error) {
 
 type countedAnswer struct {
 	http.ResponseWriter
-	status int
-	count  int64
+	record *record
 }
 
 // Unwrap lets http.ResponseController through.
 func (a *countedAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
+// WriteHeader implements http.ResponseWriter.
 func (a *countedAnswer) WriteHeader(status int) {
-	if status >= http.StatusOK {
-		a.status = status
+	if status >= http.StatusOK && a.record.status.CompareAndSwap(0, int64(status)) {
+		defer a.record.server.announce()
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
+// Write implements http.ResponseWriter.
 func (a *countedAnswer) Write(p []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
+	if a.record.status.Load() == 0 {
+		a.WriteHeader(http.StatusOK)
 	}
 	n, err := a.ResponseWriter.Write(p)
-	a.count += int64(n)
+	a.record.sent.Add(int64(n))
 	return n, err
 }
 
 // Requests returns what has been asked so far, of GitLab and of its object storage, in order.
 func (s *Server) Requests() []Request {
+	requests, _ := s.requests()
+	return requests
+}
+
+func (s *Server) requests() ([]Request, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
+	requests := make([]Request, len(s.records))
+	for i, noted := range s.records {
+		requests[i] = noted.snapshot()
+	}
+	return requests, s.changed
+}
+
+// Await waits until met says yes to the requests so far, and returns an error if ctx ends first. It looks again whenever
+// a request begins, gets its status, meets a fault or ends; bytes alone make it look no sooner.
+func (s *Server) Await(ctx context.Context, met func([]Request) bool) error {
+	for {
+		requests, changed := s.requests()
+		if met(requests) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("awaiting requests: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// ResetRequests forgets all requests so far.
+func (s *Server) ResetRequests() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records = nil
 }
 
 // Count returns how many requests of a method reached GitLab itself.
-func (s *Server) Count(method string) int {
+func (s *Server) Count(method string) int { return s.count(false, method) }
+
+// CountStorage returns how many requests of a method reached the object storage.
+func (s *Server) CountStorage(method string) int { return s.count(true, method) }
+
+func (s *Server) count(storage bool, method string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	count := 0
-	for _, r := range s.Requests() {
-		if !r.Storage && r.Method == method {
+	for _, noted := range s.records {
+		if noted.request.Storage == storage && noted.request.Method == method {
 			count++
 		}
 	}

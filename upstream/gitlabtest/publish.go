@@ -1,8 +1,6 @@
 package gitlabtest
 
 import (
-	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,219 +9,259 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"slices"
+	"path"
+	"regexp"
 	"time"
 )
 
-// packageName is a package of a project.
-type packageName struct {
-	project       int
-	name, version string
+// Workhorse takes uploads out of these requests only, by their still escaped path
+// (workhorse/internal/upstream/routes.go). Rails refuses a publish that didn't come that way.
+var (
+	isAccelerated = regexp.MustCompile(`^/api/v4/projects/[^/]+/packages/generic/`)
+	looksGeneric  = regexp.MustCompile(`^/api/v4/projects/.+/packages/generic/`)
+)
+
+// servePublish answers a PUT. Workhorse asks Rails for leave before it reads the body, and hands the whole upload over
+// afterwards, when everything is judged again: whoever lost a right meanwhile is refused then.
+func (s *Server) servePublish(w http.ResponseWriter, c *call, named target, isGeneric bool) {
+	if refused := s.beforeBody(c, &named, isGeneric); refused != nil {
+		refused.write(w)
+		return
+	}
+	fault := s.takeFault(func(f *Fault) bool { return f.isOfUpload() && f.matches(c.Request) })
+	u, err := s.receive(c, fault)
+	if err != nil {
+		brokenOff.write(w) // Workhorse has nothing to hand over; the caller is gone anyway
+		return
+	}
+	if fault.strikesAfterBody() && s.answerFault(w, c.Request, fault) {
+		return
+	}
+	p, refused := s.afterBody(c, named, u)
+	if refused != nil {
+		refused.write(w)
+		return
+	}
+	u.name = named.storedName()
+	s.add(packageName{p.ID, named.name, named.version}, u, s.wantedStatus(c))
+	if fault != nil && fault.LoseAnswer {
+		fault.reached(c.Request)
+		abort(c.Request)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if s.settings.release == Release135 || c.params["select"] == "" {
+		message(http.StatusCreated, "201 Created").write(w)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(s.row(u))
 }
 
-// pkg is a package with its uploads, the oldest first. The newest of a name is the one that is given out.
-type pkg struct {
-	id    int
-	files []*upload
+// beforeBody is the authorize step. It also takes over what the query says about the target.
+func (s *Server) beforeBody(c *call, named *target, isGeneric bool) *refusal {
+	if directory, given := c.params["path"]; given && !named.pathGiven && s.settings.release != Release135 {
+		named.path, named.pathGiven = directory, true
+	}
+	if s.packagesAreDisabled() {
+		return notFound
+	}
+	a, refused := s.authenticateKnown(c)
+	if refused != nil {
+		return refused
+	}
+	if !isGeneric || !isAccelerated.MatchString(path.Clean(c.path)) {
+		return forbidden
+	}
+	// The directory is judged with the body only.
+	if refused := s.settings.validate(target{name: named.name, version: named.version, file: named.file}); refused != nil {
+		return refused
+	}
+	if s.wantedStatus(c) == invalid {
+		return invalidStatus
+	}
+	p, moved := s.findProject(named.id)
+	switch refused := a.mayPublish(p); {
+	case refused != nil:
+		return refused
+	case named.file == "authorize" && named.pathGiven:
+		return forbidden // Workhorse's own route, without Workhorse's signature
+	case moved:
+		return movedProject
+	case p.protects(named.name) && !a.maintains(p):
+		return protected
+	}
+	return nil
 }
 
-// upload is one published file.
-type upload struct {
-	id       int
-	name     string
-	size     int64
-	sha256   string
-	modified time.Time
-	open     func() io.ReadSeeker
-	key      string // in the object storage
+// invalid is a status that nobody can ask for.
+const invalid PackageStatus = "?"
+
+// wantedStatus is the state that a publish gives the whole package; empty if it leaves it alone.
+func (s *Server) wantedStatus(c *call) PackageStatus {
+	status, given := c.params["status"]
+	switch {
+	case !given || s.settings.release == Release135:
+		return ""
+	case status == string(PackageDefault) || status == string(PackageHidden):
+		return PackageStatus(status)
+	default:
+		return invalid
+	}
 }
 
-func newID() string {
-	var id [8]byte
-	_, _ = rand.Read(id[:])
-	return hex.EncodeToString(id[:])
+// afterBody is what is judged when the upload has been received in whole.
+func (s *Server) afterBody(c *call, named target, u *upload) (*Project, *refusal) {
+	a, refused := s.authenticateKnown(c)
+	if refused == nil {
+		refused = s.settings.validate(named)
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	if choice, given := c.params["select"]; given && choice != "package_file" && s.settings.release != Release135 {
+		return nil, invalidSelect
+	}
+	p, _ := s.findProject(named.id)
+	refused = a.mayPublish(p)
+	switch {
+	case refused != nil:
+	case p.MaxFileSize > 0 && u.content.Size() > p.MaxFileSize:
+		refused = s.settings.badMessage("File is too large")
+	case !p.allowsDuplicates(named.name, named.version) && s.exists(packageName{p.ID, named.name, named.version}, named.storedName()):
+		refused = s.settings.badMessage("Duplicate package is not allowed")
+	case p.protects(named.name) && !a.maintains(p):
+		refused = protected
+	}
+	return p, refused
+}
+
+func (s *Server) packagesAreDisabled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.packagesDisabled
 }
 
 // inMemory is the size up to which uploads stay in memory; larger ones go to a file.
 const inMemory = 8 << 20
 
-// Publish publishes a file by GitLab itself, beside the edge. file may hold directories.
-func (s *Server) Publish(project int, name, version, file string, body []byte) {
-	sum := sha256.Sum256(body)
-	s.add(packageName{project, name, version}, &upload{
-		name: storedNameOf(file), size: int64(len(body)), sha256: hex.EncodeToString(sum[:]),
-		open: func() io.ReadSeeker { return bytes.NewReader(body) },
-	})
-}
-
-func storedNameOf(file string) string {
-	directory, base := "", file
-	for i := len(file) - 1; i >= 0; i-- {
-		if file[i] == '/' {
-			directory, base = file[:i], file[i+1:]
-			break
-		}
-	}
-	return target{path: directory, file: base}.storedName()
-}
-
-func (s *Server) add(name packageName, u *upload) {
-	u.modified = s.now().Truncate(time.Second)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.packages[name]
-	if p == nil {
-		s.lastID++
-		p = &pkg{id: s.lastID}
-		s.packages[name] = p
-	}
-	s.lastID++
-	u.id = s.lastID
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d", name.project))
-	u.key = fmt.Sprintf("/packages/%x/%d/files/%d/%s", sum[:8], p.id, u.id, newID())
-	p.files = append(p.files, u)
-}
-
-// find returns the newest upload of a name, or nil.
-func (s *Server) find(name packageName, stored string) *upload {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.packages[name]
-	if p == nil {
-		return nil
-	}
-	for _, u := range slices.Backward(p.files) {
-		if u.name == stored {
-			return u
-		}
-	}
-	return nil
-}
-
-// DeleteNewest deletes the newest upload of a name, so that the one before comes back; false if there is none.
-func (s *Server) DeleteNewest(project int, name, version, file string) bool {
-	stored := storedNameOf(file)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.packages[packageName{project, name, version}]
-	if p == nil {
-		return false
-	}
-	for i, v := range slices.Backward(p.files) {
-		if v.name == stored {
-			p.files = slices.Delete(p.files, i, i+1)
-			return true
-		}
-	}
-	return false
-}
-
-// DeletePackage deletes a package with all its files.
-func (s *Server) DeletePackage(project int, name, version string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.packages, packageName{project, name, version})
-}
-
-// servePublish answers a PUT. Who may publish what is settled before the body is read, as Workhorse asks Rails for leave
-// first; select and the like after it.
-func (s *Server) servePublish(w http.ResponseWriter, r *http.Request, named target) {
-	if named.file == "authorize" && named.path != "" {
-		forbidden.write(w) // Workhorse's own route; its signature is missing
-		return
-	}
-	query := r.URL.Query()
-	if path := query.Get("path"); path != "" && named.path == "" {
-		named.path = path
-	}
-	actor, refused := s.authenticate(r)
-	if refused == nil && actor == nil {
-		refused = unauthorized
-	}
-	if refused == nil {
-		refused = named.validate()
-	}
-	if status := query.Get("status"); refused == nil && status != "" && status != "default" && status != "hidden" {
-		refused = &refusal{status: http.StatusBadRequest, body: `{"error":"status does not have a valid value"}`}
-	}
-	var p *Project
-	if refused == nil {
-		p = s.findProject(named.id)
-		refused = authorize(r, actor, p)
-	}
-	if refused != nil {
-		refused.write(w)
-		return
-	}
-	u, err := s.receive(r)
-	if err != nil {
-		// A body that broke off: Workhorse has nothing to hand over.
-		(&refusal{status: http.StatusInternalServerError, body: `{"message":"500 Internal Server Error"}`}).write(w)
-		return
-	}
-	selected := query.Get("select")
-	if selected != "" && selected != "package_file" {
-		malformedUpload.write(w)
-		return
-	}
-	u.name = named.storedName()
-	s.add(packageName{p.ID, named.name, named.version}, u)
-	w.Header().Set("Content-Type", "application/json")
-	if selected == "" {
-		w.WriteHeader(http.StatusCreated)
-		_, _ = io.WriteString(w, `{"message":"201 Created"}`)
-		return
-	}
-	_ = json.NewEncoder(w).Encode(map[string]any{
-		"id": u.id, "file_name": u.name, "size": u.size, "file_sha256": u.sha256, "file_store": 1, "created_at": u.modified,
-	})
-}
-
-// receive reads a body into memory, or into a file when it is large.
-func (s *Server) receive(r *http.Request) (*upload, error) {
+// receive reads a body into memory, or into a file when it is large, and works its digest out on the way.
+func (s *Server) receive(c *call, fault *Fault) (*upload, error) {
 	hash := sha256.New()
-	body := io.TeeReader(r.Body, hash)
+	body := io.TeeReader(&uploadBody{server: s, request: c.Request, fault: fault}, hash)
 	start, err := io.ReadAll(io.LimitReader(body, inMemory+1))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("receiving an upload: %w", err)
 	}
-	u := &upload{size: int64(len(start))}
-	if len(start) <= inMemory {
-		u.open = func() io.ReadSeeker { return bytes.NewReader(start) }
-		u.sha256 = hex.EncodeToString(hash.Sum(nil))
-		return u, nil
+	u := &upload{content: Bytes(start)}
+	if len(start) > inMemory {
+		u.content, err = s.spool(start, body)
+		if err != nil {
+			return nil, fmt.Errorf("receiving an upload: %w", err)
+		}
+		u.lost = u.content.NewReader() == nil
 	}
+	digest := hex.EncodeToString(hash.Sum(nil))
+	u.digest = func() string { return digest }
+	return u, nil
+}
+
+// spool puts a large upload aside: into a file, or nowhere after DiscardLargeUploads.
+func (s *Server) spool(start []byte, rest io.Reader) (Content, error) {
 	s.mu.Lock()
 	discards := s.discards
 	s.mu.Unlock()
 	if discards {
-		rest, err := io.Copy(io.Discard, body)
-		u.size, u.sha256 = int64(len(start))+rest, hex.EncodeToString(hash.Sum(nil))
-		u.open = func() io.ReadSeeker { return bytes.NewReader(nil) }
-		return u, err
+		size, err := io.Copy(io.Discard, rest)
+		return discarded(int64(len(start)) + size), err
 	}
-	spool, err := os.CreateTemp("", "gitlabtest-")
+	file, err := os.CreateTemp("", "gitlabtest-")
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
-	s.spools = append(s.spools, spool)
+	s.spools = append(s.spools, file)
 	s.mu.Unlock()
-	rest, err := io.Copy(spool, io.MultiReader(bytes.NewReader(start), body))
+	first, err := file.Write(start)
 	if err != nil {
 		return nil, err
 	}
-	if r.ContentLength >= 0 && rest != r.ContentLength {
-		return nil, errors.New("the body is short")
-	}
-	u.size, u.sha256 = rest, hex.EncodeToString(hash.Sum(nil))
-	u.open = func() io.ReadSeeker { return io.NewSectionReader(spool, 0, rest) }
-	return u, nil
+	size, err := io.Copy(file, rest)
+	return &spooled{file: file, size: int64(first) + size}, err
 }
 
-// DiscardLargeUploads makes the server take large uploads without keeping their bytes; they can't be downloaded then.
+// discarded is content of which only the size is known.
+type discarded int64
+
+// Size implements Content.
+func (d discarded) Size() int64 { return int64(d) }
+
+// NewReader implements Content.
+func (discarded) NewReader() io.ReadSeeker { return nil }
+
+// DiscardLargeUploads makes the server take uploads over 8 MiB without keeping their bytes. Their rows exist, and their
+// downloads are those of objects that were lost.
 func (s *Server) DiscardLargeUploads() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.discards = true
+}
+
+// uploadBody is the body of a publish, on a line that may be slow or bad.
+type uploadBody struct {
+	server  *Server
+	request *http.Request
+	fault   *Fault
+	offset  int64
+	stalled bool
+}
+
+// errUploadCut ends the reading of an upload; the connection goes with it.
+var errUploadCut = errors.New("the upload is cut")
+
+// Read implements io.Reader.
+func (b *uploadBody) Read(p []byte) (int, error) {
+	p = p[:min(len(p), pieceSize)]
+	if f := b.fault; f != nil {
+		if at, set := position(f.CutUploadAfter); set {
+			if b.offset >= at {
+				f.reached(b.request)
+				abort(b.request)
+			}
+			p = p[:min(int64(len(p)), at-b.offset)]
+		}
+		if at, set := position(f.StallUploadAfter); set && !b.stalled {
+			if b.offset >= at {
+				b.stalled = true
+				f.reached(b.request)
+				if !f.waitForRelease(b.request) {
+					return 0, errUploadCut
+				}
+			} else {
+				p = p[:min(int64(len(p)), at-b.offset)]
+			}
+		}
+	}
+	n, err := b.request.Body.Read(p)
+	b.server.pace.take(b.request.Context(), n)
+	b.offset += int64(n)
+	return n, err
+}
+
+// row is a database row as select=package_file shows it. Where packages are stored is none of a caller's business, yet
+// it is in there. MD5 and SHA-1 are missing, as on an instance in FIPS mode.
+func (s *Server) row(u *upload) map[string]any {
+	s.mu.Lock()
+	mode := s.mode
+	s.mu.Unlock()
+	store, address := 1, u.key
+	if mode != LocalDisk {
+		store, address = 2, s.StorageURL+u.key
+	}
+	created := u.created.UTC().Format(time.RFC3339Nano)
+	return map[string]any{
+		"id": u.id, "package_id": u.packageID, "created_at": created, "updated_at": created, "size": u.content.Size(),
+		"file_store": store, "file_md5": nil, "file_sha1": nil, "file_sha256": u.digest(), "file_name": u.name,
+		"file": map[string]any{"url": address}, "new_file_path": nil, "status": "default",
+		"verification_retry_at": nil, "verified_at": nil, "verification_failure": nil, "verification_retry_count": nil,
+		"verification_checksum": nil,
+	}
 }

@@ -1,118 +1,110 @@
 package gitlabtest
 
 import (
+	"fmt"
+	"io"
 	"net/http"
-	"net/url"
-	"regexp"
 	"strings"
 )
 
-// target is what a generic package URL names, as GitLab's router reads it.
-type target struct {
-	id, name, version, path, file string
-}
-
-// routeGeneric reads an escaped path as Grape does: empty segments don't count, fixed words may be percent-encoded,
-// separators may not.
-func routeGeneric(escaped string) (target, bool) {
-	var segments []string
-	for raw := range strings.SplitSeq(escaped, "/") {
-		if raw == "" {
-			continue
-		}
-		decoded, err := url.PathUnescape(raw)
-		if err != nil {
-			return target{}, false
-		}
-		segments = append(segments, decoded)
-	}
-	if len(segments) < 9 || segments[0] != "api" || segments[1] != "v4" || segments[2] != "projects" ||
-		segments[4] != "packages" || segments[5] != "generic" {
-		return target{}, false
-	}
-	last := len(segments) - 1
-	return target{
-		id: segments[3], name: segments[6], version: segments[7], path: strings.Join(segments[8:last], "/"), file: segments[last],
-	}, true
-}
-
-var (
-	namePattern    = regexp.MustCompile(`\A[A-Za-z0-9._\-+]+\z`)
-	versionPattern = regexp.MustCompile(`\A[\w+.-]+\z`)
-	filePattern    = regexp.MustCompile(`\A[A-Za-z0-9._\-+~@]+\z`)
-)
-
-// validate is today's parameter validation (lib/gitlab/regex/packages.rb, lib/api/generic_packages.rb).
-func (t target) validate() *refusal {
-	var wrong []string
-	if !namePattern.MatchString(t.name) || isTraversal(t.name) {
-		wrong = append(wrong, "package_name is invalid")
-	}
-	if !versionPattern.MatchString(t.version) || strings.Contains(t.version, "..") {
-		wrong = append(wrong, "package_version is invalid")
-	}
-	if !filePattern.MatchString(t.file) || strings.ContainsAny(t.file[:1]+t.file[len(t.file)-1:], "~@") || isTraversal(t.file) {
-		wrong = append(wrong, "file_name is invalid")
-	}
-	for segment := range strings.SplitSeq(t.path, "/") {
-		if isTraversal(segment) {
-			wrong = append(wrong, "path should be a valid file path")
-			break
-		}
-	}
-	if len(wrong) == 0 {
-		return nil
-	}
-	return &refusal{status: http.StatusBadRequest, body: `{"error":"` + strings.Join(wrong, ", ") + `"}`}
-}
-
-func isTraversal(segment string) bool { return segment == "." || segment == ".." }
-
-// storedName is how GitLab names a file in a directory: the whole path, percent-encoded.
-func (t target) storedName() string {
-	if t.path == "" {
-		return t.file
-	}
-	return url.PathEscape(t.path + "/" + t.file)
-}
-
 // serveGitLab is everything that GitLab's own address answers.
 func (s *Server) serveGitLab(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
+	s.setCommonHeaders(w.Header(), r)
+	if s.failHead(w, r, false) {
+		return
+	}
+	if path, _ := requestTarget(r); !strings.HasPrefix(path, s.settings.basePath+"/") && path != "*" {
+		plain(http.StatusNotFound, "404 page not found\n").write(w)
+		return
+	}
+	c, refused := s.screen(r)
+	if refused != nil {
+		refused.write(w)
+		return
+	}
+	s.route(w, c)
+}
+
+// setCommonHeaders sets what every answer of GitLab's carries, most of it anew each time.
+func (s *Server) setCommonHeaders(header http.Header, r *http.Request) {
+	id := newID()
 	header.Set("Date", s.now().UTC().Format(http.TimeFormat))
 	header.Set("Cache-Control", "no-cache")
 	header.Set("Vary", "Origin")
 	header.Set("X-Frame-Options", "SAMEORIGIN")
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("X-Request-ID", newID())
+	header.Set("X-Gitlab-Meta", `{"correlation_id":"`+id+`","version":"1"}`)
+	header.Set("X-Request-ID", id)
 	header.Set("X-Runtime", "0.042")
-	if s.failHead(w, r, false) {
-		return
-	}
-	if strings.ContainsRune(r.URL.Path, 0) {
-		badRequest.write(w)
-		return
-	}
-	named, ok := routeGeneric(r.URL.EscapedPath())
-	switch {
-	case strings.Contains("/"+r.URL.Path+"/", "/../"):
-		traversal.write(w)
-	case ok && r.Method == http.MethodPut:
-		s.servePublish(w, r, named)
-	case ok && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-		s.serveDownload(w, r, named)
-	case ok:
-		header.Set("Allow", "GET, HEAD, PUT, OPTIONS")
-		methodNotKnown.write(w)
-	case strings.HasPrefix(r.URL.Path, "/api/v4/projects/"):
-		s.serveProject(w, r)
-	default:
-		serveOther(w, r)
+	if r.Header.Get("Origin") != "" {
+		// The API is open to every origin, without credentials (config/application.rb).
+		header.Set("Access-Control-Allow-Origin", "*")
+		header.Set("Access-Control-Expose-Headers", exposedHeaders)
 	}
 }
 
-// serveOther echoes what reached GitLab, for tests of what passes through.
-func serveOther(w http.ResponseWriter, r *http.Request) {
+const (
+	exposedHeaders = "Link, X-Total, X-Total-Pages, X-Per-Page, X-Page, X-Next-Page, X-Prev-Page, X-Gitlab-Blob-Id, X-Gitlab-Commit-Id"
+	genericMethods = "OPTIONS, GET, HEAD, PUT"
+)
+
+// route finds what answers a request.
+func (s *Server) route(w http.ResponseWriter, c *call) {
+	named, isGeneric := parseTarget(c.path)
+	if s.settings.release == Release135 && named.pathGiven {
+		noRoute.write(w) // directories came with 17.1
+		return
+	}
+	switch {
+	case isGeneric && c.Method == http.MethodOptions:
+		serveOptions(w, c, genericMethods)
+	case isGeneric && c.reads():
+		s.serveDownload(w, c, named)
+	case c.Method == http.MethodPut && (isGeneric || looksGeneric.MatchString(c.path)):
+		s.servePublish(w, c, named, isGeneric)
+	case isGeneric:
+		w.Header().Set("Allow", genericMethods)
+		wrongMethod.write(w)
+	default:
+		if segments, ok := decodedSegments(c.path); ok && len(segments) > 2 &&
+			segments[0] == "api" && segments[1] == "v4" && segments[2] == "projects" {
+			s.serveAPI(w, c, segments[3:])
+			return
+		}
+		s.serveOther(w, c)
+	}
+}
+
+// serveOptions answers a CORS preflight, or tells the methods of a route.
+func serveOptions(w http.ResponseWriter, c *call, methods string) {
+	if c.Header.Get("Origin") != "" && c.Header.Get("Access-Control-Request-Method") != "" {
+		w.Header().Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		w.Header().Set("Access-Control-Max-Age", "7200")
+		if asked := c.Header.Get("Access-Control-Request-Headers"); asked != "" {
+			w.Header().Set("Access-Control-Allow-Headers", asked)
+		}
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	w.Header().Set("Allow", methods)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// serveOther answers all that isn't about projects: a log-in page, and an echo of what reached GitLab, for tests of what
+// passes through.
+func (s *Server) serveOther(w http.ResponseWriter, c *call) {
+	if c.path == signInPath {
+		writeLoginPage(w)
+		return
+	}
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = w.Write([]byte(r.Method + " " + r.RequestURI + "\n")) //nolint:gosec // plain text
+	_, _ = fmt.Fprintf(w, "%s %s\n", c.Method, c.RequestURI)
+}
+
+const signInPath = "/users/sign_in"
+
+// writeLoginPage writes what people see who aren't signed in.
+func writeLoginPage(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = io.WriteString(w, "<!DOCTYPE html><html><head><title>Sign in · GitLab</title></head><body>Please sign in</body></html>")
 }

@@ -1,0 +1,55 @@
+package gitlabtest
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// pacer spreads bytes over time. The zero value lets all through at once.
+type pacer struct {
+	mu        sync.Mutex
+	perSecond int64 // 0: no bound
+	next      time.Time
+	changed   chan struct{} // closed by set, so that nobody waits for what an older rate promised
+}
+
+func (p *pacer) set(perSecond int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.perSecond, p.next = max(perSecond, 0), time.Time{}
+	if p.changed != nil {
+		close(p.changed)
+	}
+	p.changed = make(chan struct{})
+}
+
+// pieceSize is how much of a body goes through at once: small enough for even rates and exact faults.
+const pieceSize = 32 << 10
+
+// take waits until n more bytes may go, or ctx ends.
+func (p *pacer) take(ctx context.Context, n int) {
+	p.mu.Lock()
+	if p.perSecond == 0 {
+		p.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	if p.next.Before(now) {
+		p.next = now
+	}
+	wait := p.next.Sub(now)
+	p.next = p.next.Add(time.Duration(int64(n) * int64(time.Second) / p.perSecond))
+	changed := p.changed
+	p.mu.Unlock()
+	if wait <= 0 {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-changed:
+	case <-ctx.Done():
+	}
+}
