@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,7 +39,7 @@ func killedKey(i int) cache.Key { return cachetest.KeyOf(fmt.Sprint("file", i)) 
 func labelled(name string, version uint64) []byte {
 	random := rand.New(rand.NewPCG(version, uint64(len(name)))) //nolint:gosec // to be the same each time
 	data := fmt.Appendf(nil, "%s\n%d\n", name, version)
-	return append(data, cachetest.Content(byte(version), random.IntN(150_000))...)
+	return append(data, cachetest.Content(byte(version%256), random.IntN(150_000))...)
 }
 
 // isLabelled reports whether the bytes are those of one of the names, in whatever version.
@@ -49,12 +50,7 @@ func isLabelled(data []byte, names ...string) (version uint64, ok bool) {
 	if err != nil || !bytes.Equal(data, labelled(string(name), version)) {
 		return 0, false
 	}
-	for _, each := range names {
-		if each == string(name) {
-			return version, true
-		}
-	}
-	return version, false
+	return version, slices.Contains(names, string(name))
 }
 
 func readAll(store *cache.Store, key cache.Key) ([]byte, error) {
