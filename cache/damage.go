@@ -53,7 +53,7 @@ func (s *Store) beginIndex() error {
 	}
 	// bbolt syncs the file, but not its name.
 	if err := s.fs.SyncDir(s.dir); err != nil {
-		return errors.Join(err, db.Close())
+		return errors.Join(err, db.close())
 	}
 	s.index.mu.Lock()
 	s.index.db = db
@@ -85,36 +85,34 @@ func (s *Store) setIndexAside(reason error) error {
 // replaceIndex sets a damaged index aside while the store runs, and begins an empty one. Of the entries those stay whose
 // records are in memory; the files of all others are removed, since nothing says any more what they are. It returns the
 // reason as an error: what was asked of the old index has no answer. It is called without locks.
-func (s *Store) replaceIndex(damaged *bolt.DB, reason error) error {
+func (s *Store) replaceIndex(damaged *database, reason error) error {
 	s.index.mu.Lock()
-	if s.index.db != damaged || damaged == nil {
-		s.index.mu.Unlock()
+	ours := s.index.db == damaged && damaged != nil
+	if ours {
+		s.index.db = nil
+		s.index.replaced++
+	}
+	s.index.mu.Unlock()
+	if !ours {
 		return reason // somebody else was faster
 	}
-	s.index.db = nil
-	if err := closeDatabase(damaged); err != nil {
+	s.counters.diskErrors.Add(1)
+	if err := s.setIndexAside(reason); err != nil {
+		s.logger.Error("setting the damaged index aside failed; it is tried again", zap.Error(err))
+	}
+	if err := damaged.close(); err != nil {
 		s.logger.Warn("closing the damaged index failed", zap.Error(err))
 	}
-	err := s.setIndexAside(reason)
-	if err == nil {
-		s.index.db, err = openIndex(indexPath(s.dir))
-	}
-	s.index.replaced++
-	s.index.mu.Unlock()
-	s.counters.diskErrors.Add(1)
-	if err != nil {
-		s.logger.Error("beginning another index failed; it is tried again", zap.Error(err))
-		return errors.Join(reason, err)
-	}
-	s.welcomeIndex()
+	s.mendIndex()
 	return reason
 }
 
-// mendIndex begins an index if there is none, because a damaged one could not be replaced at once.
+// mendIndex begins an index if there is none, because a damaged one was set aside. The janitor calls it until that has
+// worked.
 func (s *Store) mendIndex() {
-	s.index.mu.Lock()
-	if s.index.closed || s.index.db != nil {
-		s.index.mu.Unlock()
+	s.mending.Lock()
+	defer s.mending.Unlock()
+	if _, err := s.index.current(); !errors.Is(err, errNoIndex) {
 		return
 	}
 	db, err := openIndex(indexPath(s.dir))
@@ -123,11 +121,21 @@ func (s *Store) mendIndex() {
 			db, err = openIndex(indexPath(s.dir))
 		}
 	}
-	s.index.db = db
-	s.index.mu.Unlock()
-	if err == nil {
-		s.welcomeIndex()
+	if err != nil {
+		s.logger.Error("beginning another index failed; it is tried again", zap.Error(err))
+		return
 	}
+	s.index.mu.Lock()
+	closed := s.index.closed
+	if !closed {
+		s.index.db = db
+	}
+	s.index.mu.Unlock()
+	if closed {
+		_ = db.close() // it is empty
+		return
+	}
+	s.welcomeIndex()
 }
 
 // welcomeIndex names a new index durably and gives it what memory knows.

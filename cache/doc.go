@@ -29,6 +29,6 @@
 //
 // # Locks
 //
-// Fill.mu is taken before Store.mu. Under neither is anything read, written or waited for. index.mu is taken with no
-// other lock held; Store.mu may be taken under it.
+// Fill.mu is taken before Store.mu. Under neither is anything read, written or waited for. index.mu is held
+// only to look, and with it or bbolt's own locks Store.mu may be taken, not the other way round.
 package cache

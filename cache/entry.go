@@ -51,6 +51,6 @@ type FillSpec struct {
 
 func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry {
 	return &Entry{
-		Key: k, Digest: digest, Size: size, Identity: spec.Identity, Disposition: spec.Disposition, Stored: s.now(),
+		Key: k, Digest: digest, Size: size, Identity: spec.Identity, Disposition: spec.Disposition, Stored: s.now().UTC().Round(0),
 	}
 }

@@ -33,11 +33,10 @@ type Fill struct {
 	// hash is the sum so far, the writer's alone.
 	hash hash.Hash
 	// reserved is what the fill holds of the store's room and onDisk the part of it that is written; changed by the
-	// writer, under Store.mu. released says that they were given back, and that what is still written lingers.
+	// writer, under Store.mu. released says that they were given back, and that what is still written lingers; closed that
+	// the file is closed, and lingers no more.
 	reserved, onDisk int64
-	released         bool
-	// gone says that the file is closed, and nothing lingers any more.
-	gone bool
+	released, closed bool
 
 	// mu guards all below; it is taken before Store.mu. Nothing is read or written under it.
 	mu sync.Mutex
@@ -175,12 +174,7 @@ func (f *Fill) grow(to int64) error {
 		}
 		step = min(step, limits.MaxObject-f.reserved)
 	}
-	err := f.store.reserve(step)
-	if least := to - f.reserved; errors.Is(err, ErrNoRoom) && least < step {
-		step = least
-		err = f.store.reserve(step)
-	}
-	if err != nil {
+	if err := f.store.reserve(step); err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
 	}
 	f.store.mu.Lock()
@@ -240,7 +234,7 @@ func (f *Fill) wrote(n int64) {
 	defer f.store.mu.Unlock()
 	f.onDisk += n
 	switch {
-	case f.gone:
+	case f.closed:
 	case f.released:
 		f.store.space.lingering += n
 	default:
@@ -379,7 +373,7 @@ func (f *Fill) leave() {
 	s := f.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.gone = true
+	f.closed = true
 	s.space.lingering -= f.onDisk
 	s.space.announce()
 }

@@ -40,32 +40,57 @@ const indexOpenTimeout = time.Second
 // index is index.db. A damaged file must not end the process, so each use of bbolt runs with faults as panics and
 // panics as errors.
 type index struct {
-	// mu is held for reading by each use, and for writing while the database is replaced or closed. It is never taken
-	// with the store's lock held.
-	mu     sync.RWMutex
+	// mu guards all below; it is held only to look. It is never taken with the store's lock held.
+	mu     sync.Mutex
 	closed bool
 	// db is nil while a damaged database is gone and no other could be begun.
-	db *bolt.DB
+	db *database
 	// replaced counts how often an empty database took the place of a damaged one.
 	replaced int
 }
 
+// database is an open index.db, and the file once more, to look at its beginning.
+type database struct {
+	*bolt.DB
+	file *os.File
+}
+
 // openIndex opens or makes index.db.
-func openIndex(path string) (db *bolt.DB, err error) {
-	if err := inspectIndex(path); err != nil {
-		return nil, err
+func openIndex(path string) (db *database, err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: it is no file", errDamagedIndex)
 	}
-	defer guardDamage(&err)()
-	// The list of free pages is kept in the file: without it, bbolt would read the whole file here.
-	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: indexOpenTimeout, FreelistType: bolt.FreelistMapType})
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // paths are made in files.go
 	if err != nil {
 		return nil, classifyOpenError(err)
 	}
-	if err = checkFormat(db); err != nil {
-		_ = db.Close()
-		return nil, fmt.Errorf("opening the index: %w", err)
+	db = &database{file: file}
+	if err := db.begin(path); err != nil {
+		_ = file.Close()
+		return nil, err
 	}
 	return db, nil
+}
+
+func (db *database) begin(path string) (err error) {
+	if info, err := db.file.Stat(); err != nil {
+		return classifyOpenError(err)
+	} else if info.Size() > 0 {
+		if err := inspectIndex(db.file); err != nil {
+			return err
+		}
+	}
+	defer guardDamage(&err)()
+	// The list of free pages is kept in the file: without it, bbolt would read the whole file here.
+	db.DB, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: indexOpenTimeout, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return classifyOpenError(err)
+	}
+	if err = checkFormat(db.DB); err != nil {
+		_ = db.DB.Close()
+		return fmt.Errorf("opening the index: %w", err)
+	}
+	return nil
 }
 
 // classifyOpenError tells an index that can't be read from a system that can't open it now: only the first is set
@@ -89,25 +114,13 @@ const (
 	boltNoFreelist = ^uint64(0)
 )
 
-// inspectIndex makes sure, before it is mapped, that the file is as long as it says: a page past its end would be a
-// fault. A file that isn't there or is empty will be made.
-func inspectIndex(path string) error {
-	file, err := os.Open(path) //nolint:gosec // paths are made in files.go
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
+// inspectIndex makes sure that the file begins as bbolt's do, and is as long as it says. Its length matters before it is
+// mapped, where a page past its end would be a fault. And its beginning matters before each transaction: where that is
+// damaged bbolt panics with its own locks held, and whoever comes next would wait for ever.
+func inspectIndex(file *os.File) error {
+	info, err := file.Stat()
 	if err != nil {
 		return classifyOpenError(err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-		return classifyOpenError(err)
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%w: it is no file", errDamagedIndex)
-	case info.Size() == 0:
-		return nil
 	}
 	// bbolt takes the page size from the first page, or looks for the second; ours are always the system's.
 	pageSize := int64(os.Getpagesize())
@@ -182,26 +195,43 @@ func guardDamage(err *error) func() {
 }
 
 // view reads the index. It also returns the database that was read, for replaceIndex.
-func (x *index) view(read func(*bolt.Tx) error) (db *bolt.DB, err error) {
-	return x.use(func(db *bolt.DB) error { return db.View(read) })
+func (x *index) view(read func(*bolt.Tx) error) (db *database, err error) {
+	return x.use(func(db *database) error { return db.View(read) })
 }
 
 // update changes the index, durably and all at once.
-func (x *index) update(write func(*bolt.Tx) error) (db *bolt.DB, err error) {
-	return x.use(func(db *bolt.DB) error { return db.Update(write) })
+func (x *index) update(write func(*bolt.Tx) error) (db *database, err error) {
+	return x.use(func(db *database) error { return db.Update(write) })
 }
 
-func (x *index) use(work func(*bolt.DB) error) (db *bolt.DB, err error) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+// use works without a lock: a database that is closed or replaced meanwhile waits for its transactions by itself.
+func (x *index) use(work func(*database) error) (db *database, err error) {
+	if db, err = x.current(); err != nil {
+		return nil, err
+	}
+	if err = inspectIndex(db.file); err != nil {
+		if errors.Is(err, os.ErrClosed) {
+			err = errNoIndex
+		}
+		return db, err
+	}
+	defer guardDamage(&err)()
+	if err = work(db); errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		err = errNoIndex
+	}
+	return db, err
+}
+
+func (x *index) current() (*database, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	switch {
 	case x.closed:
 		return nil, ErrClosed
 	case x.db == nil:
 		return nil, errNoIndex
 	}
-	defer guardDamage(&err)()
-	return x.db, work(x.db)
+	return x.db, nil
 }
 
 // close ends the use of the database.
@@ -213,19 +243,19 @@ func (x *index) close() error {
 	if db == nil {
 		return nil
 	}
-	return closeDatabase(db)
+	return db.close()
 }
 
 // closeTimeout bounds the wait for a database to close. After a panic within bbolt its own locks may be held for ever.
 const closeTimeout = 5 * time.Second
 
-func closeDatabase(db *bolt.DB) error {
+func (db *database) close() error {
 	closed := make(chan error, 1)
 	// Ends when bbolt lets go of its locks; after damage within a transaction that may be never, and costs this
 	// goroutine and the mapping.
 	go func() {
 		var err error
-		defer func() { closed <- err }()
+		defer func() { closed <- errors.Join(err, db.file.Close()) }()
 		defer guardDamage(&err)()
 		err = db.Close()
 	}()
@@ -260,7 +290,7 @@ func (s *Store) viewIndex(read func(*bolt.Tx) error) error {
 }
 
 func (s *Store) updateIndex(write func(*bolt.Tx) error) error {
-	var db *bolt.DB
+	var db *database
 	transaction := func() (err error) {
 		db, err = s.index.update(func(tx *bolt.Tx) error {
 			if err := write(tx); err != nil {
@@ -283,7 +313,7 @@ func (s *Store) updateIndex(write func(*bolt.Tx) error) error {
 }
 
 // mindIndex deals with an index that proved damaged.
-func (s *Store) mindIndex(db *bolt.DB, err error) error {
+func (s *Store) mindIndex(db *database, err error) error {
 	if errors.Is(err, errDamagedIndex) {
 		return s.replaceIndex(db, err)
 	}

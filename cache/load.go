@@ -30,13 +30,13 @@ func (s *Store) load() {
 	s.removeOldParts()
 	// Before the index is read: what is stored later is none of the sweep's.
 	listed := s.listBlobs()
-	s.index.mu.RLock()
+	s.index.mu.Lock()
 	replaced := s.index.replaced
-	s.index.mu.RUnlock()
+	s.index.mu.Unlock()
 	found, err := s.readAll()
-	s.index.mu.RLock()
+	s.index.mu.Lock()
 	replaced = s.index.replaced - replaced
-	s.index.mu.RUnlock()
+	s.index.mu.Unlock()
 	if err != nil || replaced > 0 {
 		if s.ctx.Err() != nil {
 			return
@@ -106,9 +106,6 @@ func (s *Store) enterAll(found []loaded) *simplelru.LRU[keyHash, *node] {
 		for _, e := range batch {
 			blob := s.blobLocked(e.digest, e.size)
 			blob.entries++
-			if twin, ok := entries.Peek(e.hash); ok {
-				s.releaseBlobLocked(twin.blob) // of another key with the same hash; it is a miss from now on
-			}
 			entries.Add(e.hash, &node{blob: blob, confirmed: unconfirmed})
 		}
 		s.mu.Unlock()

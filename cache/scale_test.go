@@ -61,7 +61,7 @@ func writeIndex(t testing.TB, dir string, n int) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(db.Sync(), db.Close()); err != nil {
+	if err := errors.Join(db.Sync(), db.close()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -59,6 +59,10 @@ type Store struct {
 	generations generations
 	counters    counters
 
+	// mending keeps two from beginning another index at once. It is taken before all others, and by no request that finds
+	// the index well.
+	mending sync.Mutex
+
 	// mu guards all below up to the blank line, and the fields of nodes and blobs. Requests take it: nothing is read,
 	// written or waited for under it. It is taken after a fill's lock and index.mu, and before none.
 	mu     sync.Mutex
@@ -77,8 +81,6 @@ type Store struct {
 	replaced []*blobState
 	// orphans are blobs that no entry names any more, or that are damaged, and whose files are still there.
 	orphans map[*blobState]struct{}
-	// named are digests that the index may still name although their files were removed.
-	named map[Digest]struct{}
 	// removals are entries that are gone for look-ups and not yet from the index; purges those being looked for.
 	removals []*removal
 	purges   []*purge
@@ -129,7 +131,7 @@ func newStore(cfg Config) *Store {
 		process: rand.Uint64(), //nolint:gosec // it must only differ from earlier ones
 		entries: newLRU[keyHash, *node](math.MaxInt), hot: newLRU[keyHash, *Entry](maxHotRecords),
 		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
-		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
+		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}),
 		touched: make(map[keyHash]time.Time), forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
 		loading: true, memory: newMemoryTier(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1), ready: make(chan struct{}),

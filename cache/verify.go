@@ -132,11 +132,10 @@ func (v *verification) verify(ctx context.Context, digest Digest) error {
 	}
 	defer blob.Close()
 	sum, err := v.sum(ctx, blob)
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
-	case errors.Is(err, ErrClosed):
-		return err // and nothing is known of the blob
+	}
+	switch {
 	case err != nil:
 		_ = s.diskError("verifying a blob", err)
 		s.discard(state, reasonUnreadable)

@@ -1,0 +1,224 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add(encodeRecord(&Entry{Key: testKey("a"), Size: 1, Stored: time.Unix(1, 2), Disposition: "x"}))
+	f.Add(encodeRecord(&Entry{Identity: Identity{SHA256: "s", Location: "l", ETag: "e", LastModified: time.Unix(5, 0), Settled: true, Length: -1}}))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, record []byte) {
+		// The check sum hides nearly everything from a fuzzer, so it is made right.
+		if len(record) >= recordHeader {
+			record = resum(record)
+		}
+		entry, err := decodeRecord(record)
+		if err != nil {
+			return
+		}
+		again, err := decodeRecord(encodeRecord(entry))
+		if err != nil || !reflect.DeepEqual(entry, again) {
+			t.Errorf("%+v became %+v, %v", entry, again, err)
+		}
+	})
+}
+
+// resum returns the record with the check sum that it would have.
+func resum(record []byte) []byte {
+	record = bytes.Clone(record)
+	binary.BigEndian.PutUint32(record, crc32.Checksum(record[4:], castagnoli))
+	return record
+}
+
+func TestARecordComesBackAsItWas(t *testing.T) {
+	for _, entry := range []*Entry{
+		{},
+		{
+			Key: testKey("a/b"), Digest: numberedDigest(1), Size: 1 << 40, Stored: time.Unix(1700000000, 123456789).UTC(),
+			Disposition: `attachment; filename="ä"`,
+			Identity: Identity{
+				SHA256: numberedDigest(1).String(), Location: "host/path", ETag: `"tag"`,
+				LastModified: time.Unix(1700000000, 0).UTC(), Settled: true, Length: -1,
+			},
+		},
+	} {
+		if entry.Stored.IsZero() {
+			entry.Stored = time.Unix(0, 0).UTC()
+		}
+		record := encodeRecord(entry)
+		got, err := decodeRecord(record)
+		if err != nil || !reflect.DeepEqual(got, entry) {
+			t.Errorf("%+v became %+v, %v", entry, got, err)
+		}
+		for i := range record {
+			damaged := bytes.Clone(record)
+			damaged[i] ^= 0x10
+			if _, err := decodeRecord(damaged); err == nil {
+				t.Errorf("a change of byte %d goes unnoticed", i)
+			}
+		}
+	}
+}
+
+func TestUseSurvivesARestart(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Limits{MaxSize: 1 << 20})
+	for i := range 5 {
+		s.put(t, numberedKey(i), randomBytes(100_000, byte(i)))
+	}
+	for _, i := range []int{0, 3} {
+		if _, err := s.Lookup(numberedKey(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, dir, Limits{MaxSize: 250_000})
+	awaitLoaded(t, s)
+	if err := s.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if stays := s.content(t, numberedKey(i)) != nil; stays != (i == 0 || i == 3) {
+			t.Errorf("%d is there: %v", i, stays)
+		}
+	}
+}
+
+func TestEntriesAreListedInOrderFromWhereverTheyAre(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	awaitLoaded(t, s)
+	for i := range 10 {
+		s.put(t, numberedKey(i), randomBytes(100, byte(i)))
+		if i == 5 {
+			if err := s.Sync(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.put(t, numberedKey(2), randomBytes(100, 77)) // known to the index as another
+	var after *Key
+	var listed []string
+	for {
+		entries, err := s.Entries(context.Background(), Selector{Upstream: numberedKey(0).Upstream}, after, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) == 0 {
+			break
+		}
+		for _, e := range entries {
+			listed = append(listed, e.Key.Version)
+			if want, err := s.Lookup(e.Key); err != nil || !reflect.DeepEqual(want, e) {
+				t.Errorf("listed %+v, looked up %+v, %v", e, want, err)
+			}
+		}
+		after = &entries[len(entries)-1].Key
+	}
+	want := "[1.0.0 1.0.1 1.0.2 1.0.3 1.0.4 1.0.5 1.0.6 1.0.7 1.0.8 1.0.9]"
+	if fmt.Sprint(listed) != want {
+		t.Errorf("listed %v", listed)
+	}
+}
+
+func TestAWidePurgeHoldsFromItsFirstMoment(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	awaitLoaded(t, s)
+	e := s.put(t, testKey("a"), randomBytes(100, 1))
+	if err := s.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	// As Purge does before it has come to the entry.
+	s.mu.Lock()
+	s.purges = append(s.purges, &purge{selector: Selector{Project: "24"}, serial: s.serial})
+	s.mu.Unlock()
+	if _, ok := s.Confirm(e, s.Generation(e.Key), time.Now()); ok {
+		t.Error("confirmed")
+	}
+	if entries, err := s.Entries(context.Background(), Selector{}, nil, 10); err != nil || len(entries) != 0 {
+		t.Errorf("listed %v, %v", entries, err)
+	}
+	if _, err := s.Lookup(testKey("a")); !errors.Is(err, ErrMiss) {
+		t.Errorf("looked up with %v", err)
+	}
+	s.put(t, testKey("a"), randomBytes(100, 2))
+	if _, err := s.Lookup(testKey("a")); err != nil {
+		t.Errorf("what is stored after it: %v", err)
+	}
+}
+
+func TestPurgesSelect(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	awaitLoaded(t, s)
+	keys := []Key{
+		{"u1", "p1", "a", "1", "f"}, {"u1", "p1", "a", "1", "g"}, {"u1", "p1", "a", "2", "f"}, {"u1", "p1", "ab", "1", "f"},
+		{"u1", "p2", "a", "1", "f"}, {"u2", "p1", "a", "1", "f"},
+	}
+	for _, test := range []struct {
+		selector Selector
+		want     int
+	}{
+		{Selector(keys[0]), 1},
+		{Selector{"u1", "p1", "a", "1", ""}, 2},
+		{Selector{"u1", "p1", "a", "", ""}, 3},
+		{Selector{"u1", "p1", "", "", ""}, 4},
+		{Selector{"u1", "", "", "", ""}, 5},
+		{Selector{"", "p1", "", "", ""}, 5},
+		{Selector{}, 6},
+	} {
+		for _, durable := range []bool{true, false} {
+			for i, k := range keys {
+				s.put(t, k, randomBytes(100, byte(i)))
+			}
+			if durable {
+				if err := s.Sync(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			purged, err := s.Purge(context.Background(), test.selector)
+			if err != nil || purged.Entries != test.want || purged.Bytes != int64(test.want)*100 {
+				t.Errorf("%+v purged %+v, %v", test.selector, purged, err)
+			}
+			for _, k := range keys {
+				if _, err := s.Lookup(k); errors.Is(err, ErrMiss) != test.selector.matches(k) {
+					t.Errorf("after purging %+v, %s: %v", test.selector, k, err)
+				}
+			}
+		}
+	}
+}
+
+func TestConfirmationsAreNewerOrNothing(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	k := testKey("a")
+	e := s.put(t, k, []byte("x"))
+	g := s.Generation(k)
+	later := e.Confirmed.Add(time.Minute)
+	for _, test := range []struct{ at, want time.Time }{{later, later}, {later.Add(-time.Second), later}} {
+		if got, ok := s.Confirm(e, g, test.at); !ok || !got.Confirmed.Equal(test.want) {
+			t.Errorf("confirmed %v at %v, %v", got.Confirmed, test.at, ok)
+		}
+	}
+	s.Unconfirm(e)
+	if got, err := s.Lookup(k); err != nil || !got.Confirmed.IsZero() {
+		t.Errorf("after taking it back: %v, %v", got.Confirmed, err)
+	}
+	replaced := s.put(t, k, []byte("y"))
+	s.Unconfirm(e) // an older commit's
+	if _, ok := s.Confirm(e, g, later); ok {
+		t.Error("an entry was confirmed that is another by now")
+	}
+	if got, err := s.Lookup(k); err != nil || !got.Confirmed.Equal(replaced.Confirmed) {
+		t.Errorf("the new one: %v, %v", got.Confirmed, err)
+	}
+}
