@@ -51,7 +51,7 @@ func (b *Blob) Read(p []byte) (int, error) {
 		return 0, os.ErrClosed
 	}
 	n, err := b.file.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
 		b.Suspect()
 	}
 	return n, err

@@ -53,7 +53,7 @@ func (f *Fill) publish(digest Digest, size int64, g Generation) (Entry, *blobSta
 			s.mu.Unlock()
 			return Entry{}, nil, ErrClosed
 		case blob != nil && blob.busy != nil:
-			// Its name is being given or taken by somebody else; both last no longer than a rename or an unlink.
+			// Its name is being given or taken by somebody else; both last no longer than a sync, a rename or an unlink.
 			busy := blob.busy
 			s.mu.Unlock()
 			<-busy
@@ -96,8 +96,17 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 	damaged := s.blobs[digest]
 	blob := &blobState{digest: digest, size: size, busy: make(chan struct{})}
 	s.blobs[digest] = blob
+	_, named := s.named[digest]
+	named = named || damaged != nil || s.loading
 	s.mu.Unlock()
-	err := s.fs.Rename(f.path, blobPath(s.dir, digest))
+	var err error
+	if named {
+		// The index may name these bytes already, and would name what a power cut leaves of them.
+		err = f.file.Sync()
+	}
+	if err == nil {
+		err = s.fs.Rename(f.path, blobPath(s.dir, digest))
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,11 +137,12 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 	f.releaseLocked()
 	s.counters.stored.Add(1)
 	s.counters.storedBytes.Add(size)
+	// Also if nothing names it now: before it is removed another entry may.
+	s.fresh = append(s.fresh, blob)
 	if s.generations.of(f.key) != g {
 		s.orphans[blob] = struct{}{}
 		s.wakeJanitor()
 		return Entry{}, blob, ErrSuperseded
 	}
-	s.fresh = append(s.fresh, blob)
 	return s.insertLocked(s.newEntry(f.key, f.spec, digest, size), blob, g, f.spec.Confirmed), blob, nil
 }

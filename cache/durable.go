@@ -135,6 +135,9 @@ func (s *Store) recordBatch(b *batch) bool {
 	s.mu.Lock()
 	for _, blob := range b.fresh {
 		blob.durable = true // or damaged, and then of no consequence
+		if !blob.damaged {
+			delete(s.named, blob.digest)
+		}
 	}
 	entries := make([]*Entry, 0, len(s.recording))
 	for h, entry := range s.recording {

@@ -24,9 +24,17 @@ func (s *Store) evict() {
 	tight := s.limits.MinFree + s.space.unwritten + s.space.wanted - free
 	excess := max(s.space.used()+wanted-s.limits.MaxSize, tight)
 	before := s.counters.freedBytes.Load()
-	loading := s.loading
+	loading, leaving := s.loading, len(s.orphans) > 0
 	s.mu.Unlock()
-	for !loading {
+	for !loading && excess > 0 {
+		if leaving {
+			// What is on its way out already goes first.
+			leaving = false
+			if !s.removeAll() && s.isStuck() {
+				s.giveUpRoom()
+				break
+			}
+		}
 		left := excess - (s.counters.freedBytes.Load() - before)
 		if left <= 0 {
 			break
@@ -39,13 +47,12 @@ func (s *Store) evict() {
 		s.mu.Unlock()
 		if len(victims.hashes) == 0 {
 			s.giveUpRoom()
-			return
+			break
 		}
 		s.logger.Debug("evicting", zap.Int("entries", len(victims.hashes)), zap.Int64("bytes", left))
-		if !s.removeAll() {
-			// Evicting more would empty the store and free nothing.
+		if !s.removeAll() && s.isStuck() {
 			s.giveUpRoom()
-			return
+			break
 		}
 	}
 	s.mu.Lock()
@@ -53,7 +60,15 @@ func (s *Store) evict() {
 	s.mu.Unlock()
 }
 
-// giveUpRoom tells waiting fills that there won't be more room than there is.
+// isStuck reports whether the disk refuses to remove files, and not only this one or that. Evicting more would empty
+// the store then and free nothing.
+func (s *Store) isStuck() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.orphans) >= maxStuck
+}
+
+// giveUpRoom tells fills that wait for room that there won't be more: asking again and again doesn't help.
 func (s *Store) giveUpRoom() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -174,7 +174,12 @@ func (f *Fill) grow(to int64) error {
 		}
 		step = min(step, limits.MaxObject-f.reserved)
 	}
-	if err := f.store.reserve(step); err != nil {
+	err := f.store.reserve(step)
+	if least := to - f.reserved; errors.Is(err, ErrNoRoom) && least < step {
+		step = least
+		err = f.store.reserve(step)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
 	}
 	f.store.mu.Lock()

@@ -90,7 +90,7 @@ func TestMaxSizeHoldsUnderAnyMix(t *testing.T) {
 // mix does one thing to the store and reports whether it stored a file.
 func mix(t testing.TB, s *Store, random *rand.Rand) bool {
 	key := numberedKey(random.IntN(40))
-	seed := byte(random.IntN(30)) // fewer than keys, so that some share
+	seed := byte(random.UintN(30) & 0xff) // fewer than keys, so that some share
 	data := randomBytes(1000+int(seed)*10_000, seed)
 	switch random.IntN(10) {
 	case 0:
@@ -226,7 +226,7 @@ func TestARemovedFileCountsUntilItsLastReaderLeaves(t *testing.T) {
 	s := openStore(t, t.TempDir(), Limits{})
 	awaitLoaded(t, s)
 	entry := s.put(t, testKey("a"), randomBytes(100_000, 1))
-	var blobs []*Blob
+	blobs := make([]*Blob, 0, 2)
 	for range 2 {
 		blob, err := s.OpenBlob(entry)
 		if err != nil {

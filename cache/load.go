@@ -106,6 +106,9 @@ func (s *Store) enterAll(found []loaded) *simplelru.LRU[keyHash, *node] {
 		for _, e := range batch {
 			blob := s.blobLocked(e.digest, e.size)
 			blob.entries++
+			if twin, ok := entries.Peek(e.hash); ok {
+				s.releaseBlobLocked(twin.blob) // of another key with the same hash; it is a miss from now on
+			}
 			entries.Add(e.hash, &node{blob: blob, confirmed: unconfirmed})
 		}
 		s.mu.Unlock()

@@ -76,7 +76,7 @@ func (s *Store) promote(blob *Blob) (*Blob, error) {
 	s.mu.Lock()
 	state := blob.state
 	delete(s.memory.promoting, state.digest)
-	if reason == "" && s.blobs[state.digest] == state && !state.damaged {
+	if reason == "" && s.blobs[state.digest] == state && state.busy == nil && !state.damaged {
 		s.memory.add(state.digest, data)
 		s.memory.trim(s.limits.Memory)
 	}

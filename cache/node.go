@@ -78,6 +78,11 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 			old.blob.entries++
 			s.replaced = append(s.replaced, old.blob)
 		}
+		if s.recording[h] != nil {
+			// The record that is being written is left out now, and what that would have replaced must not stay: its file
+			// goes when the batch is over.
+			s.removals = append(s.removals, &removal{hashes: []keyHash{h}})
+		}
 		s.dropLocked(h, old)
 	}
 	delete(s.forgotten, h)

@@ -19,6 +19,10 @@ type removal struct {
 // unlinkBatch bounds how many files are removed before the janitor looks for other work.
 const unlinkBatch = 1024
 
+// maxStuck is how many files that can't be removed are tried in a row: one must not keep the others, and a disk that
+// fails altogether is left alone.
+const maxStuck = 8
+
 // remove takes removed entries out of the index, durably, and then files that nothing names any more out of the
 // directory: the index never names a blob that isn't there. What is left to remove it comes back for.
 func (s *Store) remove() {
@@ -107,39 +111,53 @@ func (s *Store) isRecorded(h keyHash) bool {
 // may be more. It stops where entries were removed meanwhile whose records the index still has, unless it is to go on
 // without the index. Whoever stores the same bytes meanwhile waits for it.
 func (s *Store) unlinkOrphans(limit int, withoutIndex bool) (more bool, err error) {
+	var stuck []*blobState
+	defer func() {
+		// They stay counted, and are tried again with the next removal.
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, blob := range stuck {
+			s.orphans[blob] = struct{}{}
+		}
+	}()
 	for range limit {
 		s.mu.Lock()
 		if len(s.removals) > 0 && !withoutIndex {
 			s.mu.Unlock()
-			return true, nil
+			return err == nil, err
 		}
 		blob := s.nextOrphanLocked()
 		if blob == nil {
 			s.mu.Unlock()
-			return false, nil
+			return false, err
+		}
+		if blob.damaged || withoutIndex {
+			s.named[blob.digest] = struct{}{}
 		}
 		blob.busy = make(chan struct{})
 		s.memory.remove(blob.digest)
 		s.mu.Unlock()
-		err := s.fs.Remove(blobPath(s.dir, blob.digest))
+		failed := s.fs.Remove(blobPath(s.dir, blob.digest))
 
 		s.mu.Lock()
 		close(blob.busy)
 		blob.busy = nil
-		if err == nil {
+		if failed == nil {
 			delete(s.blobs, blob.digest)
 			s.counters.freedBytes.Add(blob.size)
 			s.unlinkedLocked(blob)
 			s.mu.Unlock()
 			continue
 		}
-		s.orphans[blob] = struct{}{}
 		s.mu.Unlock()
-		// It stays counted, and is tried again with the next removal.
-		s.logger.Error("removing a file failed", zap.Stringer("sha256", blob.digest), zap.Error(err))
-		return false, s.diskError("removing a blob", err)
+		s.logger.Error("removing a file failed", zap.Stringer("sha256", blob.digest), zap.Error(failed))
+		err = s.diskError("removing a blob", failed)
+		stuck = append(stuck, blob)
+		if len(stuck) == maxStuck {
+			return false, err
+		}
 	}
-	return true, nil
+	return err == nil, err
 }
 
 // unlinkedLocked moves a blob's bytes from those in the directory to those that its readers still hold.

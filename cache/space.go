@@ -105,7 +105,8 @@ func (s *Store) tryReserve(n int64) (taken bool, exhausted uint64, err error) {
 		s.space.reserved += n
 		s.space.unwritten += n
 		return true, 0, nil
-	case n+s.space.reserved+s.space.lingering+s.space.open > s.limits.MaxSize || s.loading:
+	case n+s.space.reserved+s.space.lingering+s.space.open > s.limits.MaxSize || s.loading,
+		s.limits.MinFree+s.space.unwritten+n-free > s.space.blobs-s.space.open:
 		// Evicting all that can be wouldn't help. Or it isn't known yet what was used least recently.
 		return false, 0, fmt.Errorf("%w for %d bytes", ErrNoRoom, n)
 	}

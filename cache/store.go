@@ -81,6 +81,8 @@ type Store struct {
 	replaced []*blobState
 	// orphans are blobs that no entry names any more, or that are damaged, and whose files are still there.
 	orphans map[*blobState]struct{}
+	// named are digests that the index may still name although their files were removed.
+	named map[Digest]struct{}
 	// removals are entries that are gone for look-ups and not yet from the index; purges those being looked for.
 	removals []*removal
 	purges   []*purge
@@ -131,7 +133,7 @@ func newStore(cfg Config) *Store {
 		process: rand.Uint64(), //nolint:gosec // it must only differ from earlier ones
 		entries: newLRU[keyHash, *node](math.MaxInt), hot: newLRU[keyHash, *Entry](maxHotRecords),
 		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
-		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}),
+		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
 		touched: make(map[keyHash]time.Time), forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
 		loading: true, memory: newMemoryTier(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1), ready: make(chan struct{}),

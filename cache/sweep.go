@@ -49,9 +49,15 @@ func (s *Store) sweep(listed []Digest) {
 		s.mu.Unlock()
 		err := s.fs.Remove(blobPath(s.dir, digest))
 		s.mu.Lock()
-		delete(s.blobs, digest)
 		close(blob.busy)
 		blob.busy = nil
+		if err == nil {
+			delete(s.blobs, digest)
+		} else {
+			// Nobody vouches for it, and the janitor tries again.
+			blob.damaged, blob.unlinked = true, false
+			s.orphans[blob] = struct{}{}
+		}
 		s.mu.Unlock()
 		if err != nil {
 			_ = s.diskError("removing a file that nothing names", err)

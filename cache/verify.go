@@ -132,10 +132,11 @@ func (v *verification) verify(ctx context.Context, digest Digest) error {
 	}
 	defer blob.Close()
 	sum, err := v.sum(ctx, blob)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, ErrClosed):
+		return err // and nothing is known of the blob
 	case err != nil:
 		_ = s.diskError("verifying a blob", err)
 		s.discard(state, reasonUnreadable)

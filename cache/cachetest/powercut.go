@@ -197,7 +197,7 @@ func (f *PowerFS) SyncDir(path string) error {
 }
 
 func (f *PowerFS) syncDir(path string) error {
-	names, err := f.FS.ReadDir(path)
+	names, err := f.ReadDir(path)
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ func TestTheScenarioPassesUntouched(t *testing.T) {
 // TestEveryAnswerIsRightWhicheverStepFails fails step 0 of the scenario, then step 1, until it passes untouched: first
 // that step alone; then, at every fifth, it and those after it for a while, or to the end.
 func TestEveryAnswerIsRightWhicheverStepFails(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		count  int
@@ -127,6 +128,7 @@ func (e *endable) Fatalf(string, ...any) {
 
 // TestNothingWrongSurvivesAPowerCut cuts the power after each step of the scenario, and looks at what is left.
 func TestNothingWrongSurvivesAPowerCut(t *testing.T) {
+	t.Parallel()
 	for _, survival := range Survivals {
 		t.Run(survival.String(), func(t *testing.T) {
 			t.Parallel()
