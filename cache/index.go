@@ -87,7 +87,7 @@ func (db *database) begin(path string) (err error) {
 		return classifyOpenError(err)
 	}
 	if err = checkFormat(db.DB); err != nil {
-		_ = db.DB.Close()
+		_ = db.Close()
 		return fmt.Errorf("opening the index: %w", err)
 	}
 	return nil

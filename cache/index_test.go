@@ -161,8 +161,12 @@ func TestPurgesSelect(t *testing.T) {
 	s := openStore(t, t.TempDir(), Limits{})
 	awaitLoaded(t, s)
 	keys := []Key{
-		{"u1", "p1", "a", "1", "f"}, {"u1", "p1", "a", "1", "g"}, {"u1", "p1", "a", "2", "f"}, {"u1", "p1", "ab", "1", "f"},
-		{"u1", "p2", "a", "1", "f"}, {"u2", "p1", "a", "1", "f"},
+		{"u1", "p1", "a", "1", "f"},
+		{"u1", "p1", "a", "1", "g"},
+		{"u1", "p1", "a", "2", "f"},
+		{"u1", "p1", "ab", "1", "f"},
+		{"u1", "p2", "a", "1", "f"},
+		{"u2", "p1", "a", "1", "f"},
 	}
 	for _, test := range []struct {
 		selector Selector
