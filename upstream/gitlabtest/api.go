@@ -36,12 +36,9 @@ func (s *Server) serveAPI(w http.ResponseWriter, c *call, segments []string) {
 		refused.write(w)
 		return
 	}
-	if len(segments) > 1 {
-		switch {
-		case !a.readsPackages(p), c.Method == http.MethodDelete && !a.maintains(p):
-			forbidden.write(w)
-			return
-		}
+	if len(segments) > 1 && (!a.readsPackages(p) || (c.Method == http.MethodDelete && !a.maintains(p))) {
+		forbidden.write(w)
+		return
 	}
 	answer(w, c, p)
 }

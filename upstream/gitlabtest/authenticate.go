@@ -153,7 +153,7 @@ func (s *Server) findJobOrSession(c *call, user, password string, isBasic bool) 
 			return token, nil
 		}
 	}
-	return nil, nil //nolint:nilnil // nobody, and no objection
+	return nil, nil // nobody, and no objection
 }
 
 func (s *Server) runningJob(secret string) (*Token, *refusal) {

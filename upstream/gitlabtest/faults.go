@@ -15,6 +15,8 @@ import (
 //     that sends the bytes, wherever they come from.
 //   - of the head, all others. Met when a request arrives, before anything is judged.
 //
+// What belongs to another kind is left aside, but for Header, Reset and the like with AfterBody.
+//
 // Byte offsets are those in the file, so a request for a range beyond one meets it at once; 0 is no fault, and -1 the
 // very beginning.
 type Fault struct {
@@ -43,7 +45,8 @@ type Fault struct {
 
 	// CutUploadAfter resets the connection after that many bytes of an upload.
 	CutUploadAfter int64
-	// StallUploadAfter reads no further than so many bytes of an upload until Release is closed or the client leaves.
+	// StallUploadAfter reads no further than so many bytes of an upload until Release is closed. That the client leaves
+	// is seen over HTTP/2 only.
 	StallUploadAfter int64
 	// AfterBody makes a fault of the head one that strikes when an upload has been received in whole; nothing is
 	// published if it answers or resets.
@@ -65,7 +68,7 @@ type Fault struct {
 	// IgnoreRange answers as if no range had been asked for.
 	IgnoreRange bool
 
-	// Release ends Hang, StallAfter and StallUploadAfter.
+	// Release ends Hang, StallAfter and StallUploadAfter. So does Close.
 	Release <-chan struct{}
 	// Reached, if set, is called when the fault strikes: when an answer hangs, a body stalls or is cut. It must return
 	// soon, and may be called by several requests at once.
@@ -142,6 +145,7 @@ func (s *Server) answerFault(w http.ResponseWriter, r *http.Request, f *Fault) b
 		select {
 		case <-timer.C:
 		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
 		}
 	}
 	f.reached(r)
@@ -196,7 +200,7 @@ func (f *Fault) reached(r *http.Request) {
 	}
 }
 
-// waitForRelease waits until the fault is released; false if the client left first.
+// waitForRelease waits until the fault is released; false if the client left or the server was closed first.
 func (f *Fault) waitForRelease(r *http.Request) bool {
 	select {
 	case <-f.Release:

@@ -87,7 +87,9 @@ func (l *line) Write(p []byte) (int, error) {
 				return written, errClaimed
 			}
 		}
-		l.server.pace.take(l.request.Context(), n)
+		if !l.server.pace.take(l.request.Context(), n) {
+			panic(http.ErrAbortHandler)
+		}
 		n, err := l.ResponseWriter.Write(l.corrupted(piece[:n]))
 		written += n
 		l.offset += int64(n)

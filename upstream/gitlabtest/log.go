@@ -76,8 +76,12 @@ func (s *Server) observed(storage bool, handler http.HandlerFunc) http.Handler {
 			noted.done.Store(true)
 			s.announce()
 		}()
+		// net/http doesn't notice that a client leaves, nor that the server closes, while an upload is left unread.
+		ctx, cancel := context.WithCancel(context.WithValue(r.Context(), recordKey{}, noted))
+		defer cancel()
+		defer context.AfterFunc(s.lifetime, cancel)()
 		// A copy: net/http looks at the request's own body to tell whether 100 Continue was sent.
-		request := r.WithContext(context.WithValue(r.Context(), recordKey{}, noted))
+		request := r.WithContext(ctx)
 		request.Body = &countedBody{ReadCloser: r.Body, count: &noted.received}
 		handler(&countedAnswer{ResponseWriter: w, record: noted}, request)
 	})

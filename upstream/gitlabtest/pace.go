@@ -27,12 +27,12 @@ func (p *pacer) set(perSecond int64) {
 // pieceSize is how much of a body goes through at once: small enough for even rates and exact faults.
 const pieceSize = 32 << 10
 
-// take waits until n more bytes may go, or ctx ends.
-func (p *pacer) take(ctx context.Context, n int) {
+// take waits until n more bytes may go; false if ctx ends first, when none may.
+func (p *pacer) take(ctx context.Context, n int) bool {
 	p.mu.Lock()
 	if p.perSecond == 0 {
 		p.mu.Unlock()
-		return
+		return true
 	}
 	now := time.Now()
 	if p.next.Before(now) {
@@ -43,13 +43,16 @@ func (p *pacer) take(ctx context.Context, n int) {
 	changed := p.changed
 	p.mu.Unlock()
 	if wait <= 0 {
-		return
+		return true
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
 	case <-changed:
+		return true
 	case <-ctx.Done():
+		return false
 	}
 }

@@ -241,8 +241,10 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := b.request.Body.Read(p)
-	b.server.pace.take(b.request.Context(), n)
 	b.offset += int64(n)
+	if !b.server.pace.take(b.request.Context(), n) {
+		return n, errUploadCut
+	}
 	return n, err
 }
 

@@ -31,7 +31,7 @@ func (s *Server) screen(r *http.Request) (*call, *refusal) {
 }
 
 // walksUpInURL is walksUp for a whole URL. Newlines are not its business (lib/gitlab/middleware/path_traversal_check.rb).
-var walksUpInURL = regexp.MustCompile(`\A\.\.[/\\]|[/\\]\.\.\z|[/\\]\.\.[/\\]`)
+var walksUpInURL = regexp.MustCompile(`[/\\]\.\.\z|[/\\]\.\.[/\\]`)
 
 // spoofsAddress tells whether two headers name different clients (lib/gitlab/middleware/handle_ip_spoof_attack_error.rb).
 func spoofsAddress(c *call) bool {

@@ -31,6 +31,9 @@ type Server struct {
 	// serving counts the two accept loops, connections the open connections, handlers the requests being answered.
 	serving, connections sync.WaitGroup
 	handlers             handlerCount
+	// lifetime ends with Close, by end, and with it the context of every request.
+	lifetime context.Context
+	end      context.CancelFunc
 
 	// mu guards all below. Bodies are sent and received without it.
 	mu               sync.Mutex
@@ -54,6 +57,7 @@ type Server struct {
 // on no port of 127.0.0.1.
 func New(options ...Option) *Server {
 	s := &Server{settings: defaultSettings(), clock: time.Now, objects: make(map[string]*upload), changed: make(chan struct{})}
+	s.lifetime, s.end = context.WithCancel(context.Background())
 	_, _ = rand.Read(s.signingKey[:])
 	for _, option := range options {
 		option(&s.settings)
@@ -116,6 +120,9 @@ func (s *Server) Close() {
 		ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 		_ = server.Shutdown(ctx)
 		cancel()
+	}
+	s.end()
+	for _, server := range s.servers {
 		_ = server.Close()
 	}
 	s.serving.Wait()
