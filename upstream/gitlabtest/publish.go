@@ -177,6 +177,8 @@ func (s *Server) spool(start []byte, rest io.Reader) (Content, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Where an open file can lose its name, nothing is left even of a server that is killed. Elsewhere Close does it.
+	_ = os.Remove(file.Name())
 	s.mu.Lock()
 	s.spools = append(s.spools, file)
 	s.mu.Unlock()
