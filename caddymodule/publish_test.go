@@ -43,7 +43,7 @@ func TestAPublishIsForwardedAndItsAnswerRelayed(t *testing.T) {
 		{"with select and status", call{path: filePath("e.bin") + "?status=hidden&select=package_file", token: developer, body: bytes.NewReader(body)}, 200, `"file_sha256":"` + hexSHA256(body) + `"`},
 		{"empty", call{path: filePath("f.bin"), token: developer, body: http.NoBody}, 201, `{"message":"201 Created"}`},
 		{"with a bad status", call{path: filePath("g.bin") + "?status=odd", token: developer, body: bytes.NewReader(body)}, 400, `{"error":"status does not have a valid value"}`},
-		{"with a wrong token", call{path: filePath("h.bin"), token: "glpat-wrong", body: bytes.NewReader(body)}, 401, "invalid_token"},
+		{"with a wrong token", call{path: filePath("h.bin"), token: "glpat-wrong", body: bytes.NewReader(body)}, 401, `{"message":"401 Unauthorized"}`},
 		{"without access", call{path: filePath("i.bin"), token: outsider, body: bytes.NewReader(body)}, 404, `{"message":"404 Not Found"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

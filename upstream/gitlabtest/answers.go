@@ -81,10 +81,8 @@ var (
 	}
 	tokenRevoked = bearerFailure("invalid_token", "Token was revoked. You have to re-authorize from the user.")
 	tokenExpired = bearerFailure("invalid_token", "Token is expired. You can either do re-authorization or token refresh.")
-	// unknownPersonalToken is a token that GitLab has no row of. Section 2 of the contract has unauthorized for it.
-	unknownPersonalToken = tokenRevoked
-	proofMissing         = bearerFailure("dpop_error", "DPoP validation error: DPoP header is missing")
-	proofWrong           = bearerFailure("dpop_error", "DPoP validation error: Malformed JWT, unable to decode. Not enough or too many segments")
+	proofMissing = bearerFailure("dpop_error", "DPoP validation error: DPoP header is missing")
+	proofWrong   = bearerFailure("dpop_error", "DPoP validation error: Malformed JWT, unable to decode. Not enough or too many segments")
 
 	forbidden       = message(http.StatusForbidden, "403 Forbidden")
 	ownerBlocked    = message(http.StatusForbidden, "403 Forbidden - Your account has been blocked.")

@@ -120,7 +120,7 @@ func (s *Server) findToken(c *call) (*Token, *refusal) {
 	if personal != "" && !strings.HasPrefix(personal, jobTokenPrefix) {
 		token := s.token(personal, PersonalToken)
 		if token == nil {
-			return nil, unknownPersonalToken
+			return nil, unauthorized
 		}
 		return s.vetted(c, token)
 	}

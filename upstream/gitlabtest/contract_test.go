@@ -111,7 +111,7 @@ func TestWhoGetsIn(t *testing.T) {
 		{"reader publishes", "PUT", file(24), []string{"Private-Token", "reader"}, 403, "insufficient_scope"},
 		{"registry off", "GET", file(26), []string{"Private-Token", "dev"}, 403, `{"message":"403 Forbidden"}`},
 		{"no such file", "GET", file(24) + "x", []string{"Private-Token", "dev"}, 404, `{"message":"404 Not found"}`},
-		{"bad token", "GET", file(24), []string{"Private-Token", "bad"}, 401, `"invalid_token"`},
+		{"bad token", "GET", file(24), []string{"Private-Token", "bad"}, 401, `{"message":"401 Unauthorized"}`},
 		{"bad token, public", "GET", file(25), []string{"Private-Token", "bad"}, 401, ""},
 		{"bad Basic, public", "GET", file(25), []string{"Authorization", basic("x", "bad")}, 200, ""},
 		{"bad deploy token, public", "GET", file(25), []string{"Deploy-Token", "bad"}, 200, ""},
