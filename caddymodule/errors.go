@@ -84,7 +84,7 @@ func (x *exchange) writeJSON(status int, body string) {
 // write sends a short answer of the edge's own.
 func (x *exchange) write(status int, contentType, body string) {
 	header := x.w.Header()
-	if x.r.ProtoMajor == 1 && (x.r.ContentLength != 0 || len(x.r.TransferEncoding) > 0) {
+	if x.r.ProtoMajor == 1 && x.body.isLeft() {
 		// An upload that is refused early: without this Go would read on to keep the connection, since Caddy has
 		// wrapped the body, and a client that waits for 100 Continue would hang.
 		header.Set("Connection", "close")

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"path"
 	"strings"
-	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -19,10 +18,12 @@ import (
 
 // exchange is one request for a generic package and what becomes of it.
 type exchange struct {
-	h   *Handler
-	w   http.ResponseWriter
-	r   *http.Request
-	ref upstream.Ref
+	h *Handler
+	w http.ResponseWriter
+	r *http.Request
+	// body guards r.Body; nil if there is none.
+	body *callerBody
+	ref  upstream.Ref
 	// path is the escaped path that is forwarded.
 	path   string
 	caller upstream.Caller
@@ -79,7 +80,7 @@ func cutBasePath(escaped, base string) (below string, ok bool) {
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, route upstream.Route) *exchange {
 	return &exchange{
-		h: h, w: w, r: r, ref: route.Ref, path: route.Path,
+		h: h, w: w, r: r, body: guardBody(w, r), ref: route.Ref, path: route.Path,
 		caller: upstream.Caller{
 			Credential: upstream.CredentialOf(r.Header, r.URL.RawQuery, h.IdentityHeaders),
 			ClientIP:   clientIP(r),
@@ -185,10 +186,9 @@ func (x *exchange) forward(outcome outcome, reason string) bool {
 func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forwarding) bool {
 	how.Caller, how.Path, how.DropHeaders = x.caller, x.path, x.h.DropHeaders
 	seen := how.OnAnswer
-	left := x.watchBody(&how)
 	how.OnAnswer = func(response *http.Response) {
 		x.record.outcome = outcome
-		if x.r.ProtoMajor == 1 && left() {
+		if x.r.ProtoMajor == 1 && x.body.isLeft() {
 			// GitLab answers before the body has ended: it refuses. See write.
 			response.Header.Set("Connection", "close")
 		}
@@ -206,34 +206,16 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 	return true
 }
 
-// watchBody returns a function that tells whether the request has a body that isn't read to its end.
-func (x *exchange) watchBody(how *upstream.Forwarding) (left func() bool) {
-	if x.r.ContentLength == 0 {
-		return func() bool { return false }
-	}
-	var read atomic.Int64
-	var whole atomic.Bool
-	seen := how.OnBody
-	how.OnBody = func(piece []byte, ended bool) {
-		if read.Add(int64(len(piece))) == x.r.ContentLength || ended {
-			whole.Store(true)
-		}
-		if seen != nil {
-			seen(piece, ended)
-		}
-	}
-	return func() bool { return !whole.Load() }
-}
-
 // abandon ends a request whose caller has left. There is nobody to answer.
 func (x *exchange) abandon() bool {
 	x.record.outcome = outcomeAbandoned
 	return true
 }
 
-// finish tells the access log and the metrics what became of the request. It runs also while an aborted response
-// panics on its way out.
+// finish ends the reading of the body, and tells the access log and the metrics what became of the request. It runs
+// also while an aborted response panics on its way out.
 func (x *exchange) finish() {
+	x.body.retire()
 	if extra, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.Object("gitlab_packages", &x.record))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -162,6 +163,55 @@ func TestAnIllegalPublishIsRefusedBeforeAByteOfItIsRead(t *testing.T) {
 	}
 	if n := len(gitlab.Requests()); n != 0 {
 		t.Errorf("GitLab heard of it %d times", n)
+	}
+}
+
+// TestARefusedUploadEndsThoughItsCallerStalls begins an upload that GitLab refuses and then sends nothing more. The
+// refusal must come, and soon after it the end of the connection: nothing may wait for the rest of the body.
+func TestARefusedUploadEndsThoughItsCallerStalls(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	connection, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	_ = connection.SetDeadline(time.Now().Add(30 * time.Second))
+	_, err = io.WriteString(connection, "PUT "+filePath("a.bin")+" HTTP/1.1\r\nHost: "+strings.TrimPrefix(e.url, "http://")+
+		"\r\nPRIVATE-TOKEN: glpat-wrong\r\nContent-Length: 1000000\r\n\r\nbody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered, err := io.ReadAll(connection)
+	if text := string(answered); err != nil || !strings.HasPrefix(text, "HTTP/1.1 401") || !strings.Contains(text, "Connection: close") {
+		t.Errorf("got %q, %v", text, err)
+	}
+}
+
+// TestARefusalReachesACallerWhoStillSends sends uploads that are refused early and goes on sending. A connection that
+// is closed with unread bytes would be reset, and the refusal lost.
+func TestARefusalReachesACallerWhoStillSends(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	for name, path := range map[string]string{
+		"400": strings.Replace(filePath("a.bin"), "1.0.0", "v1", 1), "401": filePath("a.bin"),
+	} {
+		connection, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+		_ = connection.SetDeadline(time.Now().Add(30 * time.Second))
+		const length = 8 << 20 // more than net/http itself would read
+		_, _ = fmt.Fprintf(connection, "PUT %s HTTP/1.1\r\nHost: %s\r\nPRIVATE-TOKEN: glpat-wrong\r\nContent-Length: %d\r\n\r\n",
+			path, strings.TrimPrefix(e.url, "http://"), length)
+		if n, err := io.CopyN(connection, neverEnding{}, length); err != nil {
+			t.Errorf("%s: the connection broke after %d bytes: %v", name, n, err)
+		}
+		answered, err := io.ReadAll(connection)
+		if err != nil || !strings.HasPrefix(string(answered), "HTTP/1.1 "+name) {
+			t.Errorf("%s: got %q, %v", name, answered, err)
+		}
 	}
 }
 

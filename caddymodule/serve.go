@@ -33,6 +33,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	default:
 		x.forward(outcomeForwarded, fwdMethod)
 	}
+	x.body.linger(r)
 	return nil
 }
 

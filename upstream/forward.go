@@ -43,6 +43,8 @@ var untrustedHeaders = []string{
 //
 // An error means that nothing was written to w: an *UnreachableError. Once the answer has begun, a failure panics
 // with http.ErrAbortHandler, so that what the client has looks broken off and not whole.
+//
+// When GitLab answers before the body's end, r.Body may still be read, and OnBody called, after Forward has returned.
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) error {
 	target, err := c.target(f.Path, r.URL.RawQuery)
 	if err != nil {
