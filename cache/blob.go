@@ -33,8 +33,8 @@ func (b *Blob) Size() int64 { return b.size }
 // Bytes returns the whole file if it is in memory. It must not be changed.
 func (b *Blob) Bytes() ([]byte, bool) { return b.data, b.data != nil }
 
-// File returns the open file itself, for sendfile. Its position is the blob's own, and Close closes it. If it can't be
-// read to its end, call Suspect.
+// File returns the open file itself, for sendfile. Its position is the blob's own, and Close closes it. If it
+// can't be copied to its end, call Judge.
 func (b *Blob) File() (*os.File, bool) {
 	if b.file == nil {
 		return nil, false
@@ -52,7 +52,7 @@ func (b *Blob) Read(p []byte) (int, error) {
 	}
 	n, err := b.file.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
-		b.Suspect()
+		b.store.discard(b.state, reasonUnreadable)
 	}
 	return n, err
 }
@@ -68,10 +68,10 @@ func (b *Blob) Seek(offset int64, whence int) (int64, error) {
 	return b.file.Seek(offset, whence)
 }
 
-// Suspect says that the file could not be read to its end, and not for its reader's fault. It is removed; the next
-// caller fetches it again.
-func (b *Blob) Suspect() {
-	if b.file != nil {
+// Judge is told the error with which copying from File ended, where the file ended early an io.ErrUnexpectedEOF. If it
+// is the file's fault, and not the writer's, the file is removed, and the next caller fetches it again.
+func (b *Blob) Judge(err error) {
+	if b.file != nil && (isMediaError(err) || errors.Is(err, io.ErrUnexpectedEOF)) {
 		b.store.discard(b.state, reasonUnreadable)
 	}
 }

@@ -33,15 +33,16 @@ type view struct {
 	// flushed bytes are in the part; after them comes tail once the file is whole.
 	flushed int64
 	tail    []byte
-	ended   bool
-	err     error
+	// arrived says that all bytes of a file of known length are here, and ended that the fill is over.
+	arrived, ended bool
+	err            error
 }
 
 // view returns what may be read from offset on, and, if that is nothing yet, what to wait for.
 func (f *Fill) view(offset int64) (v view, grown <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	v = view{flushed: f.flushed, ended: f.ended, err: f.err}
+	v = view{flushed: f.flushed, arrived: f.written == f.spec.Size, ended: f.ended, err: f.err}
 	if f.whole {
 		v.tail = f.tail
 	}
@@ -122,7 +123,7 @@ func (r *FillReader) WriteTo(w io.Writer) (total int64, err error) {
 		}
 		var n int64
 		file, ok := (*os.File)(nil), false
-		if direct && r.offset < v.flushed {
+		if direct && r.offset < v.flushed && (v.ended || !v.arrived) {
 			file, ok = r.openOwn()
 		}
 		switch {
@@ -131,7 +132,8 @@ func (r *FillReader) WriteTo(w io.Writer) (total int64, err error) {
 			r.offset += n
 		case ok:
 			// All that is in the part may be read, so it is handed on as it is, without a limit: sendfile sees through one
-			// io.LimitedReader, and the writer may bring its own.
+			// io.LimitedReader, and the writer may bring its own. Only while the file is being committed are the bytes
+			// counted: else a reader would have its last byte before there is an entry, and ask again in vain.
 			n, err = to.ReadFrom(file)
 			r.offset += n
 			if err != nil && isMediaError(err) {

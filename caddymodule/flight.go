@@ -36,8 +36,10 @@ type flight struct {
 	handover chan handover
 	done     chan struct{}
 
-	// mu guards followers.
+	// mu guards all below.
 	mu sync.Mutex
+	// farBytes is how much was asked of GitLab for ranges far ahead of the fill.
+	farBytes int64
 	// followers are callers who were allowed this content and still wait for it; the fetch can go on in their name.
 	followers map[*exchange]upstream.Caller
 }
@@ -96,6 +98,19 @@ func (f *flight) otherCaller() (upstream.Caller, bool) {
 		return caller, true
 	}
 	return upstream.Caller{}, false
+}
+
+// affords reports whether GitLab is to be asked for a range far ahead of the fill by itself: the first one always, be it
+// the rest of a download that was broken off, and further ones while all together are no more than extra bytes. A
+// downloader that asks for many segments at once would else cost GitLab a second body.
+func (f *flight) affords(length, extra int64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.farBytes > 0 && (f.farBytes > extra || length > extra-f.farBytes) {
+		return false
+	}
+	f.farBytes += max(length, 1)
+	return true
 }
 
 // flights are the running flights, the newest of each key.

@@ -1,12 +1,15 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -25,8 +28,10 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 	if fl.fill == nil {
 		return d.serveEntry(fl.entry, outcome)
 	}
-	if d.startsFarAhead(fl.fill) {
-		return d.forward(outcomeForwarded, fwdPartial)
+	if start, length, ok := d.rangeFarAhead(fl.fill); ok {
+		if fl.affords(length, d.h.rangeWait) || !d.waitsFor(fl.fill, start) {
+			return d.forward(outcomeForwarded, fwdPartial)
+		}
 	}
 	if outcome != outcomeMiss {
 		leave := fl.join(d.exchange)
@@ -61,7 +66,9 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 	d.setOutcome(outcome, d.cacheStatus(outcome, cache.Entry{}))
 	d.setFileHeaders(describedBy(fl.identity, fl.disposition))
 	if fl.fill.Size() >= 0 {
-		d.serveContent(body, fl.identity.LastModified)
+		if err := d.serveContent(body, fl.identity.LastModified); err != nil {
+			d.breakOff(err)
+		}
 		return true
 	}
 	// The length isn't known before the end, so ranges can't be answered; a whole answer always may be (RFC 9110, 14.2).
@@ -73,37 +80,70 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 	return true
 }
 
-// startsFarAhead reports whether the request is for a range that starts more than range_wait bytes ahead of what has
-// arrived. Waiting for it would cost the caller more than GitLab.
-func (d *download) startsFarAhead(fill *cache.Fill) bool {
+// rangeFarAhead returns where a range begins that starts more than range_wait bytes ahead of what has arrived, and how
+// long it is. Waiting for it would cost the caller more than GitLab.
+func (d *download) rangeFarAhead(fill *cache.Fill) (start, length int64, ok bool) {
 	if d.r.Method != http.MethodGet {
-		return false
+		return 0, 0, false
 	}
-	start, ok := firstRangeStart(d.r.Header.Get("Range"), fill.Size())
-	return ok && start > fill.Written()+d.h.rangeWait
+	start, length, ok = firstRange(d.r.Header.Get("Range"), fill.Size())
+	return start, length, ok && start > fill.Written()+d.h.rangeWait
 }
 
-// firstRangeStart reads where the first range of a Range header begins (RFC 9110, section 14.1.1). Anything else than
-// a plain byte range is no range here; whoever answers the request judges it.
-func firstRangeStart(header string, size int64) (start int64, ok bool) {
+// firstRange reads where the first range of a Range header begins (RFC 9110, section 14.1.1), and how many bytes from
+// there on are asked for. Anything else than a plain byte range is no range here; whoever answers the request judges
+// it.
+func firstRange(header string, size int64) (start, length int64, ok bool) {
 	ranges, ok := strings.CutPrefix(header, "bytes=")
 	if !ok {
-		return 0, false
+		return 0, 0, false
 	}
-	first, _, _ := strings.Cut(ranges, ",")
+	first, _, several := strings.Cut(ranges, ",")
 	from, to, ok := strings.Cut(strings.TrimSpace(first), "-")
 	if !ok {
-		return 0, false
+		return 0, 0, false
+	}
+	end := int64(math.MaxInt64)
+	if size >= 0 {
+		end = size
 	}
 	if from == "" {
-		length, err := strconv.ParseInt(to, 10, 64)
+		suffix, err := strconv.ParseInt(to, 10, 64)
 		if err != nil || size < 0 {
-			return 0, false
+			return 0, 0, false
 		}
-		return max(0, size-length), true
+		start = max(0, size-suffix)
+		return start, end - start, true
 	}
 	start, err := strconv.ParseInt(from, 10, 64)
-	return start, err == nil
+	if err != nil {
+		return 0, 0, false
+	}
+	if last, err := strconv.ParseInt(to, 10, 64); err == nil && !several && last >= start && last < end {
+		end = last + 1
+	}
+	return start, max(0, end-start), true
+}
+
+// rangePatience is how long a range that GitLab isn't asked for waits for the fill to come to it. Downloaders give up a
+// connection that is silent for a minute or so. Tests change it.
+var rangePatience = 20 * time.Second
+
+// waitsFor waits until the fill has come to a place, and reports whether that was within rangePatience. A fill that
+// ends before is for the caller to see.
+func (d *download) waitsFor(fill *cache.Fill, start int64) bool {
+	ctx, cancel := context.WithTimeout(d.r.Context(), rangePatience)
+	defer cancel()
+	reader, err := fill.NewReader(ctx)
+	if err != nil {
+		return true
+	}
+	defer reader.Close()
+	if _, err := reader.Seek(start, io.SeekStart); err != nil {
+		return true
+	}
+	_, _ = reader.Read(make([]byte, 1))
+	return d.r.Context().Err() != nil || ctx.Err() == nil
 }
 
 // followedBody reads a file on its way in. When the disk fails under it, it goes on from GitLab at its own place, with
@@ -127,7 +167,7 @@ func (b *followedBody) awaitFirst() error {
 		}
 		return err
 	}
-	start, _ := firstRangeStart(b.download.r.Header.Get("Range"), size)
+	start, _, _ := firstRange(b.download.r.Header.Get("Range"), size)
 	if size >= 0 && start >= size {
 		start = 0 // net/http will answer 416
 	}
@@ -164,6 +204,24 @@ func (b *followedBody) Read(p []byte) (int, error) {
 	n, err := b.rest.Read(p)
 	b.offset += int64(n)
 	return n, err
+}
+
+// WriteTo implements io.WriterTo: it sends from the present place to the file's end, out of the part itself where the
+// kernel can.
+func (b *followedBody) WriteTo(w io.Writer) (total int64, err error) {
+	if b.rest == nil {
+		total, err = b.reader.WriteTo(w)
+		b.offset += total
+		if !errors.Is(err, cache.ErrDisk) {
+			return total, err
+		}
+		if err := b.goOnFromGitLab(); err != nil {
+			return total, err
+		}
+	}
+	n, err := io.Copy(w, b.rest)
+	b.offset += n
+	return total + n, err
 }
 
 func (b *followedBody) goOnFromGitLab() error {

@@ -67,30 +67,39 @@ func (x *exchange) sendBlob(blob *cache.Blob, entry cache.Entry) {
 	} else if file, ok := blob.File(); ok {
 		content = file
 	}
-	x.serveContent(content, entry.Identity.LastModified)
+	if err := x.serveContent(content, entry.Identity.LastModified); err != nil {
+		// A file that ended early, or that the disk couldn't give back, must not meet the next caller.
+		blob.Judge(err)
+		x.breakOff(err)
+	}
 }
 
 // sendDescription answers a HEAD from what GitLab answered to ours.
 func (x *exchange) sendDescription(answer upstream.Answer) {
 	x.setFileHeaders(describedBy(answer.Identity, answer.Disposition))
-	x.serveContent(&sizeOnly{size: answer.Identity.Length}, answer.Identity.LastModified)
+	if err := x.serveContent(&sizeOnly{size: answer.Identity.Length}, answer.Identity.LastModified); err != nil {
+		x.breakOff(err)
+	}
 }
 
-// serveContent leaves ranges and conditions to net/http. A body that ends before its announced length, for whatever
-// reason, breaks the connection off, so that nobody takes it for the whole.
-func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) {
+// serveContent leaves ranges and conditions to net/http. Its error says why the body wasn't sent to its announced end:
+// then the response must be broken off.
+func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) error {
 	writer := &contentWriter{ResponseWriter: x.w}
 	if _, idle := caddyhttp.IdleTimeoutsFromContext(x.r.Context()); idle != nil {
 		// Bigger pieces cost fewer system calls; this size still lets a client of 10 KB/s through within Caddy's minute.
 		defer idle.Override(idle.Deadline.Timeout, idle.Deadline.MinRate, writePiece)()
 	}
 	http.ServeContent(writer, x.r, "", lastModified, content)
-	if writer.err != nil {
-		if x.r.Context().Err() == nil {
-			x.h.logger.Error("a download broke off", zap.Stringer("ref", x.ref), zap.Error(writer.err))
-		}
-		panic(http.ErrAbortHandler)
+	return writer.err
+}
+
+// breakOff ends a response visibly, so that nobody takes it for the whole.
+func (x *exchange) breakOff(err error) {
+	if x.r.Context().Err() == nil {
+		x.h.logger.Error("a download broke off", zap.Stringer("ref", x.ref), zap.Error(err))
 	}
+	panic(http.ErrAbortHandler)
 }
 
 // writePiece is how much is written to a client at once.
@@ -124,6 +133,13 @@ func (w *contentWriter) ReadFrom(source io.Reader) (n int64, err error) {
 		limited.N -= n
 	case *bytes.Reader:
 		if int64(content.Len()) == wanted {
+			n, err = content.WriteTo(w.ResponseWriter)
+			limited.N -= n
+		} else {
+			n, err = w.copyPieces(source)
+		}
+	case *followedBody:
+		if content.offset+wanted == content.flight.fill.Size() {
 			n, err = content.WriteTo(w.ResponseWriter)
 			limited.N -= n
 		} else {
@@ -246,10 +262,7 @@ func (x *exchange) copyAsItComes(body io.Reader) {
 			return
 		}
 		if err != nil {
-			if x.r.Context().Err() == nil {
-				x.h.logger.Error("a download broke off", zap.Stringer("ref", x.ref), zap.Error(err))
-			}
-			panic(http.ErrAbortHandler)
+			x.breakOff(err)
 		}
 	}
 }

@@ -1,0 +1,108 @@
+package caddymodule
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
+)
+
+func TestARangeFarAheadOfAColdFileIsForwardedByItself(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "range_wait 1MiB")
+	body := someBytes(16<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, StallAfter: 2 << 20, Release: release})
+	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	first := make([]byte, 1<<20)
+	if _, err := io.ReadFull(response.Body, first); err != nil {
+		t.Fatal(err)
+	}
+	far := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=15000000-15000999"}}})
+	if far.StatusCode != 206 || !bytes.Equal(far.body, body[15000000:15001000]) || !strings.Contains(far.cacheStatus(), "fwd=partial") {
+		t.Errorf("far ahead: %s, %d bytes, %q", far.Status, len(far.body), far.cacheStatus())
+	}
+	near := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=1000-1999"}}})
+	if near.StatusCode != 206 || !bytes.Equal(near.body, body[1000:2000]) || !strings.Contains(near.cacheStatus(), "collapsed") {
+		t.Errorf("near: %s, %d bytes, %q", near.Status, len(near.body), near.cacheStatus())
+	}
+	close(release)
+	if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+		t.Errorf("the download that led: %v", err)
+	}
+}
+
+// TestADownloaderOfManySegmentsCostsLittleMoreThanOneBody asks for all sixteen parts of a cold file at once.
+func TestADownloaderOfManySegmentsCostsLittleMoreThanOneBody(t *testing.T) {
+	const segments, size = 16, 64 << 20
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "range_wait 1MiB")
+	body := someBytes(size, 1)
+	publishOld(gitlab, "app.bin", body)
+	gitlab.SetRate(128 << 20)
+	var callers sync.WaitGroup
+	for i := range segments {
+		callers.Go(func() {
+			from, to := i*size/segments, (i+1)*size/segments-1
+			got := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", from, to)}}})
+			if got.StatusCode != 206 || !bytes.Equal(got.body, body[from:to+1]) {
+				t.Errorf("segment %d: %s, %d bytes", i, got.Status, len(got.body))
+			}
+		})
+	}
+	callers.Wait()
+	awaitNoFlight(t)
+	var sent int64
+	for _, request := range gitlab.Requests() {
+		if request.Method == http.MethodGet {
+			sent += request.Sent
+		}
+	}
+	// The one that is forwarded whatever its length, and range_wait for all others.
+	if limit := int64(size + size/segments + 1<<20); sent < size || sent > limit {
+		t.Errorf("GitLab sent %d bytes; at most %d were to be", sent, limit)
+	}
+	e.mustGet(t, "app.bin", developer, body)
+}
+
+func TestARangeThatTheFillDoesNotReachInTimeIsForwardedAfterAll(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "range_wait 1KiB")
+	body := someBytes(16<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, StallAfter: 2 << 20, Release: release})
+	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	first := make([]byte, 1<<20)
+	if _, err := io.ReadFull(response.Body, first); err != nil {
+		t.Fatal(err)
+	}
+	patience := rangePatience
+	rangePatience = time.Millisecond
+	defer func() { rangePatience = patience }()
+	for range 3 {
+		far := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=15000000-15002999"}}})
+		if far.StatusCode != 206 || !bytes.Equal(far.body, body[15000000:15003000]) || !strings.Contains(far.cacheStatus(), "fwd=partial") {
+			t.Errorf("far ahead: %s, %d bytes, %q", far.Status, len(far.body), far.cacheStatus())
+		}
+	}
+	close(release)
+	if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+		t.Errorf("the download that led: %v", err)
+	}
+}
