@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,11 +15,6 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
-
-// copyPiece is how much of a file on its way is sent at once.
-const copyPiece = 64 << 10
-
-var copyBuffers = sync.Pool{New: func() any { return new([copyPiece]byte) }}
 
 // follow sends a file that is on its way in, as it arrives. False means that the flight came to nothing before this
 // caller got a byte of it.

@@ -74,7 +74,7 @@ const cacheName = "gitlab_packages"
 // setOutcome notes what becomes of the request and tells the caller in Cache-Status (RFC 9211).
 func (x *exchange) setOutcome(outcome outcome, cacheStatus string) {
 	x.record.outcome = outcome
-	x.w.Header().Set("Cache-Status", cacheStatus)
+	x.w.Header()["Cache-Status"] = []string{cacheStatus}
 }
 
 // cacheStatus is the Cache-Status of an answer that comes from the store or on the way into it.
@@ -82,11 +82,12 @@ func (d *download) cacheStatus(outcome outcome, entry cache.Entry) string {
 	switch outcome {
 	case outcomeHit, outcomeOffline:
 		left := d.h.maxAge - d.state.now().Sub(entry.Confirmed)
-		status := cacheName + "; hit; ttl=" + strconv.FormatInt(int64(left.Seconds()), 10)
+		status := append(make([]byte, 0, 64), cacheName+"; hit; ttl="...)
+		status = strconv.AppendInt(status, int64(left.Seconds()), 10)
 		if outcome == outcomeOffline {
-			status += "; detail=offline"
+			status = append(status, "; detail=offline"...)
 		}
-		return status
+		return string(status)
 	case outcomeRevalidated:
 		return cacheName + "; fwd=stale; fwd-status=200; detail=confirmed"
 	case outcomeMiss:

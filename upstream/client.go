@@ -55,6 +55,8 @@ const (
 // concurrent use and holds nothing that must be closed.
 type Client struct {
 	cfg Config
+	// upstream is cfg.Base as a text: each request needs it.
+	upstream string
 
 	// showsChecksums turns true with the first answer that carries X-Checksum-SHA256 and never back: a GitLab that
 	// has learnt it (18.6) doesn't forget, and rows without a digest are exceptions.
@@ -85,7 +87,7 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Client{cfg: cfg}, nil
+	return &Client{cfg: cfg, upstream: base.String()}, nil
 }
 
 // CheckBase returns an error if a URL can't be a GitLab's.
@@ -101,7 +103,7 @@ func CheckBase(base *url.URL) error {
 
 // Upstream is the origin and base path of this GitLab, without a slash at the end: what keys and grants are told
 // apart by.
-func (c *Client) Upstream() string { return c.cfg.Base.String() }
+func (c *Client) Upstream() string { return c.upstream }
 
 // BasePath is the escaped path that stands before /api in this GitLab's URLs; empty for most.
 func (c *Client) BasePath() string { return c.cfg.Base.EscapedPath() }

@@ -1,0 +1,226 @@
+package caddymodule
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+)
+
+// writePiece is how much is written to a client at once. Bigger pieces cost fewer system calls; this size still lets a
+// client of 10 KB/s through within Caddy's minute.
+const writePiece = 512 << 10
+
+// caddyPiece is how much Caddy writes at once by itself.
+const caddyPiece = 64 << 10
+
+// copyPiece is how much of what may arrive slowly is sent at once.
+const copyPiece = 64 << 10
+
+var copyBuffers = sync.Pool{New: func() any { return new([copyPiece]byte) }}
+
+// biggerPieces asks Caddy to write in pieces of writePiece, until the returned function is called.
+func (x *exchange) biggerPieces() (restore func()) {
+	_, idle := caddyhttp.IdleTimeoutsFromContext(x.r.Context())
+	if idle == nil {
+		return func() {}
+	}
+	return idle.Override(idle.Deadline.Timeout, idle.Deadline.MinRate, writePiece)
+}
+
+// serveBlob sends a stored file, or the part of it that was asked for. Its error says why the body wasn't sent to its
+// announced end: then the response must be broken off.
+func (x *exchange) serveBlob(blob *cache.Blob, lastModified time.Time) error {
+	data, inMemory := blob.Bytes()
+	file, isFile := blob.File()
+	switch {
+	case !asksForWhole(x.r.Header):
+		var content io.ReadSeeker = blob
+		if inMemory {
+			content = bytes.NewReader(data)
+		} else if isFile {
+			content = file
+		}
+		return x.serveContent(content, lastModified)
+	case blob.Size() > caddyPiece:
+		defer x.biggerPieces()()
+	}
+	x.setWholeHeaders(blob.Size(), lastModified)
+	x.w.WriteHeader(http.StatusOK)
+	if x.r.Method == http.MethodHead {
+		return nil
+	}
+	if inMemory {
+		_, err := x.w.Write(data)
+		return err
+	}
+	writer := contentWriter{ResponseWriter: x.w}
+	if to, ok := x.w.(io.ReaderFrom); ok && isFile {
+		n, err := to.ReadFrom(file)
+		return writer.judge(n, blob.Size(), err)
+	}
+	n, err := writer.copyPieces(io.LimitReader(blob, blob.Size()))
+	return writer.judge(n, blob.Size(), err)
+}
+
+// asksForWhole reports whether a request is for a whole file on no condition, which is nearly always so. All else is
+// left to http.ServeContent, which says the same of a whole file and costs more.
+func asksForWhole(header http.Header) bool {
+	for _, name := range [...]string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		if _, ok := header[name]; ok {
+			return false
+		}
+	}
+	return true
+}
+
+// setWholeHeaders sets the headers that http.ServeContent sets for a whole file.
+func (x *exchange) setWholeHeaders(size int64, lastModified time.Time) {
+	header := x.w.Header()
+	values := [...]string{"bytes", strconv.FormatInt(size, 10), ""}
+	header["Accept-Ranges"], header["Content-Length"] = values[0:1:1], values[1:2:2]
+	if !lastModified.IsZero() {
+		values[2] = lastModified.UTC().Format(http.TimeFormat)
+		header["Last-Modified"] = values[2:3:3]
+	}
+}
+
+// serveContent leaves ranges and conditions to net/http. Its error says why the body wasn't sent to its announced end:
+// then the response must be broken off.
+func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) error {
+	defer x.biggerPieces()()
+	writer := &contentWriter{ResponseWriter: x.w}
+	http.ServeContent(writer, x.r, "", lastModified, content)
+	return writer.err
+}
+
+// breakOff ends a response visibly, so that nobody takes it for the whole.
+func (x *exchange) breakOff(err error) {
+	if x.r.Context().Err() == nil {
+		x.h.logger.Error("a download broke off", zap.Stringer("ref", x.ref), zap.Error(err))
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// contentWriter receives what http.ServeContent sends and hands it on in the form that costs least.
+type contentWriter struct {
+	http.ResponseWriter
+	// err says why the body is not whole.
+	err error
+}
+
+// Unwrap lets http.ResponseController through.
+func (w *contentWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// ReadFrom implements io.ReaderFrom. ServeContent wraps what it sends into a LimitedReader, and Caddy's writer adds
+// another; Go's sendfile sees through one. So where the limit is the end anyway, the file itself is handed on.
+func (w *contentWriter) ReadFrom(source io.Reader) (n int64, err error) {
+	limited, ok := source.(*io.LimitedReader)
+	if !ok {
+		return w.copyPieces(source)
+	}
+	wanted := limited.N
+	switch content := limited.R.(type) {
+	case *os.File:
+		if to, ok := w.ResponseWriter.(io.ReaderFrom); ok && endsAfter(content, wanted) {
+			n, err = to.ReadFrom(content)
+		} else {
+			n, err = io.Copy(struct{ io.Writer }{w.ResponseWriter}, source)
+		}
+		limited.N -= n
+	case *bytes.Reader:
+		if int64(content.Len()) == wanted {
+			n, err = content.WriteTo(w.ResponseWriter)
+			limited.N -= n
+		} else {
+			n, err = w.copyPieces(source)
+		}
+	case *followedBody:
+		if content.offset+wanted == content.flight.fill.Size() {
+			n, err = content.WriteTo(w.ResponseWriter)
+			limited.N -= n
+		} else {
+			n, err = w.copyPieces(source)
+		}
+	default:
+		n, err = w.copyPieces(source)
+	}
+	w.err = w.judge(n, wanted, err)
+	return n, w.err
+}
+
+// judge makes an error of a body that ended early.
+func (*contentWriter) judge(n, wanted int64, err error) error {
+	if err == nil && n < wanted {
+		return fmt.Errorf("%d of %d bytes: %w", n, wanted, io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// endsAfter reports whether the file ends that many bytes after its present position.
+func endsAfter(file *os.File, left int64) bool {
+	position, err := file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Size() == position+left
+}
+
+// copyPieces copies what may arrive slowly: each piece is written when it is there, under a deadline of its own.
+func (w *contentWriter) copyPieces(source io.Reader) (n int64, err error) {
+	buffer := copyBuffers.Get().(*[copyPiece]byte)
+	defer copyBuffers.Put(buffer)
+	return io.CopyBuffer(struct{ io.Writer }{w.ResponseWriter}, struct{ io.Reader }{source}, buffer[:])
+}
+
+// sizeOnly stands for a file of which only the size is wanted.
+type sizeOnly struct{ size, position int64 }
+
+func (s *sizeOnly) Read([]byte) (int, error) { return 0, errors.New("there is nothing to read here") }
+
+func (s *sizeOnly) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekStart:
+		s.position = offset
+	case io.SeekCurrent:
+		s.position += offset
+	case io.SeekEnd:
+		s.position = s.size + offset
+	}
+	return s.position, nil
+}
+
+// copyAsItComes sends a body piece by piece and flushes each. Whatever goes wrong breaks the connection off.
+func (x *exchange) copyAsItComes(body io.Reader) {
+	buffer := copyBuffers.Get().(*[copyPiece]byte)
+	defer copyBuffers.Put(buffer)
+	controller := http.NewResponseController(x.w)
+	for {
+		n, err := body.Read(buffer[:])
+		if n > 0 {
+			if _, err := x.w.Write(buffer[:n]); err != nil {
+				panic(http.ErrAbortHandler)
+			}
+			if err := controller.Flush(); err != nil {
+				panic(http.ErrAbortHandler)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			x.breakOff(err)
+		}
+	}
+}
