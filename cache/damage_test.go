@@ -241,7 +241,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	if err := os.Remove(blobPath(dir, gone.Digest)); err != nil {
 		t.Fatal(err)
 	}
-	looked := 0
+	looked, before := 0, s.now()
 	result, err := s.Verify(context.Background(), 0, func(p VerifyProgress) { looked = p.Entries })
 	if err != nil || result.Blobs != 8 || result.Damaged != 2 || looked != 10 {
 		t.Errorf("%+v of %d, %v", result, looked, err)
@@ -253,6 +253,17 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	}
 	if result, err := s.Verify(context.Background(), 0, nil); err != nil || result.Blobs != 6 || result.Damaged != 0 {
 		t.Errorf("again: %+v, %v", result, err)
+	}
+	last, err := s.LastVerified()
+	if err != nil || last.Before(before) || last.After(s.now()) {
+		t.Errorf("last verified %v instead of after %v, %v", last, before, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, dir, Limits{})
+	if again, err := s.LastVerified(); err != nil || !again.Equal(last) {
+		t.Errorf("after a restart: last verified %v instead of %v, %v", again, last, err)
 	}
 	stopped, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -19,9 +19,10 @@ import (
 var (
 	entriesBucket = []byte("entries") // key bytes -> record (record.go)
 	usesBucket    = []byte("uses")    // key hash -> last use and key bytes
-	metaBucket    = []byte("meta")    // format -> version, bytes -> sum of all blobs, 8 bytes
+	metaBucket    = []byte("meta")    // format -> version; bytes -> sum of all blobs and verified -> time, 8 bytes each
 	formatName    = []byte("format")
 	bytesName     = []byte("bytes")
+	verifiedName  = []byte("verified")
 )
 
 // indexFormat changes when an edge could not read what another one wrote.

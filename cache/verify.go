@@ -32,10 +32,17 @@ type VerifyResult struct {
 // verifyPiece is how much is read at a time; between two the rate is kept.
 const verifyPiece = 1 << 20
 
-// Verify reads all blobs that are in the index, each once, at no more than bytesPerSecond (0 for no bound), and removes
+// Verify waits until the store is Ready, reads all blobs that are in the index, each once, at no more than bytesPerSecond (0 for no bound), and removes
 // those that aren't what their names say: the next caller fetches them again. progress may be nil; it is called after
 // each batch of entries and must not block. When ctx ends, Verify returns its error and what it found so far.
 func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(VerifyProgress)) (VerifyResult, error) {
+	select {
+	case <-s.Ready():
+	case <-s.ctx.Done():
+		return VerifyResult{}, ErrClosed
+	case <-ctx.Done():
+		return VerifyResult{}, context.Cause(ctx)
+	}
 	s.mu.Lock()
 	s.verifying++
 	v := &verification{store: s, number: s.verifying, rate: bytesPerSecond, begun: time.Now(), buffer: make([]byte, verifyPiece)}
@@ -60,12 +67,37 @@ func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(
 			progress(VerifyProgress{Entries: looked, Total: max(total, looked), Bytes: v.result.Bytes})
 		}
 		if last == nil {
+			if err := s.noteVerified(s.now()); err != nil {
+				return v.result, fmt.Errorf("noting that the files are verified: %w", err)
+			}
 			s.logger.Info("verified the stored files", zap.Int("files", v.result.Blobs), zap.Int64("bytes", v.result.Bytes),
 				zap.Int("damaged", v.result.Damaged))
 			return v.result, nil
 		}
 		after = last
 	}
+}
+
+// LastVerified returns when all files were last verified, also before this process began. While they never were, it is
+// when it was first asked for: from then on waiting counts.
+func (s *Store) LastVerified() (at time.Time, err error) {
+	err = s.viewIndex(func(tx *bolt.Tx) error {
+		if nanos := readNumber(tx.Bucket(metaBucket).Get(verifiedName)); nanos > 0 {
+			at = time.Unix(0, nanos)
+		}
+		return nil
+	})
+	if err != nil || !at.IsZero() {
+		return at, err
+	}
+	at = s.now()
+	return at, s.noteVerified(at)
+}
+
+func (s *Store) noteVerified(at time.Time) error {
+	return s.updateIndex(func(tx *bolt.Tx) error {
+		return tx.Bucket(metaBucket).Put(verifiedName, writeNumber(at.UnixNano()))
+	})
 }
 
 // verifyBatch is how many entries are looked for at a time.

@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 )
 
 const appName = "gitlab_packages"
@@ -27,7 +26,7 @@ type App struct {
 // attachment is one config's use of a cache directory.
 type attachment struct {
 	directory string
-	limits    cache.Limits
+	settings  storeSettings
 
 	// ready is closed when state is there. Caddy starts apps in no fixed order, so a request can come first.
 	ready chan struct{}
@@ -42,17 +41,17 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: appName, New: func() caddy.Module { return new(App) }}
 }
 
-// attach notes that a handler of this config uses a directory with these limits. It opens nothing.
-func (a *App) attach(directory string, limits cache.Limits) (*attachment, error) {
+// attach notes that a handler of this config uses a directory with these settings. It opens nothing.
+func (a *App) attach(directory string, settings storeSettings) (*attachment, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at, ok := a.attachments[directory]; ok {
-		if at.limits != limits {
-			return nil, fmt.Errorf("two gitlab_packages handlers share the cache directory %s and disagree on its limits", directory)
+		if at.settings != settings {
+			return nil, fmt.Errorf("two gitlab_packages handlers share the cache directory %s and disagree on its settings", directory)
 		}
 		return at, nil
 	}
-	at := &attachment{directory: directory, limits: limits, ready: make(chan struct{})}
+	at := &attachment{directory: directory, settings: settings, ready: make(chan struct{})}
 	if a.attachments == nil {
 		a.attachments = make(map[string]*attachment)
 	}
@@ -67,7 +66,7 @@ func (a *App) Start() error {
 	defer a.mu.Unlock()
 	for _, at := range a.attachments {
 		value, _, err := states.LoadOrNew(at.directory, func() (caddy.Destructor, error) {
-			return newState(at.directory, at.limits), nil
+			return newState(at.directory, at.settings), nil
 		})
 		if err != nil {
 			return fmt.Errorf("opening the state of %s: %w", at.directory, err)

@@ -279,10 +279,12 @@ func (h *Handler) parseCache(d *caddyfile.Dispenser) error {
 		}
 	}
 	return parseBlock(d, "cache", map[string]func(*caddyfile.Dispenser) error{
-		"max_size":   positiveSizeOption(func(value int64) { h.Cache.MaxSize = value }),
-		"memory":     sizeOption(func(value int64) { h.Cache.Memory = &value }),
-		"max_object": positiveSizeOption(func(value int64) { h.Cache.MaxObject = value }),
-		"min_free":   sizeOption(func(value int64) { h.Cache.MinFree = &value }),
+		"max_size":     positiveSizeOption(func(value int64) { h.Cache.MaxSize = value }),
+		"memory":       sizeOption(func(value int64) { h.Cache.Memory = &value }),
+		"max_object":   positiveSizeOption(func(value int64) { h.Cache.MaxObject = value }),
+		"min_free":     sizeOption(func(value int64) { h.Cache.MinFree = &value }),
+		"verify_every": durationOption(func(value caddy.Duration) { h.Cache.VerifyEvery = value }),
+		"verify_rate":  positiveSizeOption(func(value int64) { h.Cache.VerifyRate = value }),
 	})
 }
 

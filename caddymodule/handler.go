@@ -137,6 +137,13 @@ type Cache struct {
 	// How many bytes of the file system stay free; a file that would take of them streams through and isn't kept.
 	// Default: 1 GiB.
 	MinFree *int64 `json:"min_free,omitempty"`
+
+	// How often all files are read in the background and compared with their SHA-256; a bad one is removed, and fetched
+	// again when it is next asked for. 0 for never, which is the default. The time counts across restarts.
+	VerifyEvery caddy.Duration `json:"verify_every,omitempty"`
+
+	// How many bytes a second that reads at most. Default: 50 MiB.
+	VerifyRate int64 `json:"verify_rate,omitempty"`
 }
 
 // Projects says which projects the edge serves. One that is off is answered 404 for every method, as if it had no
@@ -159,6 +166,7 @@ const (
 	defaultMaxSize      = 10 << 30
 	defaultMemory       = 256 << 20
 	defaultMinFree      = 1 << 30
+	defaultVerifyRate   = 50 << 20
 	defaultRangeWait    = 8 << 20
 	defaultRetries      = 5
 )
@@ -185,7 +193,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	limits, directory, err := h.provisionCache()
+	settings, directory, err := h.provisionCache()
 	if err != nil {
 		return err
 	}
@@ -217,7 +225,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.attachment, err = app.(*App).attach(directory, limits)
+	h.attachment, err = app.(*App).attach(directory, settings)
 	return err
 }
 
@@ -328,36 +336,47 @@ const (
 )
 
 // provisionCache checks the cache's settings and fills in the defaults.
-func (h *Handler) provisionCache() (cache.Limits, string, error) {
-	settings := Cache{}
+func (h *Handler) provisionCache() (storeSettings, string, error) {
+	config := Cache{}
 	if h.Cache != nil {
-		settings = *h.Cache
+		config = *h.Cache
 	}
-	limits := cache.Limits{MaxSize: defaultMaxSize, Memory: defaultMemory, MinFree: defaultMinFree, MaxObject: settings.MaxObject}
-	if settings.MaxSize != 0 {
-		limits.MaxSize = settings.MaxSize
+	settings := storeSettings{
+		limits:      cache.Limits{MaxSize: defaultMaxSize, Memory: defaultMemory, MinFree: defaultMinFree, MaxObject: config.MaxObject},
+		verifyEvery: time.Duration(config.VerifyEvery),
+		verifyRate:  defaultVerifyRate,
 	}
-	if settings.Memory != nil {
-		limits.Memory = *settings.Memory
+	limits := &settings.limits
+	if config.MaxSize != 0 {
+		limits.MaxSize = config.MaxSize
 	}
-	if settings.MinFree != nil {
-		limits.MinFree = *settings.MinFree
+	if config.Memory != nil {
+		limits.Memory = *config.Memory
+	}
+	if config.MinFree != nil {
+		limits.MinFree = *config.MinFree
+	}
+	if config.VerifyRate != 0 {
+		settings.verifyRate = config.VerifyRate
 	}
 	if limits.MaxSize < 0 || limits.Memory < 0 || limits.MaxObject < 0 || limits.MinFree < 0 {
-		return limits, "", errors.New("the cache's sizes must not be negative")
+		return settings, "", errors.New("the cache's sizes must not be negative")
+	}
+	if settings.verifyEvery < 0 || settings.verifyRate < 0 {
+		return settings, "", errors.New("verify_every and verify_rate must not be negative")
 	}
 	if limits.MaxObject > limits.MaxSize {
-		return limits, "", fmt.Errorf("max_object (%s) is more than max_size (%s)", sizeText(limits.MaxObject), sizeText(limits.MaxSize))
+		return settings, "", fmt.Errorf("max_object (%s) is more than max_size (%s)", sizeText(limits.MaxObject), sizeText(limits.MaxSize))
 	}
-	directory := settings.Directory
+	directory := config.Directory
 	if directory == "" {
 		directory = filepath.Join(caddy.AppDataDir(), "gitlab_packages")
 	}
 	directory, err := filepath.Abs(directory)
 	if err != nil {
-		return limits, "", fmt.Errorf("cache directory: %w", err)
+		return settings, "", fmt.Errorf("cache directory: %w", err)
 	}
-	return limits, directory, nil
+	return settings, directory, nil
 }
 
 // sizeText writes a number of bytes as people do in a Caddyfile.

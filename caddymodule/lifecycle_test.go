@@ -55,7 +55,7 @@ func TestValidatingAndAReloadThatFailsLeaveTheRunningEdgeUntouched(t *testing.T)
 	e.mustGet(t, "app.bin", developer, body)
 	limits := func() (size int64) {
 		states.Range(func(_, value any) bool {
-			size = value.(*state).limitsInForce.Load().MaxSize
+			size = value.(*state).inForce.Load().limits.MaxSize
 			return true
 		})
 		return size
@@ -137,15 +137,15 @@ func TestADirectoryThatCannotBeUsedDoesNotStopTheEdge(t *testing.T) {
 
 func TestHandlersThatDisagreeOnADirectoryAreAConfigError(t *testing.T) {
 	app := new(App)
-	first, err := app.attach("/a", defaultLimits())
+	first, err := app.attach("/a", defaultStoreSettings())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if second, err := app.attach("/a", defaultLimits()); err != nil || second != first {
+	if second, err := app.attach("/a", defaultStoreSettings()); err != nil || second != first {
 		t.Errorf("the same settings twice: %v", err)
 	}
-	other := defaultLimits()
-	other.MaxSize++
+	other := defaultStoreSettings()
+	other.limits.MaxSize++
 	if _, err := app.attach("/a", other); err == nil || !strings.Contains(err.Error(), "disagree") {
 		t.Errorf("other settings: %v", err)
 	}

@@ -9,13 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
-func defaultLimits() cache.Limits {
-	limits, _, _ := new(Handler).provisionCache()
-	return limits
+func defaultStoreSettings() storeSettings {
+	settings, _, _ := new(Handler).provisionCache()
+	return settings
 }
 
 func TestWhatIsNoGenericPackagePassesByteForByte(t *testing.T) {

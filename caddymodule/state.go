@@ -49,34 +49,48 @@ type state struct {
 	fingerprinter *upstream.Fingerprinter
 	flights       flights
 	checks        singleflight.Group
-	limitsInForce atomic.Pointer[cache.Limits]
-	settingsMu    sync.Mutex
-	// settings are those of the configs that hold the state, the newest last; its limits are in force. Guarded by
-	// settingsMu.
-	settings []*attachment
+	// inForce are the settings of the newest config that holds the state.
+	inForce atomic.Pointer[storeSettings]
+	// changed receives when there are other settings, or the store is open at last.
+	changed chan struct{}
+
+	// holdersMu guards holders: the configs that hold the state, the newest last.
+	holdersMu sync.Mutex
+	holders   []*attachment
+}
+
+// storeSettings are what a config says about the store in a directory. All handlers of a config must agree on them.
+type storeSettings struct {
+	limits cache.Limits
+	// verifyEvery is 0 for never, verifyRate in bytes per second.
+	verifyEvery time.Duration
+	verifyRate  int64
 }
 
 // newState opens a directory's store. It never fails: without a store the edge streams uncached.
-func newState(directory string, limits cache.Limits) *state {
+func newState(directory string, settings storeSettings) *state {
 	s := &state{
 		directory:     directory,
 		logger:        lastingLogger("gitlab_packages"),
 		now:           clock,
 		grants:        upstream.NewGrants(maxGrants),
 		fingerprinter: upstream.NewFingerprinter(),
+		changed:       make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.limitsInForce.Store(&limits)
+	s.inForce.Store(&settings)
 	if err := s.openStore(); err != nil {
 		// Ends when the store is open or with ctx.
 		s.work.Go(s.keepOpening)
 	}
+	// Ends with ctx.
+	s.work.Go(s.keepVerifying)
 	return s
 }
 
 // openStore tries once to open the store.
 func (s *state) openStore() error {
-	limits := *s.limitsInForce.Load()
+	limits := s.inForce.Load().limits
 	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now})
 	if err != nil {
 		reason := "the cache directory can't be used"
@@ -89,9 +103,10 @@ func (s *state) openStore() error {
 	}
 	s.store.Store(store)
 	// A reload may have brought other limits meanwhile.
-	if now := *s.limitsInForce.Load(); now != limits {
+	if now := s.inForce.Load().limits; now != limits {
 		store.SetLimits(now)
 	}
+	s.announceChange()
 	return nil
 }
 
@@ -113,30 +128,40 @@ func (s *state) keepOpening() {
 
 // adopt puts a config's settings into force.
 func (s *state) adopt(at *attachment) {
-	s.settingsMu.Lock()
-	defer s.settingsMu.Unlock()
-	s.settings = append(s.settings, at)
-	s.applyLimitsLocked()
+	s.holdersMu.Lock()
+	defer s.holdersMu.Unlock()
+	s.holders = append(s.holders, at)
+	s.applySettingsLocked()
 }
 
 // disown takes a config's settings out of force; those of the newest config that still holds the state count again.
 func (s *state) disown(at *attachment) {
-	s.settingsMu.Lock()
-	defer s.settingsMu.Unlock()
-	s.settings = slices.DeleteFunc(s.settings, func(other *attachment) bool { return other == at })
-	s.applyLimitsLocked()
+	s.holdersMu.Lock()
+	defer s.holdersMu.Unlock()
+	s.holders = slices.DeleteFunc(s.holders, func(other *attachment) bool { return other == at })
+	s.applySettingsLocked()
 }
 
-func (s *state) applyLimitsLocked() {
-	if len(s.settings) == 0 {
+func (s *state) applySettingsLocked() {
+	if len(s.holders) == 0 {
 		return
 	}
-	limits := s.settings[len(s.settings)-1].limits
-	if before := s.limitsInForce.Swap(&limits); *before == limits {
+	settings := s.holders[len(s.holders)-1].settings
+	before := s.inForce.Swap(&settings)
+	if *before == settings {
 		return
 	}
-	if store := s.store.Load(); store != nil {
-		store.SetLimits(limits)
+	if store := s.store.Load(); store != nil && before.limits != settings.limits {
+		store.SetLimits(settings.limits)
+	}
+	s.announceChange()
+}
+
+// announceChange wakes who waits for other settings. One note is as good as two.
+func (s *state) announceChange() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
 	}
 }
 
