@@ -15,10 +15,11 @@ type Blob struct {
 	// data is the whole file, if it is in memory, and memory its reader.
 	data   []byte
 	memory bytes.Reader
-	// file is the file otherwise, and state the blob it belongs to.
-	file  File
-	store *Store
-	state *blobState
+	// file is the file otherwise, offset its position, and state the blob it belongs to.
+	file   File
+	offset int64
+	store  *Store
+	state  *blobState
 }
 
 func memoryBlob(data []byte) *Blob {
@@ -33,16 +34,9 @@ func (b *Blob) Size() int64 { return b.size }
 // Bytes returns the whole file if it is in memory. It must not be changed.
 func (b *Blob) Bytes() ([]byte, bool) { return b.data, b.data != nil }
 
-// File returns the open file itself, for sendfile. Its position is the blob's own, and Close closes it. If it
-// can't be copied to its end, call Judge.
-func (b *Blob) File() (*os.File, bool) {
-	if b.file == nil {
-		return nil, false
-	}
-	return osFileOf(b.file)
-}
-
-// Read implements io.Reader.
+// Read implements io.Reader. ErrDisk means that the disk couldn't give the file back, to its end: it is removed, and the
+// next caller fetches it again. What was read so far is right as far as anybody can tell; the rest must come from
+// elsewhere.
 func (b *Blob) Read(p []byte) (int, error) {
 	if b.data != nil {
 		return b.memory.Read(p)
@@ -51,29 +45,59 @@ func (b *Blob) Read(p []byte) (int, error) {
 		return 0, os.ErrClosed
 	}
 	n, err := b.file.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
-		b.store.discard(b.state, reasonUnreadable)
+	b.offset += int64(n)
+	switch {
+	case errors.Is(err, io.EOF) && b.offset < b.size:
+		return n, b.lost(io.ErrUnexpectedEOF)
+	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed):
+		return n, err
 	}
-	return n, err
+	return n, b.lost(err)
+}
+
+// WriteTo implements io.WriterTo: it copies from the present position to the end. Where w can take a file itself
+// (io.ReaderFrom, as the connections of net/http do), the kernel sends it without copying it through memory. Its errors
+// are Read's and w's.
+func (b *Blob) WriteTo(w io.Writer) (total int64, err error) {
+	if b.data != nil {
+		return b.memory.WriteTo(w)
+	}
+	if b.file == nil {
+		return 0, os.ErrClosed
+	}
+	file, isFile := osFileOf(b.file)
+	to, direct := w.(io.ReaderFrom)
+	if !isFile || !direct {
+		return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{b}, make([]byte, copyPiece))
+	}
+	// Handed on as it is, without a limit: sendfile sees through one io.LimitedReader, and the writer may bring its own.
+	total, err = to.ReadFrom(file)
+	b.offset += total
+	switch {
+	case err == nil && b.offset < b.size:
+		return total, b.lost(io.ErrUnexpectedEOF)
+	case isMediaError(err):
+		return total, b.lost(err)
+	}
+	return total, err
+}
+
+// lost gives a file up that can't be read on.
+func (b *Blob) lost(err error) error {
+	b.store.discard(b.state, reasonUnreadable)
+	return b.store.diskError("reading a blob", err)
 }
 
 // Seek implements io.Seeker.
-func (b *Blob) Seek(offset int64, whence int) (int64, error) {
+func (b *Blob) Seek(offset int64, whence int) (position int64, err error) {
 	if b.data != nil {
 		return b.memory.Seek(offset, whence)
 	}
 	if b.file == nil {
 		return 0, os.ErrClosed
 	}
-	return b.file.Seek(offset, whence)
-}
-
-// Judge is told the error with which copying from File ended, where the file ended early an io.ErrUnexpectedEOF. If it
-// is the file's fault, and not the writer's, the file is removed, and the next caller fetches it again.
-func (b *Blob) Judge(err error) {
-	if b.file != nil && (isMediaError(err) || errors.Is(err, io.ErrUnexpectedEOF)) {
-		b.store.discard(b.state, reasonUnreadable)
-	}
+	b.offset, err = b.file.Seek(offset, whence)
+	return b.offset, err
 }
 
 // Close ends the reading.

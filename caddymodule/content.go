@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -40,37 +39,32 @@ func (x *exchange) biggerPieces() (restore func()) {
 
 // serveBlob sends a stored file, or the part of it that was asked for. Its error says why the body wasn't sent to its
 // announced end: then the response must be broken off.
-func (x *exchange) serveBlob(blob *cache.Blob, lastModified time.Time) error {
+func (x *exchange) serveBlob(blob *cache.Blob, entry cache.Entry) error {
 	data, inMemory := blob.Bytes()
-	file, isFile := blob.File()
-	switch {
-	case !asksForWhole(x.r.Header):
-		var content io.ReadSeeker = blob
-		if inMemory {
-			content = bytes.NewReader(data)
-		} else if isFile {
-			content = file
+	if inMemory && asksForWhole(x.r.Header) {
+		if len(data) > caddyPiece {
+			defer x.biggerPieces()()
 		}
-		return x.serveContent(content, lastModified)
-	case blob.Size() > caddyPiece:
-		defer x.biggerPieces()()
-	}
-	x.setWholeHeaders(blob.Size(), lastModified)
-	x.w.WriteHeader(http.StatusOK)
-	if x.r.Method == http.MethodHead {
-		return nil
-	}
-	if inMemory {
+		if !x.beginWhole(blob.Size(), entry.Identity.LastModified) {
+			return nil
+		}
 		_, err := x.w.Write(data)
 		return err
 	}
-	writer := contentWriter{ResponseWriter: x.w}
-	if to, ok := x.w.(io.ReaderFrom); ok && isFile {
-		n, err := to.ReadFrom(file)
-		return writer.judge(n, blob.Size(), err)
+	if inMemory {
+		return x.serveContent(bytes.NewReader(data), entry.Identity.LastModified)
 	}
-	n, err := writer.copyPieces(io.LimitReader(blob, blob.Size()))
-	return writer.judge(n, blob.Size(), err)
+	body := &diskBody{exchange: x, source: blob, size: blob.Size, identity: identityOf(entry)}
+	defer body.close()
+	if !asksForWhole(x.r.Header) {
+		return x.serveContent(body, entry.Identity.LastModified)
+	}
+	defer x.biggerPieces()()
+	if !x.beginWhole(blob.Size(), entry.Identity.LastModified) {
+		return nil
+	}
+	n, err := body.WriteTo(x.w)
+	return judge(n, blob.Size(), err)
 }
 
 // asksForWhole reports whether a request is for a whole file on no condition, which is nearly always so. All else is
@@ -84,8 +78,8 @@ func asksForWhole(header http.Header) bool {
 	return true
 }
 
-// setWholeHeaders sets the headers that http.ServeContent sets for a whole file.
-func (x *exchange) setWholeHeaders(size int64, lastModified time.Time) {
+// beginWhole writes the head that http.ServeContent writes for a whole file, and reports whether a body is to follow.
+func (x *exchange) beginWhole(size int64, lastModified time.Time) (body bool) {
 	header := x.w.Header()
 	values := [...]string{"bytes", strconv.FormatInt(size, 10), ""}
 	header["Accept-Ranges"], header["Content-Length"] = values[0:1:1], values[1:2:2]
@@ -93,6 +87,8 @@ func (x *exchange) setWholeHeaders(size int64, lastModified time.Time) {
 		values[2] = lastModified.UTC().Format(http.TimeFormat)
 		header["Last-Modified"] = values[2:3:3]
 	}
+	x.w.WriteHeader(http.StatusOK)
+	return x.r.Method != http.MethodHead
 }
 
 // serveContent leaves ranges and conditions to net/http. Its error says why the body wasn't sent to its announced end:
@@ -131,13 +127,6 @@ func (w *contentWriter) ReadFrom(source io.Reader) (n int64, err error) {
 	}
 	wanted := limited.N
 	switch content := limited.R.(type) {
-	case *os.File:
-		if to, ok := w.ResponseWriter.(io.ReaderFrom); ok && endsAfter(content, wanted) {
-			n, err = to.ReadFrom(content)
-		} else {
-			n, err = io.Copy(struct{ io.Writer }{w.ResponseWriter}, source)
-		}
-		limited.N -= n
 	case *bytes.Reader:
 		if int64(content.Len()) == wanted {
 			n, err = content.WriteTo(w.ResponseWriter)
@@ -145,8 +134,8 @@ func (w *contentWriter) ReadFrom(source io.Reader) (n int64, err error) {
 		} else {
 			n, err = w.copyPieces(source)
 		}
-	case *followedBody:
-		if content.offset+wanted == content.flight.fill.Size() {
+	case *diskBody:
+		if content.offset+wanted == content.size() {
 			n, err = content.WriteTo(w.ResponseWriter)
 			limited.N -= n
 		} else {
@@ -155,26 +144,16 @@ func (w *contentWriter) ReadFrom(source io.Reader) (n int64, err error) {
 	default:
 		n, err = w.copyPieces(source)
 	}
-	w.err = w.judge(n, wanted, err)
+	w.err = judge(n, wanted, err)
 	return n, w.err
 }
 
 // judge makes an error of a body that ended early.
-func (*contentWriter) judge(n, wanted int64, err error) error {
+func judge(n, wanted int64, err error) error {
 	if err == nil && n < wanted {
 		return fmt.Errorf("%d of %d bytes: %w", n, wanted, io.ErrUnexpectedEOF)
 	}
 	return err
-}
-
-// endsAfter reports whether the file ends that many bytes after its present position.
-func endsAfter(file *os.File, left int64) bool {
-	position, err := file.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Size() == position+left
 }
 
 // copyPieces copies what may arrive slowly: each piece is written when it is there, under a deadline of its own.

@@ -10,10 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
-	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
 // follow sends a file that is on its way in, as it arrives. False means that the flight came to nothing before this
@@ -41,7 +38,7 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 		return false
 	}
 	defer reader.Close()
-	body := &followedBody{download: d, flight: fl, reader: reader}
+	body := &diskBody{exchange: d.exchange, source: reader, size: fl.fill.Size, identity: fl.identity}
 	defer body.close()
 
 	if fl.fill.Size() < 0 && d.r.Method == http.MethodHead {
@@ -49,7 +46,7 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 	}
 	if d.r.Method != http.MethodHead {
 		// Nothing is promised before the first byte is there: a fetch that fails until then costs the caller only time.
-		if err := body.awaitFirst(); err != nil {
+		if err := d.awaitFirst(body); err != nil {
 			if d.r.Context().Err() != nil {
 				return d.abandon()
 			}
@@ -140,114 +137,29 @@ func (d *download) waitsFor(fill *cache.Fill, start int64) bool {
 	return d.r.Context().Err() != nil || ctx.Err() == nil
 }
 
-// followedBody reads a file on its way in. When the disk fails under it, it goes on from GitLab at its own place, with
-// this caller's own credential: a broken disk breaks no download.
-type followedBody struct {
-	download *download
-	flight   *flight
-	reader   *cache.FillReader
-	offset   int64
-	rest     *upstream.Download
-}
-
 // awaitFirst waits until the first byte of what the request is for has arrived.
-func (b *followedBody) awaitFirst() error {
-	size := b.flight.fill.Size()
+func (d *download) awaitFirst(body *diskBody) error {
+	size := body.size()
 	if size == 0 {
 		// There is no byte to wait for; the fill's end tells whether the file is right.
-		_, err := b.Read(make([]byte, 1))
+		_, err := body.Read(make([]byte, 1))
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		return err
 	}
-	start, _, _ := firstRange(b.download.r.Header.Get("Range"), size)
+	start, _, _ := firstRange(d.r.Header.Get("Range"), size)
 	if size >= 0 && start >= size {
 		start = 0 // net/http will answer 416
 	}
-	if _, err := b.Seek(start, io.SeekStart); err != nil {
+	if _, err := body.Seek(start, io.SeekStart); err != nil {
 		return err
 	}
-	if _, err := b.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := body.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	if b.rest != nil {
-		// Begun again from where the response will.
-		_ = b.rest.Close()
-		b.rest = nil
-	}
-	_, err := b.Seek(0, io.SeekStart)
+	// Where GitLab had to help out, it begins again from where the response will.
+	body.close()
+	_, err := body.Seek(0, io.SeekStart)
 	return err
-}
-
-// Read implements io.Reader.
-func (b *followedBody) Read(p []byte) (int, error) {
-	if b.rest == nil {
-		n, err := b.reader.Read(p)
-		b.offset += int64(n)
-		if !errors.Is(err, cache.ErrDisk) {
-			return n, err
-		}
-		if n > 0 {
-			return n, nil
-		}
-		if err := b.goOnFromGitLab(); err != nil {
-			return 0, err
-		}
-	}
-	n, err := b.rest.Read(p)
-	b.offset += int64(n)
-	return n, err
-}
-
-// WriteTo implements io.WriterTo: it sends from the present place to the file's end, out of the part itself where the
-// kernel can.
-func (b *followedBody) WriteTo(w io.Writer) (total int64, err error) {
-	if b.rest == nil {
-		total, err = b.reader.WriteTo(w)
-		b.offset += total
-		if !errors.Is(err, cache.ErrDisk) {
-			return total, err
-		}
-		if err := b.goOnFromGitLab(); err != nil {
-			return total, err
-		}
-	}
-	n, err := io.Copy(w, b.rest)
-	b.offset += n
-	return total + n, err
-}
-
-func (b *followedBody) goOnFromGitLab() error {
-	d := b.download
-	rest, err := d.h.client.FetchFrom(d.r.Context(), d.caller, d.ref, b.offset, b.flight.identity)
-	if err != nil {
-		if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
-			_ = refused.Response.Body.Close()
-		}
-		return err
-	}
-	d.h.logger.Debug("a download goes on from GitLab", zap.Stringer("ref", d.ref), zap.Int64("offset", b.offset))
-	b.rest = rest
-	return nil
-}
-
-// Seek implements io.Seeker, as http.ServeContent uses it: before the first byte is sent, and between ranges.
-func (b *followedBody) Seek(offset int64, whence int) (int64, error) {
-	position, err := b.reader.Seek(offset, whence)
-	if err != nil {
-		return 0, err
-	}
-	if b.rest != nil && position != b.offset {
-		_ = b.rest.Close()
-		b.rest = nil
-	}
-	b.offset = position
-	return position, nil
-}
-
-func (b *followedBody) close() {
-	if b.rest != nil {
-		_ = b.rest.Close()
-	}
 }

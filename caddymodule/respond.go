@@ -56,9 +56,7 @@ func (x *exchange) setFileHeaders(file described) {
 // sendBlob sends a stored file, or the part of it that was asked for.
 func (x *exchange) sendBlob(blob *cache.Blob, entry cache.Entry) {
 	x.setFileHeaders(described{digest: entry.Digest, disposition: entry.Disposition})
-	if err := x.serveBlob(blob, entry.Identity.LastModified); err != nil {
-		// A file that ended early, or that the disk couldn't give back, must not meet the next caller.
-		blob.Judge(err)
+	if err := x.serveBlob(blob, entry); err != nil {
 		x.breakOff(err)
 	}
 }

@@ -22,6 +22,9 @@ const maxGrants = 100_000
 // storeRetryPause is the wait between tries to open a store that could not be opened.
 const storeRetryPause = 10 * time.Second
 
+// storeFS is the file system of all stores, nil for the operating system's. Tests break it.
+var storeFS cache.FS
+
 // clock is the edge's time. Tests put it forward.
 var clock = time.Now
 
@@ -91,7 +94,7 @@ func newState(directory string, settings storeSettings) *state {
 // openStore tries once to open the store.
 func (s *state) openStore() error {
 	limits := s.inForce.Load().limits
-	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now})
+	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now, FS: storeFS})
 	if err != nil {
 		reason := "the cache directory can't be used"
 		if errors.Is(err, cache.ErrLocked) {

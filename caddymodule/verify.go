@@ -64,7 +64,7 @@ func (s *state) verify(settings storeSettings) {
 	case err = <-failed:
 	case <-s.changed:
 		cancel()
-		<-failed
+		_ = <-failed
 		return
 	}
 	if err == nil || s.ctx.Err() != nil || errors.Is(err, cache.ErrClosed) {
