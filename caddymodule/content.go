@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -102,10 +103,17 @@ func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) e
 
 // breakOff ends a response visibly, so that nobody takes it for the whole.
 func (x *exchange) breakOff(err error) {
-	if x.r.Context().Err() == nil {
+	if x.r.Context().Err() == nil && !isOfTheCaller(err) {
 		x.h.logger.Error("a download broke off", zap.Stringer("ref", x.ref), zap.Error(err))
 	}
 	panic(http.ErrAbortHandler)
+}
+
+// isOfTheCaller reports whether an error is of writing to the caller's connection: the caller has left, or takes nothing
+// any more. Admins can do nothing about it.
+func isOfTheCaller(err error) bool {
+	operation, ok := errors.AsType[*net.OpError](err)
+	return ok && (operation.Op == "write" || operation.Op == "readfrom")
 }
 
 // contentWriter receives what http.ServeContent sends and hands it on in the form that costs least.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -139,16 +140,33 @@ func (e *edge) reload(t testing.TB, options string) {
 	if err := caddy.Load(e.config(options), true); err != nil {
 		t.Fatal(err)
 	}
-	// A connection may still have been taken by the server that is being replaced, and is closed with it. What is asked
-	// here the edge answers itself, so that GitLab's counts stay as they are.
-	await(t, func() bool {
-		response, err := e.begin(call{path: filePath("%00")})
-		if err != nil {
-			return false
+	// Each config listens with a socket of its own. Connections that wait at the old one when it is closed are reset.
+	await(t, func() bool { return listeners(t, e.url) <= 1 })
+}
+
+// listeners returns how many sockets listen on a URL's port; 0 where the system doesn't tell.
+func listeners(t testing.TB, url string) (count int) {
+	t.Helper()
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return 0
+	}
+	// Columns: number, local address:port in hex, remote address, state; 0A is listening.
+	for line := range strings.Lines(string(table)) {
+		fields := strings.Fields(line)
+		if len(fields) > 3 && fields[3] == "0A" && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", number)) {
+			count++
 		}
-		_ = response.Body.Close()
-		return true
-	})
+	}
+	return count
 }
 
 // log returns all that Caddy has logged.
