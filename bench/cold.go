@@ -1,0 +1,138 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
+)
+
+const mebibyte = 1 << 20
+
+// herd measures 50 callers with 50 tokens who ask for a cold file at once, from a GitLab that gives 100 MiB/s in all.
+func herd(ctx context.Context, b *bench) error {
+	const callers, size = 50, 256 * mebibyte
+	first, done := make(map[string][]time.Duration), make(map[string][]time.Duration)
+	peaks := make(map[string][]int64)
+	worst := asked{}
+	err := b.alternately(ctx, []peer{theNginx, theVarnish, theEdge}, func(run int, p peer, server *process) error {
+		file := fmt.Sprintf("herd-%s-%d.bin", p.name, run)
+		want := sumOf(b.publish(file, size))
+		b.gitlab.SetRate(100 * mebibyte)
+		b.gitlab.ResetRequests()
+		answers, failures := together(callers, func(n int) (answer, error) {
+			// One of them looks at the bytes; to sum them all would be most of the machine's work.
+			a, err := server.whole(ctx, call{file: file, token: token(n), sum: n == 0}, size)
+			if err == nil && n == 0 && a.sum != want {
+				err = errors.New("wrong bytes")
+			}
+			return a, err
+		})
+		b.gitlab.SetRate(0)
+		if err := errors.Join(failures...); err != nil {
+			return err
+		}
+		var firsts []time.Duration
+		last := time.Duration(0)
+		for _, a := range answers {
+			firsts = append(firsts, a.first)
+			last = max(last, a.done)
+		}
+		first[p.name] = append(first[p.name], median(firsts))
+		done[p.name] = append(done[p.name], last)
+		peak, err := server.memory(memoryPeak)
+		if err != nil {
+			return err
+		}
+		peaks[p.name] = append(peaks[p.name], peak)
+		if p.name == theEdge.name {
+			now := b.asked()
+			worst.gets, worst.heads = max(worst.gets, now.gets), max(worst.heads, now.heads)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	measured := make(map[string]string)
+	for _, p := range []peer{theNginx, theVarnish, theEdge} {
+		measured[p.name] = fmt.Sprintf("first byte %s, all done %s, RSS %s",
+			milliseconds(median(first[p.name])), milliseconds(median(done[p.name])), mebibytes(median(peaks[p.name])))
+	}
+	measured[theEdge.name] += "; at most " + worst.String()
+	b.table.add("herd: 50 callers, 50 tokens, cold 256 MiB, GitLab gives 100 MiB/s", measured,
+		"first byte ≤ 0.1 s, all done ≤ 2.8 s, 1 GET + ≤ 49 HEAD, RSS ≤ 100 MiB",
+		median(first[theEdge.name]) <= 100*time.Millisecond, median(done[theEdge.name]) <= 2800*time.Millisecond,
+		worst.gets == 1, worst.heads <= callers-1, median(peaks[theEdge.name]) <= 100*mebibyte)
+	return nil
+}
+
+// together runs calls at once and returns what came of each.
+func together(calls int, do func(n int) (answer, error)) ([]answer, []error) {
+	answers, failures := make([]answer, calls), make([]error, calls)
+	var running sync.WaitGroup
+	for n := range calls {
+		running.Go(func() { answers[n], failures[n] = do(n) })
+	}
+	running.Wait()
+	return answers, failures
+}
+
+func sumOf(content gitlabtest.Content) (sum [sha256.Size]byte) {
+	hash := sha256.New()
+	_, _ = io.Copy(hash, content.NewReader()) // neither fails
+	copy(sum[:], hash.Sum(nil))
+	return sum
+}
+
+// coldRange measures 1 MiB from the middle of a cold file, and what GitLab sends in the end.
+func coldRange(ctx context.Context, b *bench) error {
+	const size = 256 * mebibyte
+	took, sent := make(map[string][]time.Duration), make(map[string][]int64)
+	err := b.alternately(ctx, []peer{theNginx, theVarnish, plainCaddy, theEdge}, func(run int, p peer, server *process) error {
+		file := fmt.Sprintf("range-%s-%d.bin", p.name, run)
+		b.publish(file, size)
+		b.gitlab.SetRate(100 * mebibyte)
+		defer b.gitlab.SetRate(0)
+		b.gitlab.ResetRequests()
+		a, err := server.get(ctx, call{file: file, token: token(1), part: fmt.Sprintf("bytes=%d-%d", size/2, size/2+mebibyte-1)})
+		if err != nil {
+			return err
+		}
+		if a.status != http.StatusPartialContent || a.bytes != mebibyte {
+			return fmt.Errorf("status %d, %d bytes", a.status, a.bytes)
+		}
+		took[p.name] = append(took[p.name], a.done)
+		err = b.gitlab.Await(ctx, func(requests []gitlabtest.Request) bool {
+			for _, request := range requests {
+				if !request.Done {
+					return false
+				}
+			}
+			return true
+		})
+		sent[p.name] = append(sent[p.name], b.asked().sent)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	measured := make(map[string]string)
+	for _, p := range []peer{theNginx, theVarnish, plainCaddy, theEdge} {
+		measured[p.name] = fmt.Sprintf("%s, GitLab sends %s", milliseconds(median(took[p.name])), mebibytes(median(sent[p.name])))
+	}
+	measured[plainCaddy.name] = "`reverse_proxy` " + measured[plainCaddy.name]
+	// Answers have heads, too, and a connection that is left has bytes under way.
+	most := int64(size + mebibyte + mebibyte/2)
+	b.table.add("cold 256 MiB: 1 MiB from the middle", measured, "≤ 0.1 s, GitLab sends ≤ 1 body + 1 MiB",
+		median(took[theEdge.name]) <= 100*time.Millisecond, median(sent[theEdge.name]) <= most)
+	return nil
+}

@@ -1,0 +1,66 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
+)
+
+const project = 24
+
+// filePath is the URL path of a file.
+func filePath(file string) string {
+	return fmt.Sprintf("/api/v4/projects/%d/packages/generic/bench/1.0.0/%s", project, file)
+}
+
+// token is the nth token; each may read the project.
+func token(n int) string { return fmt.Sprintf("glpat-bench-%d", n) }
+
+// addTokens makes tokens from the nth on known to GitLab.
+func (b *bench) addTokens(from, count int) {
+	for n := from; n < from+count; n++ {
+		b.gitlab.AddToken(gitlabtest.Token{Secret: token(n), Username: fmt.Sprintf("runner%d", n), Roles: map[int]gitlabtest.Role{project: gitlabtest.Developer}})
+	}
+}
+
+// publish puts a file of that size into GitLab. Its bytes are made as they are sent.
+func (b *bench) publish(file string, size int64) gitlabtest.Content {
+	b.files++
+	content := gitlabtest.Generated(size, b.files)
+	b.gitlab.PublishContent(project, "bench", "1.0.0", file, content)
+	return content
+}
+
+// asked is what GitLab was asked for since the last ResetRequests.
+type asked struct {
+	gets, heads int
+	sent        int64
+	running     int
+}
+
+func (b *bench) asked() (a asked) {
+	for _, request := range b.gitlab.Requests() {
+		switch request.Method {
+		case http.MethodGet:
+			a.gets++
+		case http.MethodHead:
+			a.heads++
+		}
+		a.sent += request.Sent
+		if !request.Done {
+			a.running++
+		}
+	}
+	return a
+}
+
+func (a asked) String() string { return fmt.Sprintf("%d GET, %d HEAD", a.gets, a.heads) }
+
+// delay makes GitLab answer that much later, from now on.
+func (b *bench) delay(latency time.Duration) {
+	b.gitlab.Inject(gitlabtest.Fault{Latency: latency, Times: -1})
+}

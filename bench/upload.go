@@ -1,0 +1,89 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
+)
+
+// put measures four uploads at once and what they cost in processor time.
+func put(ctx context.Context, b *bench) error {
+	const uploads, size = 4, 256 * mebibyte
+	costs, peaks := make(figures), make(map[string][]int64)
+	b.gitlab.SetChecksums(true)
+	b.gitlab.DiscardLargeUploads()
+	fetched := 0
+	err := b.alternately(ctx, []peer{plainCaddy, theEdge}, func(run int, p peer, server *process) error {
+		// So that the edge has seen that this GitLab names checksums.
+		b.publish("small.bin", 1000)
+		if _, err := server.whole(ctx, call{file: "small.bin", token: token(1)}, 1000); err != nil {
+			return err
+		}
+		before, err := server.cpu()
+		if err != nil {
+			return err
+		}
+		_, failures := together(uploads, func(n int) (answer, error) {
+			return answer{}, upload(ctx, server, fmt.Sprintf("put-%s-%d-%d.bin", p.name, run, n), gitlabtest.Generated(size, uint64(1000+10*run+n))) //nolint:gosec // small numbers
+		})
+		if err := errors.Join(failures...); err != nil {
+			return err
+		}
+		after, err := server.cpu()
+		if err != nil {
+			return err
+		}
+		peak, err := server.memory(memoryPeak)
+		if err != nil {
+			return err
+		}
+		costs[p.name] = append(costs[p.name], (after-before).Seconds()/(uploads*size/1e9))
+		peaks[p.name] = append(peaks[p.name], peak)
+		if p.name != theEdge.name {
+			return nil
+		}
+		b.gitlab.ResetRequests()
+		if _, err := server.whole(ctx, call{file: fmt.Sprintf("put-%s-%d-0.bin", p.name, run), token: token(1)}, size); err != nil {
+			return err
+		}
+		fetched += b.asked().gets
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	measured := make(map[string]string)
+	for _, p := range []peer{plainCaddy, theEdge} {
+		measured[p.name] = fmt.Sprintf("%.2f CPU s/GB, RSS %s", costs.median(p), mebibytes(median(peaks[p.name])))
+	}
+	measured[plainCaddy.name] = "`reverse_proxy` " + measured[plainCaddy.name]
+	measured[theEdge.name] += fmt.Sprintf("; %d of the copies fetched again", fetched)
+	b.table.add("PUT 256 MiB, 4 at once", measured, "≤ 0.9 CPU s/GB with the copy kept, flat RSS",
+		costs.median(theEdge) <= 0.9, fetched == 0, median(peaks[theEdge.name]) <= 100*mebibyte)
+	return nil
+}
+
+func upload(ctx context.Context, server *process, file string, content gitlabtest.Content) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, server.url(file), content.NewReader())
+	if err != nil {
+		return err
+	}
+	request.ContentLength = content.Size()
+	request.Header.Set("Private-Token", token(1))
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Minute}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusCreated {
+		return fmt.Errorf("uploading %s: %s", file, response.Status)
+	}
+	return nil
+}
