@@ -11,6 +11,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
+	"os"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -56,28 +60,101 @@ func (p *process) get(ctx context.Context, c call) (a answer, err error) {
 	}
 	// Small, so that nearly all of the body is left to the kernel.
 	reader := bufio.NewReaderSize(connection, 4<<10)
-	response, err := http.ReadResponse(reader, nil)
+	status, length, err := readHead(reader)
 	if err != nil {
 		return a, err
 	}
-	defer func() { _ = response.Body.Close() }()
-	a.status = response.StatusCode
-	if _, err := reader.Peek(1); err != nil && response.ContentLength != 0 {
+	a.status = status
+	if _, err := reader.Peek(1); err != nil && length != 0 {
 		return a, err
 	}
 	a.first = time.Since(begun)
-	if c.sum || response.ContentLength < 0 {
+	if c.sum {
 		hash := sha256.New()
-		a.bytes, err = io.Copy(hash, response.Body)
+		a.bytes, err = io.Copy(hash, io.LimitReader(reader, length))
 		copy(a.sum[:], hash.Sum(nil))
 	} else {
-		a.bytes, err = discard(connection, response.ContentLength, reader.Buffered())
+		a.bytes, err = discard(connection, length, reader.Buffered())
 	}
 	a.done = time.Since(begun)
-	if err == nil && response.ContentLength >= 0 && a.bytes < response.ContentLength {
+	if err == nil && a.bytes < length {
 		err = io.ErrUnexpectedEOF
 	}
 	return a, err
+}
+
+// readHead reads the head of an answer, whose length must be known.
+func readHead(reader *bufio.Reader) (status int, length int64, err error) {
+	text := textproto.NewReader(reader)
+	line, err := text.ReadLine()
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := fmt.Sscanf(line, "HTTP/1.1 %d", &status); err != nil {
+		return 0, 0, fmt.Errorf("%q: %w", line, err)
+	}
+	header, err := text.ReadMIMEHeader()
+	if err != nil {
+		return 0, 0, err
+	}
+	length, err = strconv.ParseInt(header.Get("Content-Length"), 10, 64)
+	if err != nil {
+		return 0, 0, fmt.Errorf("an answer %d without a length: %w", status, err)
+	}
+	return status, length, nil
+}
+
+// download asks for a file again and again over a number of connections, for a time, and lets the kernel drop what comes:
+// with large files, a client that reads them would be most of what is measured.
+func (p *process) download(ctx context.Context, path, token string, connections int, duration time.Duration) (load, error) {
+	begun := time.Now()
+	var requests, bytes atomic.Int64
+	_, failures := together(connections, func(int) (answer, error) {
+		opened, err := net.Dial("tcp", p.address)
+		if err != nil {
+			return answer{}, err
+		}
+		connection := opened.(*net.TCPConn)
+		defer func() { _ = connection.Close() }()
+		_ = connection.SetDeadline(begun.Add(duration))
+		reader := bufio.NewReaderSize(connection, 4<<10)
+		for ctx.Err() == nil {
+			n, err := p.downloadOnce(connection, reader, path, token)
+			bytes.Add(n)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return answer{}, nil
+			}
+			if err != nil {
+				return answer{}, err
+			}
+			requests.Add(1)
+		}
+		return answer{}, ctx.Err()
+	})
+	return load{requests: requests.Load(), bytes: bytes.Load(), took: time.Since(begun)}, errors.Join(failures...)
+}
+
+func (p *process) downloadOnce(connection *net.TCPConn, reader *bufio.Reader, path, token string) (int64, error) {
+	if _, err := io.WriteString(connection, "GET "+path+" HTTP/1.1\r\nHost: "+p.address+"\r\nPRIVATE-TOKEN: "+token+"\r\n\r\n"); err != nil {
+		return 0, err
+	}
+	status, length, err := readHead(reader)
+	if err != nil {
+		return 0, err
+	}
+	if status != http.StatusOK {
+		return 0, fmt.Errorf("status %d", status)
+	}
+	// What was read beside the head is of the body.
+	buffered, err := reader.Discard(int(min(int64(reader.Buffered()), length)))
+	if err != nil {
+		return 0, err
+	}
+	n, err := discard(connection, length, buffered)
+	if err == nil && n < length {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // discard takes a body off a connection without copying it out of the kernel (tcp(7): MSG_TRUNC).
@@ -88,6 +165,14 @@ func discard(connection *net.TCPConn, length int64, buffered int) (n int64, err 
 	}
 	n = int64(buffered)
 	piece := make([]byte, 1<<20)
+	// Woken for a quarter of a MiB at a time, not for each packet.
+	wake := func(bytes int64) {
+		_ = raw.Control(func(fd uintptr) {
+			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, int(bytes)) //nolint:gosec // a descriptor
+		})
+	}
+	wake(min(length-n, 256<<10))
+	defer wake(1)
 	for n < length {
 		var got int
 		var failed error
@@ -104,6 +189,9 @@ func discard(connection *net.TCPConn, length int64, buffered int) (n int64, err 
 			return n, nil
 		}
 		n += int64(got)
+		if length-n < 256<<10 {
+			wake(max(length-n, 1))
+		}
 	}
 	return n, nil
 }

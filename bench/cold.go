@@ -24,7 +24,7 @@ func herd(ctx context.Context, b *bench) error {
 	peaks := make(map[string][]int64)
 	worst := asked{}
 	err := b.alternately(ctx, []peer{theNginx, theVarnish, theEdge}, func(run int, p peer, server *process) error {
-		file := fmt.Sprintf("herd-%s-%d.bin", p.name, run)
+		file := fmt.Sprintf("herd-%s-%d.bin", p.id(), run)
 		want := sumOf(b.publish(file, size))
 		b.gitlab.SetRate(100 * mebibyte)
 		b.gitlab.ResetRequests()
@@ -98,7 +98,7 @@ func coldRange(ctx context.Context, b *bench) error {
 	const size = 256 * mebibyte
 	took, sent := make(map[string][]time.Duration), make(map[string][]int64)
 	err := b.alternately(ctx, []peer{theNginx, theVarnish, plainCaddy, theEdge}, func(run int, p peer, server *process) error {
-		file := fmt.Sprintf("range-%s-%d.bin", p.name, run)
+		file := fmt.Sprintf("range-%s-%d.bin", p.id(), run)
 		b.publish(file, size)
 		b.gitlab.SetRate(100 * mebibyte)
 		defer b.gitlab.SetRate(0)

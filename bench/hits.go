@@ -21,9 +21,9 @@ func (b *bench) hits(ctx context.Context, file, plain string, size int64, connec
 	rate, bytes, cost, peak = make(figures), make(figures), make(figures), make(figures)
 	b.publish(file, size)
 	err = b.alternately(ctx, []peer{theNginx, theVarnish, plainCaddy, theEdge}, func(_ int, p peer, server *process) error {
-		url := server.url(file)
+		path := filePath(file)
 		if p.name == plainCaddy.name {
-			url = "http://" + server.address + plain
+			path = plain
 		} else if _, err := server.whole(ctx, call{file: file, token: token(1)}, size); err != nil {
 			return err
 		}
@@ -31,7 +31,12 @@ func (b *bench) hits(ctx context.Context, file, plain string, size int64, connec
 		if err != nil {
 			return err
 		}
-		result, err := b.wrk(ctx, url, token(1), "", connections, b.duration)
+		var result load
+		if size < mebibyte {
+			result, err = b.wrk(ctx, "http://"+server.address+path, token(1), "", connections, b.duration)
+		} else {
+			result, err = server.download(ctx, path, token(1), connections, b.duration)
+		}
 		if err != nil {
 			return err
 		}
@@ -72,7 +77,7 @@ func hits4K(ctx context.Context, b *bench) error {
 }
 
 func hits1M(ctx context.Context, b *bench) error {
-	_, bytes, cost, _, err := b.hits(ctx, "1m.bin", "/files/1m", 1<<20, 32)
+	_, bytes, cost, _, err := b.hits(ctx, "1m.bin", "/files/1m", 1<<20, 16)
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func run() error {
 
 // with runs a server in a directory of its own, while use uses it.
 func (b *bench) with(ctx context.Context, p peer, use func(*process) error) error {
-	directory, err := os.MkdirTemp(b.directory, strings.ToLower(p.name)+"-")
+	directory, err := os.MkdirTemp(b.directory, "server-")
 	if err != nil {
 		return err
 	}

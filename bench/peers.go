@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // peer is one of the servers that are compared.
@@ -18,11 +19,16 @@ type peer struct {
 	start func(ctx context.Context, b *bench, directory string) (*process, error)
 }
 
+// id is the name as a file's name can have it.
+func (p peer) id() string {
+	return strings.ToLower(strings.NewReplacer(" ", "", "'", "").Replace(p.name))
+}
+
 var (
-	theEdge    = peer{"edge", startEdge}
+	theEdge    = peer{"the edge", startEdge}
 	theNginx   = peer{"nginx", startNginx}
 	theVarnish = peer{"Varnish", startVarnish}
-	plainCaddy = peer{"Caddy", startCaddy}
+	plainCaddy = peer{"Caddy's own", startCaddy}
 )
 
 // startEdge runs the edge with its defaults, a minute for grants and for files among them.
@@ -53,10 +59,16 @@ func startCaddy(ctx context.Context, b *bench, directory string) (*process, erro
 			return nil, err
 		}
 	}
-	return startCaddyfile(ctx, b, directory, fmt.Sprintf(`respond /4k "%0*d"
-	root * %s
-	file_server /files/*
-	reverse_proxy %s`, 4<<10, 1, filepath.Join(directory, "www"), b.gitlab.URL))
+	return startCaddyfile(ctx, b, directory, fmt.Sprintf(`handle /4k {
+		respond "%0*d"
+	}
+	handle /files/* {
+		root %s
+		file_server
+	}
+	handle {
+		reverse_proxy %s
+	}`, 4<<10, 1, filepath.Join(directory, "www"), b.gitlab.URL))
 }
 
 func startCaddyfile(ctx context.Context, b *bench, directory, site string) (*process, error) {
@@ -173,11 +185,15 @@ backend gitlab {
 sub vcl_recv {
 	if (req.restarts == 0) {
 		set req.http.X-Step = "check";
-		set req.http.X-Range = req.http.Range;
-		unset req.http.Range;
+		if (req.http.Range) {
+			set req.http.X-Range = req.http.Range;
+			unset req.http.Range;
+		}
 	} else {
 		set req.http.X-Step = "file";
-		set req.http.Range = req.http.X-Range;
+		if (req.http.X-Range) {
+			set req.http.Range = req.http.X-Range;
+		}
 	}
 	return (hash);
 }
@@ -214,7 +230,7 @@ sub vcl_deliver {
 		return (restart);
 	}
 }
-`, host, port), address, "varnishd", "-F", "-n", filepath.Join(directory, "run"), "-a", address, "-s", "malloc,6g", "-s", "Transient=malloc,1g",
+`, host, port), address, "varnishd", "-j", "none", "-F", "-n", filepath.Join(directory, "run"), "-a", address, "-s", "malloc,6g", "-s", "Transient=malloc,1g",
 		"-p", "thread_pool_min=50", "-t", "86400", "-f")
 }
 

@@ -42,7 +42,8 @@ func (t *table) print(w io.Writer) {
 	line(append(append([]string{""}, columns...), "must", "")...)
 	line(strings.Split(strings.Repeat("---,", len(columns)+2)+"---", ",")...)
 	for _, row := range t.rows {
-		cells := []string{row.name}
+		cells := make([]string, 0, len(columns)+3)
+		cells = append(cells, row.name)
 		for _, column := range columns {
 			measured := row.measured[column]
 			if measured == "" {

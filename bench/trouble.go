@@ -17,7 +17,7 @@ func damaged(ctx context.Context, b *bench) error {
 	measured, good := make(map[string]string), true
 	for _, p := range []peer{theNginx, theVarnish, plainCaddy, theEdge} {
 		err := b.with(ctx, p, func(server *process) error {
-			file := "damaged-" + p.name + ".bin"
+			file := "damaged-" + p.id() + ".bin"
 			want := sumOf(b.publish(file, size))
 			b.gitlab.Inject(gitlabtest.Fault{CorruptAt: size / 2})
 			verdict := func() string {
@@ -52,7 +52,7 @@ func broken(ctx context.Context, b *bench) error {
 	measured, ours := make(map[string]string), 0
 	for _, p := range []peer{theNginx, theVarnish, theEdge} {
 		err := b.with(ctx, p, func(server *process) error {
-			file := "broken-" + p.name + ".bin"
+			file := "broken-" + p.id() + ".bin"
 			b.publish(file, size)
 			b.gitlab.SetRate(200 * mebibyte)
 			defer b.gitlab.SetRate(0)

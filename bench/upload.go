@@ -30,7 +30,7 @@ func put(ctx context.Context, b *bench) error {
 			return err
 		}
 		_, failures := together(uploads, func(n int) (answer, error) {
-			return answer{}, upload(ctx, server, fmt.Sprintf("put-%s-%d-%d.bin", p.name, run, n), gitlabtest.Generated(size, uint64(1000+10*run+n))) //nolint:gosec // small numbers
+			return answer{}, upload(ctx, server, fmt.Sprintf("put-%s-%d-%d.bin", p.id(), run, n), gitlabtest.Generated(size, uint64(1000+10*run+n))) //nolint:gosec // small numbers
 		})
 		if err := errors.Join(failures...); err != nil {
 			return err
@@ -49,7 +49,7 @@ func put(ctx context.Context, b *bench) error {
 			return nil
 		}
 		b.gitlab.ResetRequests()
-		if _, err := server.whole(ctx, call{file: fmt.Sprintf("put-%s-%d-0.bin", p.name, run), token: token(1)}, size); err != nil {
+		if _, err := server.whole(ctx, call{file: fmt.Sprintf("put-%s-%d-0.bin", p.id(), run), token: token(1)}, size); err != nil {
 			return err
 		}
 		fetched += b.asked().gets

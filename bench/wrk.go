@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// wrkResult is what wrk measured.
-type wrkResult struct {
+// load is what was sent in a time, and what came of it.
+type load struct {
 	requests, bytes, errors int64
 	took, median            time.Duration
 }
 
-func (r wrkResult) perSecond() float64      { return float64(r.requests) / r.took.Seconds() }
-func (r wrkResult) bytesPerSecond() float64 { return float64(r.bytes) / r.took.Seconds() }
+func (r load) perSecond() float64      { return float64(r.requests) / r.took.Seconds() }
+func (r load) bytesPerSecond() float64 { return float64(r.bytes) / r.took.Seconds() }
 
 // wrkReport makes wrk print what can be read without guessing.
 const wrkReport = `
@@ -32,7 +32,7 @@ end
 
 // wrk sends requests over a number of connections for a time. request is a Lua function that makes each; empty for
 // the same one each time.
-func (b *bench) wrk(ctx context.Context, url, token, request string, connections int, duration time.Duration) (result wrkResult, err error) {
+func (b *bench) wrk(ctx context.Context, url, token, request string, connections int, duration time.Duration) (result load, err error) {
 	script := filepath.Join(b.directory, "wrk.lua")
 	if err := os.WriteFile(script, []byte(request+wrkReport), 0o600); err != nil {
 		return result, err

@@ -79,7 +79,7 @@ type testFile struct {
 // returns the cold one. Names and bytes are new each time.
 func playUnderTrouble(t *testing.T, e *edge, gitlab *gitlabtest.Server, step int) testFile {
 	t.Helper()
-	body := someBytes(400_000, byte(step%256))
+	body := someBytes(400_000, 1)
 	copy(body, fmt.Sprintf("file of step %d", step))
 	published := testFile{fmt.Sprintf("published%d.bin", step), body[:150_000]}
 	if got := e.put(t, filePath(published.name), published.body); got.StatusCode != http.StatusCreated {

@@ -53,18 +53,18 @@ func (s *state) verify(settings storeSettings) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	store := s.store.Load()
-	failed := make(chan error, 1)
+	var err error
+	over := make(chan struct{})
 	// Ends with the verification, or with ctx.
 	s.work.Go(func() {
-		_, err := store.Verify(ctx, settings.verifyRate, nil)
-		failed <- err
+		defer close(over)
+		_, err = store.Verify(ctx, settings.verifyRate, nil)
 	})
-	var err error
 	select {
-	case err = <-failed:
+	case <-over:
 	case <-s.changed:
 		cancel()
-		_ = <-failed
+		<-over
 		return
 	}
 	if err == nil || s.ctx.Err() != nil || errors.Is(err, cache.ErrClosed) {
