@@ -54,7 +54,7 @@ func (d *download) askOnce(purpose string, follow bool, known []upstream.Identit
 	alike := strings.Join([]string{
 		purpose, string(grant.Fingerprint[:]), grant.ClientIP, d.key.Upstream, d.ref.EscapedPath(), generation.String(),
 	}, "\x00")
-	caller, ref, client, state, transports := d.caller, d.ref, d.h.client, d.state, d.h.transports
+	caller, ref, client, state, transports := d.caller(), d.ref, d.h.client, d.state, d.h.transports
 
 	result := state.checks.DoChan(alike, func() (any, error) {
 		if !state.enter() {

@@ -81,12 +81,10 @@ func asksForWhole(header http.Header) bool {
 
 // beginWhole writes the head that http.ServeContent writes for a whole file, and reports whether a body is to follow.
 func (x *exchange) beginWhole(size int64, lastModified time.Time) (body bool) {
-	header := x.w.Header()
-	values := [...]string{"bytes", strconv.FormatInt(size, 10), ""}
-	header["Accept-Ranges"], header["Content-Length"] = values[0:1:1], values[1:2:2]
+	x.setHeader("Accept-Ranges", "bytes")
+	x.setHeader("Content-Length", strconv.FormatInt(size, 10))
 	if !lastModified.IsZero() {
-		values[2] = lastModified.UTC().Format(http.TimeFormat)
-		header["Last-Modified"] = values[2:3:3]
+		x.setHeader("Last-Modified", lastModified.UTC().Format(http.TimeFormat))
 	}
 	x.w.WriteHeader(http.StatusOK)
 	return x.r.Method != http.MethodHead

@@ -71,7 +71,7 @@ func (b *diskBody) WriteTo(w io.Writer) (total int64, err error) {
 
 func (b *diskBody) goOnFromGitLab() error {
 	x := b.exchange
-	rest, err := x.h.client.FetchFrom(x.r.Context(), x.caller, x.ref, b.offset, b.identity)
+	rest, err := x.h.client.FetchFrom(x.r.Context(), x.caller(), x.ref, b.offset, b.identity)
 	if err != nil {
 		if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
 			_ = refused.Response.Body.Close()

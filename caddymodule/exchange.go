@@ -25,8 +25,7 @@ type exchange struct {
 	body *callerBody
 	ref  upstream.Ref
 	// path is the escaped path that is forwarded.
-	path   string
-	caller upstream.Caller
+	path string
 
 	// Set by openStore.
 	state *state
@@ -36,12 +35,16 @@ type exchange struct {
 	grant upstream.GrantKey
 
 	record record
+
+	// values is the room of setHeader.
+	values [12]string
+	used   int
 }
 
 // route reads which file of GitLab's a request is about. Paths below a GitLab's base path are recognised however its
 // segments are spelled, as the web server in front of GitLab does.
 func (h *Handler) route(r *http.Request) (upstream.Route, error) {
-	escaped := r.URL.EscapedPath()
+	escaped := escapedPath(r.URL)
 	base := h.client.BasePath()
 	if base == "" {
 		return upstream.ParseRoute(escaped)
@@ -62,6 +65,21 @@ func (h *Handler) route(r *http.Request) (upstream.Route, error) {
 	return upstream.Route{}, upstream.ErrNotGeneric
 }
 
+// escapedPath is u.EscapedPath, at less cost for the paths of nearly all files.
+func escapedPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.EscapedPath()
+	}
+	for i := range len(u.Path) {
+		switch c := u.Path[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '/', c == '.', c == '-', c == '_':
+		default:
+			return u.EscapedPath()
+		}
+	}
+	return u.Path
+}
+
 // cutBasePath returns what follows the base path, comparing decoded segments and skipping empty ones.
 func cutBasePath(escaped, base string) (below string, ok bool) {
 	rest := escaped
@@ -79,14 +97,16 @@ func cutBasePath(escaped, base string) (below string, ok bool) {
 }
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, route upstream.Route) *exchange {
-	return &exchange{
-		h: h, w: w, r: r, body: guardBody(w, r), ref: route.Ref, path: route.Path,
-		caller: upstream.Caller{
-			Credential: upstream.CredentialOf(r.Header, r.URL.RawQuery, h.IdentityHeaders),
-			ClientIP:   clientIP(r),
-			Proto:      forwardedProto(r),
-			Host:       forwardedHost(r),
-		},
+	return &exchange{h: h, w: w, r: r, body: guardBody(w, r), ref: route.Ref, path: route.Path}
+}
+
+// caller is who asks, for GitLab. Most downloads don't ask GitLab.
+func (x *exchange) caller() upstream.Caller {
+	return upstream.Caller{
+		Credential: upstream.CredentialOf(x.r.Header, x.r.URL.RawQuery, x.h.IdentityHeaders),
+		ClientIP:   clientIP(x.r),
+		Proto:      forwardedProto(x.r),
+		Host:       forwardedHost(x.r),
 	}
 }
 
@@ -165,8 +185,8 @@ func (x *exchange) grantKey() upstream.GrantKey {
 	if x.grant.Upstream == "" {
 		x.grant = upstream.GrantKey{
 			Upstream:    x.key.Upstream,
-			Fingerprint: x.state.fingerprinter.Of(x.caller.Credential),
-			ClientIP:    x.caller.ClientIP,
+			Fingerprint: x.state.fingerprinter.OfRequest(x.r.Header, x.r.URL.RawQuery, x.h.IdentityHeaders),
+			ClientIP:    clientIP(x.r),
 			Project:     x.ref.Project,
 		}
 		if x.h.GrantScope == grantScopeCredential {
@@ -184,7 +204,7 @@ func (x *exchange) forward(outcome outcome, reason string) bool {
 // forwardWith is forward with more to say about how. The answer's own Cache-Status, if GitLab is another edge, stays
 // in front of ours (RFC 9211, section 2).
 func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forwarding) bool {
-	how.Caller, how.Path, how.DropHeaders = x.caller, x.path, x.h.DropHeaders
+	how.Caller, how.Path, how.DropHeaders = x.caller(), x.path, x.h.DropHeaders
 	seen := how.OnAnswer
 	how.OnAnswer = func(response *http.Response) {
 		x.record.outcome = outcome
@@ -216,9 +236,28 @@ func (x *exchange) abandon() bool {
 // also while an aborted response panics on its way out.
 func (x *exchange) finish() {
 	x.body.retire()
-	if extra, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+	if extra, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && hasAccessLog(x.r) {
 		extra.Set(zap.Object("gitlab_packages", &x.record))
 	}
 	x.record.project = x.ref.Project
 	x.h.metrics.finished(x.r.Method, &x.record)
+}
+
+// hasAccessLog reports whether the server may write requests into an access log.
+func hasAccessLog(r *http.Request) bool {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return !ok || server.Logs != nil
+}
+
+// setHeader sets a header of the answer. The values of an exchange share one array, each with a piece of it that has no
+// room to grow: this is on the way of every hit.
+func (x *exchange) setHeader(name, value string) {
+	header := x.w.Header()
+	if x.used == len(x.values) {
+		header[name] = []string{value}
+		return
+	}
+	x.values[x.used] = value
+	x.used++
+	header[name] = x.values[x.used-1 : x.used : x.used]
 }

@@ -84,7 +84,7 @@ func (f *flight) join(x *exchange) (leave func()) {
 	if f.followers == nil {
 		f.followers = make(map[*exchange]upstream.Caller)
 	}
-	f.followers[x] = x.caller
+	f.followers[x] = x.caller()
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -175,7 +175,7 @@ func (d *download) lead() bool {
 	}
 	d.h.transports.hold()
 	// Ends when the body has ended, or with the state's context.
-	go d.h.fly(fl, d.state, d.store, d.ref, d.caller, d.grantKey(), d.r.Context())
+	go d.h.fly(fl, d.state, d.store, d.ref, d.caller(), d.grantKey(), d.r.Context())
 
 	if !fl.waitHead(d.r.Context()) {
 		return d.abandon()

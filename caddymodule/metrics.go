@@ -11,13 +11,34 @@ import (
 // collectors are registered into each, so that counts survive reloads.
 type metrics struct {
 	requests *prometheus.CounterVec
+	// counters are those of requests, by outcome and method, so that no request looks for its own.
+	counters map[outcome]map[string]prometheus.Counter
 }
 
-var processMetrics = &metrics{
-	requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "caddy", Subsystem: "gitlab_packages", Name: "requests_total",
-		Help: "Requests for generic packages by outcome and method.",
-	}, []string{"outcome", "method"}),
+// otherMethod stands for methods that aren't methods: callers choose theirs, and labels are a closed set.
+const otherMethod = "other"
+
+var countedMethods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodPatch, http.MethodOptions, otherMethod,
+}
+
+var processMetrics = newMetrics()
+
+func newMetrics() *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "caddy", Subsystem: "gitlab_packages", Name: "requests_total",
+			Help: "Requests for generic packages by outcome and method.",
+		}, []string{"outcome", "method"}),
+		counters: make(map[outcome]map[string]prometheus.Counter),
+	}
+	for _, outcome := range allOutcomes {
+		m.counters[outcome] = make(map[string]prometheus.Counter)
+		for _, method := range countedMethods {
+			m.counters[outcome][method] = m.requests.WithLabelValues(string(outcome), method)
+		}
+	}
+	return m
 }
 
 // registerMetrics makes the metrics visible in a config's registry.
@@ -32,12 +53,14 @@ func registerMetrics(registry prometheus.Registerer) *metrics {
 	return processMetrics
 }
 
-// finished counts a request. Methods are a closed set too: callers choose theirs.
+// finished counts a request.
 func (m *metrics) finished(method string, r *record) {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodPatch, http.MethodOptions:
-	default:
-		method = "other"
+	counters := m.counters[r.outcome]
+	counter, ok := counters[method]
+	if !ok {
+		counter = counters[otherMethod]
 	}
-	m.requests.WithLabelValues(string(r.outcome), method).Inc()
+	if counter != nil { // a handler that panicked has no outcome
+		counter.Inc()
+	}
 }

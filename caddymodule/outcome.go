@@ -46,6 +46,12 @@ const (
 	outcomeAbandoned outcome = "abandoned"
 )
 
+// allOutcomes is the closed set.
+var allOutcomes = []outcome{
+	outcomeHit, outcomeRevalidated, outcomeOffline, outcomeMiss, outcomeJoined, outcomeStreamed, outcomeDescribed, outcomePublished,
+	outcomeForwarded, outcomeRefused, outcomeRateLimited, outcomeInvalid, outcomeSwitchedOff, outcomeUnreachable, outcomeAbandoned,
+}
+
 // Reasons for which a request was forwarded: values of RFC 9211's fwd parameter.
 const (
 	fwdBypass  = "bypass"
@@ -74,7 +80,7 @@ const cacheName = "gitlab_packages"
 // setOutcome notes what becomes of the request and tells the caller in Cache-Status (RFC 9211).
 func (x *exchange) setOutcome(outcome outcome, cacheStatus string) {
 	x.record.outcome = outcome
-	x.w.Header()["Cache-Status"] = []string{cacheStatus}
+	x.setHeader("Cache-Status", cacheStatus)
 }
 
 // cacheStatus is the Cache-Status of an answer that comes from the store or on the way into it.

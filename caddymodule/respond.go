@@ -25,18 +25,11 @@ func describedBy(identity upstream.Identity, disposition string) described {
 
 // setFileHeaders writes the headers of a file. None of GitLab's headers about one caller's request are among them.
 func (x *exchange) setFileHeaders(file described) {
-	header := x.w.Header()
-	// One array for all values: this is on the way of every hit. Each header has a piece of it without room to grow.
-	values := make([]string, 0, 7)
-	set := func(name, value string) {
-		values = append(values, value)
-		header[name] = values[len(values)-1 : len(values) : len(values)]
-	}
-	set("Content-Type", "application/octet-stream")
-	set("Cache-Control", "private, no-cache")
-	set("X-Content-Type-Options", "nosniff")
+	x.setHeader("Content-Type", "application/octet-stream")
+	x.setHeader("Cache-Control", "private, no-cache")
+	x.setHeader("X-Content-Type-Options", "nosniff")
 	if file.disposition != "" {
-		set("Content-Disposition", file.disposition)
+		x.setHeader("Content-Disposition", file.disposition)
 	}
 	if file.digest.IsZero() {
 		return
@@ -48,9 +41,9 @@ func (x *exchange) setFileHeaders(file described) {
 	text = append(text, "sha-256=:"...)
 	text = append(base64.StdEncoding.AppendEncode(text, file.digest[:]), ':')
 	both := string(text)
-	set("Etag", both[:quoted])
-	set("X-Checksum-Sha256", both[1:quoted-1])
-	set("Repr-Digest", both[quoted:])
+	x.setHeader("Etag", both[:quoted])
+	x.setHeader("X-Checksum-Sha256", both[1:quoted-1])
+	x.setHeader("Repr-Digest", both[quoted:])
 }
 
 // sendBlob sends a stored file, or the part of it that was asked for.

@@ -47,49 +47,38 @@ type carrier struct {
 // spelling. Of the query it keeps what names a carrier, each parameter as it was sent. Later changes to header don't
 // change the credential.
 func CredentialOf(header http.Header, rawQuery string, identityHeaders []string) Credential {
-	var sent *carriers
-	for _, name := range CarrierHeaders {
-		sent = sent.with(name, header[name])
-	}
-	for _, name := range identityHeaders {
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		sent = sent.with(name, header[name])
-	}
-	if query := carriersOfQuery(rawQuery); query != "" {
-		sent = sent.orNew()
-		sent.query = query
-	}
-	if sent == nil {
+	sent := new(carriers)
+	sent.collect(header, rawQuery, identityHeaders)
+	if len(sent.headers) == 0 && sent.query == "" {
 		return Credential{}
 	}
 	return Credential{sent: func() *carriers { return sent }}
 }
 
-func (c *carriers) orNew() *carriers {
-	if c != nil {
-		return c
-	}
-	c = new(carriers)
+// collect takes the carriers out of a request.
+func (c *carriers) collect(header http.Header, rawQuery string, identityHeaders []string) {
 	c.headers = c.oneHeader[:0]
-	return c
+	for _, name := range CarrierHeaders {
+		c.add(name, header[name])
+	}
+	for _, name := range identityHeaders {
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		c.add(name, header[name])
+	}
+	c.query = carriersOfQuery(rawQuery)
 }
 
-// with adds a header as it was sent, empty values too: GitLab counts those as absent, but that is GitLab's to say. Of a
+// add adds a header as it was sent, empty values too: GitLab counts those as absent, but that is GitLab's to say. Of a
 // header that is named twice the second is left out.
-func (c *carriers) with(name string, values []string) *carriers {
-	if len(values) == 0 {
-		return c
-	}
-	c = c.orNew()
-	if slices.ContainsFunc(c.headers, func(known carrier) bool { return known.name == name }) {
-		return c
+func (c *carriers) add(name string, values []string) {
+	if len(values) == 0 || slices.ContainsFunc(c.headers, func(known carrier) bool { return known.name == name }) {
+		return
 	}
 	var room []string
 	if len(c.headers) == 0 {
 		room = c.oneValue[:0] // no header taken before lives there
 	}
 	c.headers = append(c.headers, carrier{name, append(room, values...)})
-	return c
 }
 
 // carriersOfQuery returns the parameters of a raw query that could be read as a credential's.

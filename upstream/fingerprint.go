@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"net/http"
 	"sync"
 )
 
@@ -46,19 +47,31 @@ func NewFingerprinter() *Fingerprinter {
 // Of returns a credential's fingerprint: HMAC-SHA-256 over all carriers, as sent. Each part is preceded by its length
 // and each list by its count, so that no two different credentials can be read alike.
 func (f *Fingerprinter) Of(c Credential) Fingerprint {
+	if c.sent == nil {
+		return f.of(new(carriers))
+	}
+	return f.of(c.sent())
+}
+
+// OfRequest returns the fingerprint of the credential that CredentialOf takes out of the same request, at less cost.
+func (f *Fingerprinter) OfRequest(header http.Header, rawQuery string, identityHeaders []string) Fingerprint {
+	var sent carriers
+	sent.collect(header, rawQuery, identityHeaders)
+	return f.of(&sent)
+}
+
+func (f *Fingerprinter) of(sent *carriers) Fingerprint {
 	keyed := f.macs.Get().(*keyedHash)
 	message := keyed.message[:0]
-	if c.sent != nil {
-		for _, carrier := range c.sent().headers {
-			message = appendPart(message, carrier.name)
-			message = appendLength(message, len(carrier.values))
-			for _, value := range carrier.values {
-				message = appendPart(message, value)
-			}
+	for _, carrier := range sent.headers {
+		message = appendPart(message, carrier.name)
+		message = appendLength(message, len(carrier.values))
+		for _, value := range carrier.values {
+			message = appendPart(message, value)
 		}
 	}
 	message = appendLength(message, -1)
-	message = appendPart(message, c.Query())
+	message = appendPart(message, sent.query)
 	keyed.mac.Reset()
 	_, _ = keyed.mac.Write(message) // never fails (package hash)
 	sum := Fingerprint(keyed.mac.Sum(message[len(message):]))
