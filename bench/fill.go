@@ -25,7 +25,8 @@ end
 `, filePath("n"), count-1)
 	fills, hits, births := make(figures), make(figures), make(map[string][]time.Duration)
 	perObject, lost := make(map[string][]int64), make(map[string]int)
-	peers := []peer{theNginx, theVarnish, theEdge}
+	// The edge without its memory tier, so that what an object costs is seen.
+	peers := []peer{theNginx, theVarnish, edgeFromDisk}
 	for range b.runs {
 		for _, p := range peers {
 			err := func() error {

@@ -114,6 +114,7 @@ func (b *bench) with(ctx context.Context, p peer, use func(*process) error) erro
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
+	server.directory = directory
 	defer server.stop()
 	if err := use(server); err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)

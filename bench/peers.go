@@ -24,8 +24,15 @@ func (p peer) id() string {
 	return strings.ToLower(strings.NewReplacer(" ", "", "'", "").Replace(p.name))
 }
 
+const edgeName = "the edge"
+
+// edgeFromDisk is the edge without its memory tier.
+var edgeFromDisk = peer{edgeName, func(ctx context.Context, b *bench, directory string) (*process, error) {
+	return startEdgeWith(ctx, b, directory, "memory 0")
+}}
+
 var (
-	theEdge    = peer{"the edge", startEdge}
+	theEdge    = peer{edgeName, startEdge}
 	theNginx   = peer{"nginx", startNginx}
 	theVarnish = peer{"Varnish", startVarnish}
 	plainCaddy = peer{"Caddy's own", startCaddy}
@@ -33,10 +40,15 @@ var (
 
 // startEdge runs the edge with its defaults, a minute for grants and for files among them.
 func startEdge(ctx context.Context, b *bench, directory string) (*process, error) {
+	return startEdgeWith(ctx, b, directory, "")
+}
+
+func startEdgeWith(ctx context.Context, b *bench, directory, option string) (*process, error) {
 	return startCaddyfile(ctx, b, directory, `gitlab_packages `+b.gitlab.URL+` {
 		cache `+filepath.Join(directory, "cache")+` {
 			max_size 20GiB
 			min_free 0
+			`+option+`
 		}
 	}`)
 }

@@ -19,10 +19,11 @@ import (
 
 // process is a running server that is measured, with all that it started itself.
 type process struct {
-	command *exec.Cmd
-	address string
-	output  *bytes.Buffer
-	ended   chan struct{}
+	command   *exec.Cmd
+	address   string
+	directory string
+	output    *bytes.Buffer
+	ended     chan struct{}
 	// birth is how long it took from its start until it took connections.
 	birth time.Duration
 }

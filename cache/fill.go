@@ -7,6 +7,7 @@ import (
 	"hash"
 	"os"
 	"sync"
+	"time"
 )
 
 const (
@@ -47,6 +48,11 @@ type Fill struct {
 	// grown is closed when there is more to read; nil while nobody waits. done is closed at the end.
 	grown chan struct{}
 	done  chan struct{}
+	// announced is how much was flushed when the readers who wait were last told, at announcedAt; announcing says that
+	// they will be told anew.
+	announced   int64
+	announcedAt time.Time
+	announcing  bool
 	// committing says that Commit decides how the fill ends.
 	committing, ended bool
 	// whole says that all bytes may be read; err why there won't be more.
@@ -228,7 +234,7 @@ func (f *Fill) flush(p []byte, after int64) error {
 	f.written = after
 	f.flushed += room
 	if room > 0 {
-		f.broadcastLocked()
+		f.announceLocked()
 	}
 	return nil
 }
@@ -253,10 +259,36 @@ func (f *Fill) releaseLocked() {
 	f.released = true
 }
 
+// Readers who wait hear of bytes when there is a good piece of them, and no later than announceDelay after they came.
+// Fifty readers who each send every packet of the upstream by itself would cost more than all else.
+const (
+	announcePiece = 512 << 10
+	announceDelay = 5 * time.Millisecond
+)
+
+// announceLocked tells the readers who wait of what was flushed, now or soon.
+func (f *Fill) announceLocked() {
+	switch now := time.Now(); {
+	case f.grown == nil:
+	case f.flushed-f.announced >= announcePiece || now.Sub(f.announcedAt) >= announceDelay:
+		f.broadcastLocked()
+	case !f.announcing:
+		f.announcing = true
+		// Runs once.
+		time.AfterFunc(announceDelay, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.announcing = false
+			f.broadcastLocked()
+		})
+	}
+}
+
 func (f *Fill) broadcastLocked() {
 	if f.grown != nil {
 		close(f.grown)
 		f.grown = nil
+		f.announced, f.announcedAt = f.flushed, time.Now()
 	}
 }
 
