@@ -62,6 +62,9 @@ func (f *Fill) publish(digest Digest, size int64, g Generation) (Entry, *blobSta
 			if s.generations.of(f.key) != g {
 				return Entry{}, nil, ErrSuperseded
 			}
+			if s.isOutdatedLocked(f.key, g, blob, f.spec.Confirmed) {
+				return Entry{}, nil, ErrSuperseded
+			}
 			s.counters.stored.Add(1)
 			return s.insertLocked(s.newEntry(f.key, f.spec, digest, size), blob, g, f.spec.Confirmed), nil, nil
 		case complete:
@@ -139,7 +142,7 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 	s.counters.storedBytes.Add(size)
 	// Also if nothing names it now: before it is removed another entry may.
 	s.fresh = append(s.fresh, blob)
-	if s.generations.of(f.key) != g {
+	if s.generations.of(f.key) != g || s.isOutdatedLocked(f.key, g, blob, f.spec.Confirmed) {
 		s.orphans[blob] = struct{}{}
 		s.wakeJanitor()
 		return Entry{}, blob, ErrSuperseded

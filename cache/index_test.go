@@ -213,16 +213,49 @@ func TestConfirmationsAreNewerOrNothing(t *testing.T) {
 			t.Errorf("confirmed %v at %v, %v", got.Confirmed, test.at, ok)
 		}
 	}
-	s.Unconfirm(e)
+	s.Doubt(k, later)
+	if _, ok := s.Confirm(e, g, later); ok {
+		t.Error("confirmed by an answer that a later one has contradicted")
+	}
 	if got, err := s.Lookup(k); err != nil || !got.Confirmed.IsZero() {
 		t.Errorf("after taking it back: %v, %v", got.Confirmed, err)
 	}
-	replaced := s.put(t, k, []byte("y"))
-	s.Unconfirm(e) // an older commit's
-	if _, ok := s.Confirm(e, g, later); ok {
+	replaced := s.put(t, k, []byte("y")) // fetched before the doubt
+	if _, ok := s.Confirm(e, g, later.Add(time.Second)); ok {
 		t.Error("an entry was confirmed that is another by now")
 	}
-	if got, err := s.Lookup(k); err != nil || !got.Confirmed.Equal(replaced.Confirmed) {
+	if got, err := s.Lookup(k); err != nil || !got.Confirmed.IsZero() {
 		t.Errorf("the new one: %v, %v", got.Confirmed, err)
+	}
+	latest := later.Add(time.Minute)
+	if got, ok := s.Confirm(replaced, g, latest); !ok || !got.Confirmed.Equal(latest) {
+		t.Errorf("confirmed after the doubt: %v, %v", got.Confirmed, ok)
+	}
+}
+
+// TestAFetchThatEndsLateDoesNotReplaceWhatWasNamedAfterIt commits first what was fetched last.
+func TestAFetchThatEndsLateDoesNotReplaceWhatWasNamedAfterIt(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	k := testKey("a")
+	g := s.Generation(k)
+	now := s.now()
+	for _, test := range []struct {
+		content   string
+		confirmed time.Time
+		err       error
+	}{{"newer", now, nil}, {"older", now.Add(-time.Second), ErrSuperseded}, {"newest", now.Add(time.Second), nil}} {
+		fill, err := s.Begin(k, g, FillSpec{Size: int64(len(test.content)), Confirmed: test.confirmed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fill.Write([]byte(test.content)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fill.Commit(g); !errors.Is(err, test.err) {
+			t.Errorf("%s: %v", test.content, err)
+		}
+	}
+	if got := s.content(t, k); string(got) != "newest" {
+		t.Errorf("got %q", got)
 	}
 }

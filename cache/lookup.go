@@ -96,8 +96,8 @@ func (s *Store) materialize(k Key) error {
 }
 
 // Confirm notes that the upstream, asked at `at` while the key's generation was g, named the entry's content as the
-// current one. False means that it doesn't count: the generation has passed, or the entry was replaced. It never makes
-// a confirmation older.
+// current one. False means that it doesn't count: the generation has passed, the entry was replaced, or a later answer
+// said otherwise. It never makes a confirmation older.
 func (s *Store) Confirm(e Entry, g Generation, at time.Time) (Entry, bool) {
 	h := e.Key.hash()
 	s.mu.Lock()
@@ -107,6 +107,9 @@ func (s *Store) Confirm(e Entry, g Generation, at time.Time) (Entry, bool) {
 		return Entry{}, false
 	}
 	since := at.Sub(s.started)
+	if s.isDoubtedLocked(h, since) {
+		return Entry{}, false
+	}
 	if n.confirmed == unconfirmed || n.generation != g || since > n.confirmed {
 		n.generation, n.confirmed = g, since
 	}
@@ -114,14 +117,24 @@ func (s *Store) Confirm(e Entry, g Generation, at time.Time) (Entry, bool) {
 	return e, true
 }
 
-// Unconfirm takes the confirmation back: nobody gets the entry without the upstream's word again.
-func (s *Store) Unconfirm(e Entry) {
-	h := e.Key.hash()
+// Doubt notes that the upstream, asked at `at`, named other content than the key's, or none. Whatever it said of the key
+// when it was asked at that time or before counts no more: what is stored is unconfirmed, and what arrives late is not
+// confirmed by it.
+func (s *Store) Doubt(k Key, at time.Time) {
+	h := k.hash()
+	since := at.Sub(s.started)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n, known := s.entries.Peek(h); known && n.serial == e.serial {
+	doubt := &s.doubts[h.slot()]
+	*doubt = max(*doubt, since)
+	if n, known := s.entries.Peek(h); known && n.confirmed <= since {
 		n.confirmed = unconfirmed
 	}
+}
+
+// isDoubtedLocked reports whether an answer that was asked for then is known to be out of date.
+func (s *Store) isDoubtedLocked(h keyHash, since time.Duration) bool {
+	return since <= s.doubts[h.slot()]
 }
 
 // Link makes k an entry of a blob that is here already, if the upstream named its SHA-256 up front (and its size, if
@@ -147,6 +160,9 @@ func (s *Store) Link(k Key, g Generation, spec FillSpec) (Entry, error) {
 	}
 	if spec.Identity.Length < 0 {
 		spec.Identity.Length = blob.size
+	}
+	if s.isOutdatedLocked(k, g, blob, spec.Confirmed) {
+		return Entry{}, ErrSuperseded
 	}
 	return s.insertLocked(s.newEntry(k, spec, blob.digest, blob.size), blob, g, spec.Confirmed), nil
 }

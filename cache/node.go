@@ -66,6 +66,14 @@ func (s *Store) addKnownLocked(h keyHash, record *Entry) {
 	s.entries.Add(h, &node{blob: blob, confirmed: unconfirmed})
 }
 
+// isOutdatedLocked reports whether the key has other content that the upstream named later than it named this: the
+// fetch of an older file can end after that of a newer one.
+func (s *Store) isOutdatedLocked(k Key, g Generation, blob *blobState, confirmed time.Time) bool {
+	n, known := s.entries.Peek(k.hash())
+	return known && n.blob != blob && n.generation == g && n.confirmed != unconfirmed && !confirmed.IsZero() &&
+		confirmed.Sub(s.started) < n.confirmed
+}
+
 // insertLocked makes entry.Key an entry of a blob that is there.
 func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confirmed time.Time) Entry {
 	h := entry.Key.hash()
@@ -88,8 +96,8 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	delete(s.forgotten, h)
 	s.serial++
 	n := &node{blob: blob, serial: s.serial, confirmed: unconfirmed, generation: g}
-	if !confirmed.IsZero() {
-		n.confirmed = confirmed.Sub(s.started)
+	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.isDoubtedLocked(h, since) {
+		n.confirmed = since
 	}
 	s.entries.Add(h, n)
 	s.pending[h] = entry

@@ -92,6 +92,9 @@ type Store struct {
 	loading   bool
 	forgotten map[keyHash]struct{}
 	memory    memoryTier
+	// doubts are, by key, the latest times of asking at which the upstream named other content than ours, or none, counted
+	// from started. A fixed table, as that of generations; unconfirmed for never.
+	doubts    [keySlots]time.Duration
 	fills     map[*Fill]struct{}
 	serial    uint64
 	parts     uint64
@@ -150,6 +153,9 @@ func newStore(cfg Config) *Store {
 	s.started = s.now()
 	s.generations.seed = maphash.MakeSeed()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	for slot := range s.doubts {
+		s.doubts[slot] = unconfirmed
+	}
 	return s
 }
 

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,8 +100,8 @@ func (h *Handler) checkParsed(d *caddyfile.Dispenser) error {
 	if strings.Contains(probe.Upstream, "{") {
 		probe.Upstream = "https://placeholder.invalid"
 	}
-	if strings.Contains(probe.GrantScope+strings.Join(probe.IdentityHeaders, "")+strings.Join(probe.DropHeaders, ""), "{") {
-		probe.GrantScope, probe.IdentityHeaders, probe.DropHeaders = "", nil, nil
+	if strings.Contains(probe.GrantScope+strings.Join(slices.Concat(probe.IdentityHeaders, probe.DropHeaders, probe.StorageHosts), ""), "{") {
+		probe.GrantScope, probe.IdentityHeaders, probe.DropHeaders, probe.StorageHosts = "", nil, nil, nil
 	}
 	if _, err := probe.provisionSettings(); err != nil {
 		return d.Err(err.Error())

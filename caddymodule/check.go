@@ -44,7 +44,7 @@ func (d *download) describe() bool {
 		return d.relayRateLimit(answer.Header)
 	case upstream.Refused:
 	}
-	return d.forward(outcomeRefused, fwdMiss)
+	return d.forward(outcomeRefused, fwdRefused)
 }
 
 // askOnce sends one check, or waits for one like it that is already on its way. The generation is part of what makes

@@ -55,7 +55,8 @@ func (x *exchange) serveBlob(blob *cache.Blob, entry cache.Entry) error {
 	if inMemory {
 		return x.serveContent(bytes.NewReader(data), entry.Identity.LastModified)
 	}
-	body := &diskBody{exchange: x, source: blob, size: blob.Size, identity: identityOf(entry)}
+	body := newDiskBody(x, blob.Size, identityOf(entry))
+	body.source = blob
 	defer body.close()
 	if !asksForWhole(x.r.Header) {
 		return x.serveContent(body, entry.Identity.LastModified)
@@ -141,7 +142,7 @@ func (w *contentWriter) ReadFrom(source io.Reader) (n int64, err error) {
 			n, err = w.copyPieces(source)
 		}
 	case *diskBody:
-		if content.offset+wanted == content.size() {
+		if content.endsAfter(wanted) {
 			n, err = content.WriteTo(w.ResponseWriter)
 			limited.N -= n
 		} else {

@@ -1,8 +1,11 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"io"
+	"os"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -19,10 +22,24 @@ type diskBody struct {
 	size func() int64
 	// identity is how GitLab names the content; what comes from GitLab must have the same.
 	identity upstream.Identity
+	// ctx ends with close: whoever still waits for bytes then gets none.
+	ctx    context.Context
+	cancel context.CancelFunc
 
+	// mu guards all below, and the source. It is held while bytes are waited for: http.ServeContent reads several ranges
+	// in a goroutine of its own that can outlive it, and close must wait for that, and nobody else.
+	mu     sync.Mutex
+	closed bool
 	offset int64
 	// rest is what GitLab sends instead, from offset on.
 	rest *upstream.Download
+}
+
+// newDiskBody returns a body without its source, which may need the body's context.
+func newDiskBody(x *exchange, size func() int64, identity upstream.Identity) *diskBody {
+	b := &diskBody{exchange: x, size: size, identity: identity}
+	b.ctx, b.cancel = context.WithCancel(x.r.Context())
+	return b
 }
 
 // diskSource is a *cache.Blob or a *cache.FillReader. Its cache.ErrDisk says that the rest must come from elsewhere.
@@ -33,6 +50,11 @@ type diskSource interface {
 
 // Read implements io.Reader.
 func (b *diskBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, os.ErrClosed
+	}
 	if b.rest == nil {
 		n, err := b.source.Read(p)
 		b.offset += int64(n)
@@ -42,7 +64,7 @@ func (b *diskBody) Read(p []byte) (int, error) {
 		if n > 0 {
 			return n, nil
 		}
-		if err := b.goOnFromGitLab(); err != nil {
+		if err := b.goOnFromGitLabLocked(); err != nil {
 			return 0, err
 		}
 	}
@@ -54,13 +76,18 @@ func (b *diskBody) Read(p []byte) (int, error) {
 // WriteTo implements io.WriterTo: it sends from the present place to the file's end, out of the file itself where the
 // kernel can.
 func (b *diskBody) WriteTo(w io.Writer) (total int64, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, os.ErrClosed
+	}
 	if b.rest == nil {
 		total, err = b.source.WriteTo(w)
 		b.offset += total
 		if !errors.Is(err, cache.ErrDisk) {
 			return total, err
 		}
-		if err := b.goOnFromGitLab(); err != nil {
+		if err := b.goOnFromGitLabLocked(); err != nil {
 			return total, err
 		}
 	}
@@ -69,12 +96,15 @@ func (b *diskBody) WriteTo(w io.Writer) (total int64, err error) {
 	return total + n, err
 }
 
-func (b *diskBody) goOnFromGitLab() error {
+func (b *diskBody) goOnFromGitLabLocked() error {
 	x := b.exchange
-	rest, err := x.h.client.FetchFrom(x.r.Context(), x.caller(), x.ref, b.offset, b.identity)
+	rest, err := x.h.client.FetchFrom(b.ctx, x.caller(), x.ref, b.offset, b.identity)
 	if err != nil {
 		if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
 			_ = refused.Response.Body.Close()
+			if !refused.RateLimited() {
+				x.state.grants.Refuse(x.grantKey(), refused.Sent)
+			}
 		}
 		return err
 	}
@@ -85,21 +115,50 @@ func (b *diskBody) goOnFromGitLab() error {
 
 // Seek implements io.Seeker, as http.ServeContent uses it: before the first byte is sent, and between ranges.
 func (b *diskBody) Seek(offset int64, whence int) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, os.ErrClosed
+	}
 	position, err := b.source.Seek(offset, whence)
 	if err != nil {
 		return 0, err
 	}
 	if position != b.offset {
-		b.close()
+		b.dropRestLocked()
 	}
 	b.offset = position
 	return position, nil
 }
 
-// close ends what GitLab sends. The source is its owner's to close.
-func (b *diskBody) close() {
+// endsAfter reports whether the file ends that many bytes from here.
+func (b *diskBody) endsAfter(bytes int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.offset+bytes == b.size()
+}
+
+// rewind goes back to the beginning, and begins again from there where GitLab had to help out.
+func (b *diskBody) rewind() error {
+	b.mu.Lock()
+	b.dropRestLocked()
+	b.mu.Unlock()
+	_, err := b.Seek(0, io.SeekStart)
+	return err
+}
+
+func (b *diskBody) dropRestLocked() {
 	if b.rest != nil {
 		_ = b.rest.Close()
 		b.rest = nil
 	}
+}
+
+// close ends all reading. The source is its owner's to close, then.
+func (b *diskBody) close() {
+	b.cancel()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.dropRestLocked()
 }

@@ -67,7 +67,7 @@ var rateLimitHeaders = []string{
 
 // relayRateLimit answers with the 429 that GitLab gave to this caller's check.
 func (x *exchange) relayRateLimit(header http.Header) bool {
-	x.setOutcome(outcomeRateLimited, cacheStatusForward(fwdStale, http.StatusTooManyRequests))
+	x.setOutcome(outcomeRateLimited, cacheStatusForward(fwdRefused, http.StatusTooManyRequests))
 	for _, name := range rateLimitHeaders {
 		if values := header[name]; len(values) > 0 {
 			x.w.Header()[name] = values

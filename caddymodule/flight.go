@@ -41,7 +41,13 @@ type flight struct {
 	// farBytes is how much was asked of GitLab for ranges far ahead of the fill.
 	farBytes int64
 	// followers are callers who were allowed this content and still wait for it; the fetch can go on in their name.
-	followers map[*exchange]upstream.Caller
+	followers map[*exchange]follower
+}
+
+// follower is a caller with the key of the grant by which they follow.
+type follower struct {
+	caller upstream.Caller
+	grant  upstream.GrantKey
 }
 
 type handover struct {
@@ -82,9 +88,9 @@ func (f *flight) join(x *exchange) (leave func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.followers == nil {
-		f.followers = make(map[*exchange]upstream.Caller)
+		f.followers = make(map[*exchange]follower)
 	}
-	f.followers[x] = x.caller()
+	f.followers[x] = follower{x.caller(), x.grantKey()}
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -93,14 +99,14 @@ func (f *flight) join(x *exchange) (leave func()) {
 }
 
 // otherCaller takes a caller in whose name the fetch can go on. Each is tried once.
-func (f *flight) otherCaller() (upstream.Caller, bool) {
+func (f *flight) otherCaller() (follower, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for x, caller := range f.followers {
+	for x, other := range f.followers {
 		delete(f.followers, x)
-		return caller, true
+		return other, true
 	}
-	return upstream.Caller{}, false
+	return follower{}, false
 }
 
 // affords reports whether GitLab is to be asked for a range far ahead of the fill by itself: the first one always, be it
@@ -258,7 +264,15 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		return
 	}
 	fl.fill = fill
-	body.OtherCaller = fl.otherCaller
+	// Both are called by this goroutine, which reads the body.
+	body.OtherCaller = func() (upstream.Caller, bool) {
+		other, ok := fl.otherCaller()
+		if ok {
+			grant = other.grant
+		}
+		return other.caller, ok
+	}
+	body.OnRefused = func(sent time.Time) { state.grants.Refuse(grant, sent) }
 	close(fl.head)
 	h.pump(fl, body, ref)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
 // follow sends a file that is on its way in, as it arrives. False means that the flight came to nothing before this
@@ -28,18 +29,22 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 		leave := fl.join(d.exchange)
 		defer leave()
 	}
-	reader, err := fl.fill.NewReader(d.r.Context())
+	body := newDiskBody(d.exchange, fl.fill.Size, fl.identity)
+	defer body.close()
+	reader, err := fl.fill.NewReader(body.ctx)
 	if err != nil {
 		// Over already. What it has become is as good.
 		if entry, err := fl.fill.Result(); err == nil && d.serveEntry(entry, outcome) {
 			return true
 		}
 		d.ruledOut = fl
-		return false
+		return d.giveUpOn(fl)
 	}
-	defer reader.Close()
-	body := &diskBody{exchange: d.exchange, source: reader, size: fl.fill.Size, identity: fl.identity}
-	defer body.close()
+	defer func() {
+		body.close() // before its source
+		_ = reader.Close()
+	}()
+	body.source = reader
 
 	if fl.fill.Size() < 0 && d.r.Method == http.MethodHead {
 		return d.describe()
@@ -51,7 +56,7 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 				return d.abandon()
 			}
 			d.ruledOut = fl
-			return false
+			return d.giveUpOn(fl)
 		}
 	}
 	d.setOutcome(outcome, d.cacheStatus(outcome, cache.Entry{}))
@@ -69,6 +74,22 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 	d.w.WriteHeader(http.StatusOK)
 	d.copyAsItComes(body)
 	return true
+}
+
+// maxBroken is how many fetches one download waits for that come to nothing.
+const maxBroken = 3
+
+// giveUpOn ends a download whose file came to nothing too often before the caller got a byte: what GitLab sends breaks
+// off, or isn't what it says. Another try may help; many would multiply those that each fetch makes by itself.
+func (d *download) giveUpOn(fl *flight) (done bool) {
+	err := fl.fill.Err()
+	if err == nil || errors.Is(err, cache.ErrDisk) || errors.Is(err, cache.ErrSuperseded) {
+		return false
+	}
+	if d.broken++; d.broken < maxBroken {
+		return false
+	}
+	return d.refuseUnreachable(&upstream.UnreachableError{Err: err})
 }
 
 // rangeFarAhead returns where a range begins that starts more than range_wait bytes ahead of what has arrived, and how
@@ -158,8 +179,5 @@ func (d *download) awaitFirst(body *diskBody) error {
 	if _, err := body.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	// Where GitLab had to help out, it begins again from where the response will.
-	body.close()
-	_, err := body.Seek(0, io.SeekStart)
-	return err
+	return body.rewind()
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -321,12 +322,42 @@ func (h *Handler) provisionSettings() (*url.URL, error) {
 	if h.rangeWait < 0 || *h.Retries < 0 || h.StallTimeout < 0 {
 		return nil, errors.New("range_wait, retries and stall_timeout must not be negative")
 	}
-	for _, name := range append(append([]string{}, h.IdentityHeaders...), h.DropHeaders...) {
+	return base, h.checkNames()
+}
+
+// edgesOwnHeaders can't tell who asks: the edge sets them itself on checks and fetches, or they would change what comes.
+var edgesOwnHeaders = []string{
+	"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Accept-Encoding", "Connection",
+	"Content-Length", "Host", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent", "X-Forwarded-For", "X-Forwarded-Host",
+	"X-Forwarded-Proto",
+}
+
+// checkNames refuses header names and hosts that could not do what they are there for.
+func (h *Handler) checkNames() error {
+	for _, name := range slices.Concat(h.IdentityHeaders, h.DropHeaders) {
 		if !validHeaderName(name) {
-			return nil, fmt.Errorf("%q is no header name", name)
+			return fmt.Errorf("%q is no header name", name)
 		}
 	}
-	return base, nil
+	for _, name := range h.IdentityHeaders {
+		if slices.Contains(edgesOwnHeaders, http.CanonicalHeaderKey(name)) {
+			return fmt.Errorf("identity_headers: %s can't tell who asks", name)
+		}
+		if slices.ContainsFunc(h.DropHeaders, func(other string) bool { return strings.EqualFold(name, other) }) {
+			return fmt.Errorf("%s can't be both in identity_headers and in drop_headers", name)
+		}
+	}
+	for _, name := range h.DropHeaders {
+		if slices.Contains(upstream.CarrierHeaders, http.CanonicalHeaderKey(name)) {
+			return fmt.Errorf("drop_headers: without %s, GitLab would not know who asks", name)
+		}
+	}
+	for _, host := range h.StorageHosts {
+		if host == "" || strings.ContainsAny(host, "/?#@ ") {
+			return fmt.Errorf("storage_hosts: %q is no host such as minio.example.com:9000", host)
+		}
+	}
+	return nil
 }
 
 // Values of Handler.GrantScope.

@@ -59,6 +59,8 @@ const (
 	fwdMiss    = "uri-miss"
 	fwdStale   = "stale"
 	fwdPartial = "partial"
+	// fwdRefused goes with every refusal of GitLab's, whatever is stored: a stranger must not learn that.
+	fwdRefused = "miss"
 )
 
 // record is what the access log and the metrics hear of a request.

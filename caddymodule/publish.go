@@ -15,7 +15,7 @@ import (
 // servePublish answers one PUT: names first, before a byte of the body is read; then the body streams to GitLab, and
 // whatever comes of it, nothing that was stored under the name is served again unasked.
 func (h *Handler) servePublish(x *exchange) {
-	targets, err := h.publishTargets(x)
+	targets, err := h.targets(x)
 	if err != nil {
 		x.refuseInvalid(err)
 		return
@@ -31,15 +31,15 @@ func (h *Handler) servePublish(x *exchange) {
 	x.forwardWith(outcomePublished, fwdMethod, upstream.Forwarding{OnBody: p.keep, OnAnswer: p.judge})
 }
 
-// publishTargets returns the names that a publish may change, all of them legal. ?path= names another file under the
-// same URL path (contract: lib/api/generic_packages.rb takes it as an ordinary parameter).
-func (h *Handler) publishTargets(x *exchange) ([]upstream.Ref, error) {
+// targets returns the names that a request may be about, all of them legal. ?path= names another file under the same URL
+// path (contract: lib/api/generic_packages.rb takes it as an ordinary parameter).
+func (h *Handler) targets(x *exchange) ([]upstream.Ref, error) {
 	targets := []upstream.Ref{x.ref}
-	query, err := url.ParseQuery(x.r.URL.RawQuery)
-	if err != nil {
+	directories, ok := upstream.PlainValues(x.r.URL.RawQuery, "path")
+	if !ok {
 		return nil, &upstream.InvalidError{Parameter: "path"}
 	}
-	for _, directory := range query["path"] {
+	for _, directory := range directories {
 		if directory == "" {
 			continue
 		}
@@ -67,6 +67,8 @@ type publish struct {
 	begun cache.Generation
 	// length is what the caller announced, -1 if nothing.
 	length int64
+	// storable says that a copy can become an entry.
+	storable bool
 	// published turns true with GitLab's 200 or 201, ended when the second generation has begun.
 	published, ended bool
 
@@ -79,19 +81,23 @@ type publish struct {
 	whole bool
 }
 
-// begin raises the generation, so that what is stored is asked about from now on, and opens the copy where it can
-// become an entry: GitLab must name SHA-256s, or the first download could not tell that the copy is the current file.
+// begin raises the generation, so that what is stored is asked about from now on, and finds out whether a copy can become
+// an entry: GitLab must name SHA-256s, or the first download could not tell that the copy is the current file.
 func (p *publish) begin() {
 	for _, ref := range p.keys {
 		p.begun = p.store.Raise(p.keyOf(ref))
 	}
 	p.length = p.r.ContentLength
-	if len(p.keys) != 1 || !p.h.client.ShowsChecksums() || !upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") ||
-		strings.Contains(p.ref.File, "/") {
-		return
-	}
+	p.storable = len(p.keys) == 1 && p.h.client.ShowsChecksums() && upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") &&
+		!strings.Contains(p.ref.File, "/")
+}
+
+// beginCopyLocked opens the copy. It takes room as the bytes pass and not for the length that was announced: GitLab hasn't
+// looked at the credential yet, and a stranger must not push out the cache by a number.
+func (p *publish) beginCopyLocked() {
+	p.storable = false // tried once
 	fill, err := p.store.Begin(p.key, p.begun, cache.FillSpec{
-		Size: p.length, Identity: cache.Identity{Length: p.length}, Disposition: disposition(p.ref.File),
+		Size: -1, Identity: cache.Identity{Length: p.length}, Disposition: disposition(p.ref.File),
 	})
 	if err != nil {
 		return // no room, or no disk: the first download fetches
@@ -116,6 +122,9 @@ func (p *publish) keep(piece []byte, ended bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.whole = p.whole || ended
+	if p.storable && len(piece) > 0 {
+		p.beginCopyLocked()
+	}
 	if p.copy == nil || len(piece) == 0 {
 		return
 	}
@@ -148,7 +157,7 @@ func (p *publish) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	copied := p.copy
-	p.copy = nil // whatever the transport still reads is too late
+	p.copy, p.storable = nil, false // whatever the transport still reads is too late
 	if copied == nil {
 		return
 	}

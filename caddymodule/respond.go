@@ -75,7 +75,7 @@ func (x *exchange) relayRefusal(refused *upstream.RefusedError) bool {
 		}
 	}
 	header.Del("X-Sendfile")
-	header.Add("Cache-Status", cacheStatusForward(fwdMiss, refused.Response.StatusCode))
+	header.Add("Cache-Status", cacheStatusForward(fwdRefused, refused.Response.StatusCode))
 	x.w.WriteHeader(refused.Response.StatusCode)
 	if _, err := io.Copy(x.w, refused.Response.Body); err != nil {
 		panic(http.ErrAbortHandler)

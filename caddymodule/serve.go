@@ -20,6 +20,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	x := h.newExchange(w, r, route)
 	defer x.finish()
+	h.transports.hold()
+	defer h.transports.release()
 
 	switch {
 	case !h.isOn(r.Context(), route.Ref.Project):
@@ -39,7 +41,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // serveDownload answers one GET or HEAD.
 func (h *Handler) serveDownload(x *exchange) {
-	if err := h.rules.Check(x.ref); err != nil {
+	if _, err := h.targets(x); err != nil {
 		x.refuseInvalid(err)
 		return
 	}
@@ -75,6 +77,8 @@ type download struct {
 	answer *upstream.Answer
 	// ruledOut is a flight that this caller can't follow.
 	ruledOut *flight
+	// broken counts the fetches that came to nothing after they had begun.
+	broken int
 }
 
 // attempt tries once to answer the download and reports whether it did. False means: look at everything again.
@@ -121,19 +125,24 @@ func (d *download) attempt() (done bool) {
 	case upstream.RateLimited:
 		return d.serveRateLimited(entry, stored)
 	case upstream.Refused:
-		if stored && d.answer.Status == http.StatusNotFound {
+		if d.answer.Status == http.StatusNotFound {
 			// Whoever is allowed must hear it from GitLab again; but a stranger's 404 must not empty the cache.
-			d.store.Unconfirm(entry)
+			d.store.Doubt(d.key, d.answer.Sent)
 		}
-		return d.forward(outcomeRefused, fwdStale)
+		return d.forward(outcomeRefused, fwdRefused)
 	}
 
 	if stored && d.agrees(identityOf(entry)) {
 		confirmed, ok := d.store.Confirm(entry, d.generation, d.answer.Sent)
 		if !ok {
-			return false // replaced, or published meanwhile
+			d.answer = nil // replaced or published meanwhile, or a later answer says otherwise: ask again
+			return false
 		}
 		return d.serveEntry(confirmed, outcomeRevalidated)
+	}
+	if stored {
+		// It isn't the current file any more, for nobody: also if the new one can't be had or kept.
+		d.store.Doubt(d.key, d.answer.Sent)
 	}
 	if running != nil {
 		if d.mayFollow(running) {
@@ -201,7 +210,7 @@ func (d *download) mayFollow(running *flight) bool {
 	}
 	return !d.answer.Unproven &&
 		upstream.Compare(running.identity, d.answer.Identity) == upstream.Unknown &&
-		d.answeredWithin(running, d.h.maxAge)
+		(!running.sent.Before(d.answer.Sent) || d.answeredWithin(running, d.h.maxAge))
 }
 
 // answeredWithin reports whether GitLab's answer to the flight's fetch was asked for at most that long ago. It waits

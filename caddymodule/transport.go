@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ type transports struct {
 	gitlab, storage http.RoundTripper
 
 	holders atomic.Int64
+	once    sync.Once
 	close   context.CancelFunc
 }
 
@@ -86,7 +88,8 @@ func (t *transports) hold() { t.holders.Add(1) }
 
 func (t *transports) release() {
 	if t.holders.Add(-1) == 0 {
-		t.close()
+		// A request of a handler that is gone may still come; it finds transports that keep no connections.
+		t.once.Do(t.close)
 	}
 }
 

@@ -120,6 +120,10 @@ func (c *Client) prove(ctx context.Context, answer Answer, location *redirectTar
 		if response.StatusCode != http.StatusOK {
 			continue
 		}
+		if !isStoredFile(response) {
+			answer.Verdict = Refused
+			return answer
+		}
 		answer.Unproven = false
 		stored := c.identityOf(response, answer.Sent)
 		answer.Identity.Length, answer.Identity.LastModified = stored.Length, stored.LastModified
@@ -166,7 +170,7 @@ func (c *Client) isFile(response *http.Response, known []Identity) bool {
 	if response.Header.Get("X-Checksum-Sha256") != "" {
 		return true
 	}
-	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Disposition")); err == nil && strings.EqualFold(kind, "attachment") {
+	if isAttachment(response.Header) {
 		return true
 	}
 	answered := IdentityOf(response.Header, contentLength(response), 0, c.cfg.Now())
@@ -176,6 +180,11 @@ func (c *Client) isFile(response *http.Response, known []Identity) bool {
 		}
 	}
 	return false
+}
+
+func isAttachment(header http.Header) bool {
+	kind, _, err := mime.ParseMediaType(header.Get("Content-Disposition"))
+	return err == nil && strings.EqualFold(kind, "attachment")
 }
 
 // identityOf reads a response's identity and remembers whether this GitLab names checksums.

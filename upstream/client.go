@@ -112,15 +112,16 @@ func (c *Client) BasePath() string { return c.cfg.Base.EscapedPath() }
 // was made.
 func (c *Client) ShowsChecksums() bool { return c.showsChecksums.Load() }
 
-// Caller is who a request is made for. Everything in it either is in the fingerprint or in the grant's key, so that
-// GitLab's answer depends on nothing that a grant doesn't cover.
+// Caller is who a request is made for. What checks and fetches tell GitLab of it either is in the fingerprint or in the
+// grant's key, so that GitLab's answer depends on nothing that a grant doesn't cover.
 type Caller struct {
 	Credential Credential
 
 	// ClientIP is the caller's address as Caddy trusts it. It is the only address that GitLab is told.
 	ClientIP string
 
-	// Proto and Host are how the caller reached the edge: "http" or "https", and the Host it named.
+	// Proto and Host are how the caller reached the edge: "http" or "https", and the Host it named. Only forwarded
+	// requests tell them.
 	Proto, Host string
 
 	// Trace holds the headers of a trace context (W3C traceparent, tracestate), or nil.
@@ -144,6 +145,8 @@ func (c *Client) newRequest(ctx context.Context, method string, caller Caller, r
 	request.URL = target
 	maps.Copy(request.Header, caller.Trace)
 	caller.Credential.AddTo(request.Header)
+	// Scheme and host are the caller's to choose, and no part of a grant's key: GitLab's answer must not depend on them.
+	caller.Proto, caller.Host = c.cfg.Base.Scheme, c.cfg.Base.Host
 	caller.setForwarded(request.Header)
 	request.Header.Set("User-Agent", userAgent)
 	// Without this Go asks for gzip and unpacks it, and what arrives is no longer what was published.

@@ -91,6 +91,9 @@ func TestCheckTellsAYesFromEverythingElse(t *testing.T) {
 		"a signed page of its own":   {answerWith(302, "Location", "/x?X-Amz-Signature=a"), upstream.Refused, nil},
 		"a signed file URL":          {answerWith(302, "Location", "file:///etc/passwd?Signature=a"), upstream.Refused, nil},
 		"a signed URL with a user":   {answerWith(302, "Location", "https://u:p@s3.example.com/x?Signature=a"), upstream.Refused, nil},
+		"a signed log-in page":       {answerWith(302, "Location", "https://sso.example.com/login?SAMLRequest=x&SigAlg=y&Signature=z"), upstream.Refused, nil},
+		"something signed":           {answerWith(302, "Location", "https://sso.example.com/login?Signature=z"), upstream.Refused, nil},
+		"a location signed by v2":    {answerWith(302, "Location", "https://s3.example.com/x?AWSAccessKeyId=k&Expires=1&Signature=z"), upstream.Allowed, nil},
 		"a signed location":          {answerWith(303, "Location", "https://s3.example.com/x?X-Amz-Signature=a"), upstream.Allowed, nil},
 		"a location the admin named": {answerWith(302, "Location", "https://minio.example.com:9000/x"), upstream.Allowed, nil},
 		"rate limited":               {answerWith(429, "Retry-After", "9"), upstream.RateLimited, nil},
@@ -134,9 +137,9 @@ func TestStorageThatRedirectsWithoutEndIsGivenUp(t *testing.T) {
 	hops := 0
 	storage := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hops++
-		http.Redirect(w, r, "/again?Signature=s3cr3t", http.StatusTemporaryRedirect)
+		http.Redirect(w, r, "/again?X-Amz-Signature=s3cr3t", http.StatusTemporaryRedirect)
 	}))
-	gitlab := httptest.NewServer(answerWith(302, "Location", storage.URL+"/x?Signature=s3cr3t"))
+	gitlab := httptest.NewServer(answerWith(302, "Location", storage.URL+"/x?X-Amz-Signature=s3cr3t"))
 	client := newClient(t, gitlab.URL, nil, gitlab, storage)
 	_, err := client.Fetch(context.Background(), callerWith(token), ref)
 	var unreachable *upstream.UnreachableError
@@ -152,7 +155,7 @@ func TestACheckTellsGitLabOnlyWhoAsksAndWhence(t *testing.T) {
 	client.Check(context.Background(), callerWith(token), ref, false)
 	request := gitlab.Requests()[0]
 	want := map[string]string{
-		"Private-Token": token, "X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "edge.example.com",
+		"Private-Token": token, "X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "http", "X-Forwarded-Host": request.Host,
 		"User-Agent": "caddy-gitlab-packages", "Accept-Encoding": "identity",
 	}
 	for name, values := range request.Header {

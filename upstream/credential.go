@@ -110,15 +110,44 @@ func namesCarrier(parameter string) bool {
 // array or a hash, and skips those that stand in front (normalize_params): `[token]` is `token`. A name that can't be
 // decoded might be anything.
 func isCarrierParameter(escaped string) bool {
+	name, ok := parameterName(escaped)
+	return !ok || slices.Contains(CarrierParameters, name)
+}
+
+// parameterName reads an escaped parameter name as Rack does. False means that it can't be decoded.
+func parameterName(escaped string) (name string, ok bool) {
 	name, err := url.QueryUnescape(escaped)
 	if err != nil {
-		return true
+		return "", false
 	}
 	name = strings.TrimLeft(name, "[] ")
 	if end := strings.IndexAny(name, "[]"); end >= 0 {
 		name = name[:end]
 	}
-	return slices.Contains(CarrierParameters, name)
+	return name, true
+}
+
+// PlainValues returns the values of a parameter in a raw query. False means that something in the query could be read as
+// the parameter, but isn't plainly it: brackets, an encoded name, a semicolon, bad encoding. Other parameters may be so.
+func PlainValues(rawQuery, parameter string) (values []string, ok bool) {
+	if rawQuery == "" {
+		return nil, true
+	}
+	for piece := range strings.SplitSeq(rawQuery, "&") {
+		for i, part := range strings.Split(piece, ";") {
+			escaped, escapedValue, _ := strings.Cut(part, "=")
+			name, readable := parameterName(escaped)
+			if readable && name != parameter {
+				continue
+			}
+			value, err := url.QueryUnescape(escapedValue)
+			if err != nil || escaped != parameter || i > 0 || strings.Contains(piece, ";") {
+				return nil, false
+			}
+			values = append(values, value)
+		}
+	}
+	return values, true
 }
 
 // QueryHoldsOnly reports whether a raw query consists of nothing but plainly written credential parameters and the

@@ -27,6 +27,9 @@ func (e *RefusedError) Error() string { return "GitLab refused the download: " +
 // RateLimited reports whether the answer is about the number of requests and not about rights.
 func (e *RefusedError) RateLimited() bool { return e.Response.StatusCode == http.StatusTooManyRequests }
 
+// errNoFile says that what looked like a redirect to object storage led to a page, such as a log-in.
+var errNoFile = errors.New("where it redirected to, a page was answered and no file")
+
 // ErrChanged says that a body that broke off can't go on, since the file is another one now.
 var ErrChanged = errors.New("the file has changed upstream")
 
@@ -105,6 +108,10 @@ func (c *Client) getFromStorage(ctx context.Context, location *redirectTarget, h
 	}
 	switch response.StatusCode {
 	case http.StatusOK, http.StatusPartialContent:
+		if !isStoredFile(response) {
+			_ = response.Body.Close()
+			return nil, Identity{}, &UnreachableError{Err: errNoFile}
+		}
 		identity := c.identityOf(response, sent)
 		identity.Location = locationIdentity(location)
 		return response, identity, nil
@@ -139,6 +146,10 @@ type Download struct {
 	// OtherCaller returns somebody else who was allowed this very content and still wants it, to go on in their name
 	// when GitLab refuses the first caller's credential by then. It may be nil. Set it before the first Read.
 	OtherCaller func() (Caller, bool)
+
+	// OnRefused, if set, is told when GitLab refuses the present caller's credential for the rest of the body, and when
+	// that was asked: it ends the caller's grant. Set it before the first Read.
+	OnRefused func(sent time.Time)
 
 	// Resumed counts how often the body was asked for again.
 	Resumed int
@@ -211,6 +222,9 @@ func (d *Download) resume(cause error) error {
 		if refused, ok := errors.AsType[*RefusedError](err); ok {
 			_ = refused.Response.Body.Close()
 			if !refused.RateLimited() {
+				if d.OnRefused != nil {
+					d.OnRefused(refused.Sent)
+				}
 				// The bytes belong to whoever may still have them; a revoked token must not break the others' downloads.
 				if d.OtherCaller == nil {
 					return fmt.Errorf("reading the rest of the body: %w", err)

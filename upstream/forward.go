@@ -146,6 +146,10 @@ var relayedFromStorage = []string{
 // relayable makes of an answer of the storage one for the caller. Its errors would tell of buckets and keys, and are
 // no word of GitLab's, so they are trouble of ours.
 func (t forwardTransport) relayable(request *http.Request, stored *http.Response) (*http.Response, error) {
+	if stored.StatusCode < http.StatusMultipleChoices && !isStoredFile(stored) {
+		_ = stored.Body.Close()
+		return nil, &UnreachableError{Err: errNoFile}
+	}
 	switch stored.StatusCode {
 	case http.StatusOK, http.StatusPartialContent, http.StatusNotModified, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
 	default:
@@ -157,6 +161,9 @@ func (t forwardTransport) relayable(request *http.Request, stored *http.Response
 			stored.Header.Del(name)
 		}
 	}
+	// The redirect that this stands for may be kept by nobody; its answer has validators and looks as if it could be.
+	stored.Header.Set("Cache-Control", "private, no-cache")
+	stored.Header.Set("X-Content-Type-Options", "nosniff")
 	stored.Request = request
 	return stored, nil
 }

@@ -4,15 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 )
 
-// signatureParameters are the query parameters by which a URL of object storage shows that it was signed: AWS (v4
-// and v2), Google, Azure.
-var signatureParameters = []string{"X-Amz-Signature", "X-Goog-Signature", "Signature", "sig"}
+// signatures are the query parameters by which a URL of object storage shows that it was signed, beside others that go
+// with them: AWS (v4, v2 and CloudFront), Google (v4, v2 and its CDN), Alibaba, Azure. A bare Signature is also what
+// single sign-on puts into its redirects to a log-in page (SAML 2.0 Bindings, section 3.4.4.1).
+var signatures = []struct {
+	parameter string
+	beside    []string // one of them; none where the name says all
+}{
+	{"X-Amz-Signature", nil},
+	{"X-Goog-Signature", nil},
+	{"Signature", []string{"AWSAccessKeyId", "GoogleAccessId", "Key-Pair-Id", "KeyName", "OSSAccessKeyId"}},
+	{"sig", []string{"sv", "se", "sp"}},
+}
+
+// signOnParameters are those of a redirect to a log-in page.
+var signOnParameters = []string{"SAMLRequest", "SAMLResponse", "SigAlg", "RelayState"}
 
 // maxStorageHops bounds the redirects between GitLab's answer and the bytes. Storage itself redirects at most once
 // or twice, to another region.
@@ -78,7 +91,27 @@ func hostWithPort(u *url.URL) string {
 
 func isSigned(location *url.URL) bool {
 	query := location.Query()
-	return slices.ContainsFunc(signatureParameters, func(name string) bool { return query.Get(name) != "" })
+	has := func(name string) bool { return query.Get(name) != "" }
+	if slices.ContainsFunc(signOnParameters, has) {
+		return false
+	}
+	for _, signature := range signatures {
+		if has(signature.parameter) && (signature.beside == nil || slices.ContainsFunc(signature.beside, has)) {
+			return true
+		}
+	}
+	return false
+}
+
+// isStoredFile reports whether a 200 or 206 of object storage can be a package's file. GitLab signs for an attachment;
+// what has none could still be a file of an older GitLab's, but never a page for people, such as a log-in in front of the
+// storage.
+func isStoredFile(response *http.Response) bool {
+	if isAttachment(response.Header) {
+		return true
+	}
+	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	return err != nil || (kind != "text/html" && kind != "application/xhtml+xml")
 }
 
 // storageHeaders are the only headers of a caller that reach object storage. No credential of any kind, no cookie,
