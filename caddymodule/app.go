@@ -2,8 +2,10 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -96,6 +98,13 @@ func (a *App) Stop() error {
 	return failed
 }
 
+// startPatience is how long a request waits for the app to start. When another app of the config fails to, this one may
+// never: then the config that stays in force waits for the requests of the one that failed. Tests change it.
+var startPatience = 10 * time.Second
+
+// errNotStarted says that the config hasn't come into force.
+var errNotStarted = errors.New("the edge hasn't started")
+
 // wait returns the directory's state, as soon as the app has started.
 func (at *attachment) wait(ctx context.Context) (*state, error) {
 	select {
@@ -103,9 +112,13 @@ func (at *attachment) wait(ctx context.Context) (*state, error) {
 		return at.state, nil
 	default:
 	}
+	timer := time.NewTimer(startPatience)
+	defer timer.Stop()
 	select {
 	case <-at.ready:
 		return at.state, nil
+	case <-timer.C:
+		return nil, errNotStarted
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

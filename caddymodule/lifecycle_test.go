@@ -3,11 +3,13 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
@@ -148,5 +150,21 @@ func TestHandlersThatDisagreeOnADirectoryAreAConfigError(t *testing.T) {
 	other.limits.MaxSize++
 	if _, err := app.attach("/a", other); err == nil || !strings.Contains(err.Error(), "disagree") {
 		t.Errorf("other settings: %v", err)
+	}
+}
+
+// TestRequestsToAConfigThatNeverStartsDoNotWaitForEver has a handler whose app doesn't start, as when another app of the
+// config fails to.
+func TestRequestsToAConfigThatNeverStartsDoNotWaitForEver(t *testing.T) {
+	patience := startPatience
+	startPatience = time.Millisecond
+	defer func() { startPatience = patience }()
+	app := new(App)
+	at, err := app.attach("/a", defaultStoreSettings())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := at.wait(t.Context()); !errors.Is(err, errNotStarted) {
+		t.Errorf("got %v", err)
 	}
 }
