@@ -12,77 +12,113 @@ import (
 	"time"
 )
 
+const fillCount, fillSize, fillWorkers = 20_000, 16 << 10, 16
+
+// fillMeasurement is what one server showed: fills and hits a second, bytes of memory for each object, the time from a
+// restart to its first hit, and how many objects it had lost by then.
+type fillMeasurement struct {
+	rate, hits float64
+	perObject  int64
+	birth      time.Duration
+	lost       int
+}
+
+// fillOnce fills a server, and without hits stops there.
+func (b *bench) fillOnce(ctx context.Context, p peer, hits string, measured func(fillMeasurement)) error {
+	directory, err := os.MkdirTemp(b.directory, "fill-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(directory) }()
+	server, err := p.start(ctx, b, directory)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if server != nil {
+			server.stop()
+		}
+	}()
+	var m fillMeasurement
+	if _, err := server.whole(ctx, call{file: numbered(0), token: token(1)}, fillSize); err != nil {
+		return err
+	}
+	before, err := server.memory(memoryNow)
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	if err := b.fetchAll(ctx, server, fillCount, fillSize, fillWorkers); err != nil {
+		return err
+	}
+	m.rate = fillCount / time.Since(begun).Seconds()
+	after, err := server.memory(memoryNow)
+	if err != nil {
+		return err
+	}
+	m.perObject = (after - before) / fillCount
+	if hits == "" {
+		measured(m)
+		return nil
+	}
+	result, err := b.wrk(ctx, "http://"+server.address, token(1), hits, 32, b.duration)
+	if err != nil {
+		return err
+	}
+	m.hits = result.perSecond()
+
+	server.stop()
+	begun = time.Now()
+	if server, err = p.start(ctx, b, directory); err != nil {
+		return err
+	}
+	if _, err := server.whole(ctx, call{file: numbered(rand.IntN(fillCount)), token: token(1)}, fillSize); err != nil { //nolint:gosec // any will do
+		return err
+	}
+	m.birth = time.Since(begun)
+	b.gitlab.ResetRequests()
+	if err := b.fetchAll(ctx, server, fillCount, fillSize, fillWorkers); err != nil {
+		return err
+	}
+	m.lost = b.asked().gets
+	b.gitlab.ResetRequests()
+	measured(m)
+	return nil
+}
+
 // fill measures many small cold files, then random hits among them, a restart, and what is lost by it.
 func fill(ctx context.Context, b *bench) error {
-	const count, size, workers = 20_000, 16 << 10, 16
-	for n := range count {
-		b.publish(numbered(n), size)
+	for n := range fillCount {
+		b.publish(numbered(n), fillSize)
 	}
 	random := fmt.Sprintf(`
 request = function()
 	return wrk.format(nil, "%s" .. math.random(0, %d) .. ".bin")
 end
-`, filePath("n"), count-1)
+`, filePath("n"), fillCount-1)
 	fills, hits, births := make(figures), make(figures), make(map[string][]time.Duration)
 	perObject, lost := make(map[string][]int64), make(map[string]int)
-	// The edge without its memory tier, so that what an object costs is seen.
-	peers := []peer{theNginx, theVarnish, edgeFromDisk}
+	peers := []peer{theNginx, theVarnish, theEdge}
 	for range b.runs {
 		for _, p := range peers {
-			err := func() error {
-				directory, err := os.MkdirTemp(b.directory, "fill-")
-				if err != nil {
-					return err
+			if err := b.fillOnce(ctx, p, random, func(m fillMeasurement) {
+				fills[p.name] = append(fills[p.name], m.rate)
+				hits[p.name] = append(hits[p.name], m.hits)
+				births[p.name] = append(births[p.name], m.birth)
+				lost[p.name] = max(lost[p.name], m.lost)
+				if p.name != theEdge.name {
+					perObject[p.name] = append(perObject[p.name], m.perObject)
 				}
-				defer func() { _ = os.RemoveAll(directory) }()
-				server, err := p.start(ctx, b, directory)
-				if err != nil {
-					return err
-				}
-				defer func() { server.stop() }()
-				if _, err := server.whole(ctx, call{file: numbered(0), token: token(1)}, size); err != nil {
-					return err
-				}
-				before, err := server.memory(memoryNow)
-				if err != nil {
-					return err
-				}
-				begun := time.Now()
-				if err := b.fetchAll(ctx, server, count, size, workers); err != nil {
-					return err
-				}
-				fills[p.name] = append(fills[p.name], count/time.Since(begun).Seconds())
-				after, err := server.memory(memoryNow)
-				if err != nil {
-					return err
-				}
-				perObject[p.name] = append(perObject[p.name], (after-before)/count)
-				result, err := b.wrk(ctx, "http://"+server.address, token(1), random, 32, b.duration)
-				if err != nil {
-					return err
-				}
-				hits[p.name] = append(hits[p.name], result.perSecond())
-
-				server.stop()
-				begun = time.Now()
-				if server, err = p.start(ctx, b, directory); err != nil {
-					return err
-				}
-				if _, err := server.whole(ctx, call{file: numbered(rand.IntN(count)), token: token(1)}, size); err != nil { //nolint:gosec // any will do
-					return err
-				}
-				births[p.name] = append(births[p.name], time.Since(begun))
-				b.gitlab.ResetRequests()
-				if err := b.fetchAll(ctx, server, count, size, workers); err != nil {
-					return err
-				}
-				lost[p.name] = max(lost[p.name], b.asked().gets)
-				b.gitlab.ResetRequests()
-				return nil
-			}()
-			if err != nil {
+			}); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
+		}
+		// Without its memory tier, so that what an object itself costs is seen.
+		err := b.fillOnce(ctx, edgeFromDisk, "", func(m fillMeasurement) {
+			perObject[theEdge.name] = append(perObject[theEdge.name], m.perObject)
+		})
+		if err != nil {
+			return fmt.Errorf("the edge without memory: %w", err)
 		}
 	}
 	rate, hitRate, restart, memory := make(map[string]string), make(map[string]string), make(map[string]string), make(map[string]string)
