@@ -9,7 +9,7 @@
 //
 // A download then goes through attempt (serve.go) until it is answered:
 //
-//   - The caller has a fresh grant and the entry is fresh: the blob is sent (respond.go). GitLab isn't asked.
+//   - The caller has a fresh grant and the entry is fresh: the blob is sent (respond.go, content.go). GitLab isn't asked.
 //   - There is an entry, or a fetch is under way, and anything is stale: one HEAD with the caller's own credential
 //     (check.go). Yes, and the same content: the grant and the entry are renewed. No: the caller's request goes to
 //     GitLab as it came and GitLab's answer is relayed (exchange.go). No answer: errors.go, or what is stored for those
@@ -17,11 +17,13 @@
 //   - The content is another one, or there is none: the caller leads a flight (flight.go), one GET whose body goes into
 //     the store. Everybody who wants the file follows it (follow.go), each with GitLab's yes to themselves.
 //
-// A PUT is publish.go.
+// When the disk fails under a download, stored or on its way in, it goes on from GitLab at its own place (disk_body.go).
+//
+// A PUT is publish.go. The body of any request is read no longer than its exchange lasts (body.go).
 //
 // # What lives how long
 //
 // A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What several configs
-// use, one after another, is in state (state.go): the store, the grants, the flights. Transports (transport.go) live
-// until their last fetch has ended.
+// use, one after another, is in state (state.go): the store, its regular verification (verify.go), the grants, the
+// flights. Transports (transport.go) live until their last fetch has ended.
 package caddymodule

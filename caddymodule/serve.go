@@ -131,7 +131,12 @@ func (d *download) attempt() (done bool) {
 		}
 		return d.forward(outcomeRefused, fwdRefused)
 	}
+	return d.serveAllowed(entry, stored, running)
+}
 
+// serveAllowed goes on from a check that allowed this caller: what is stored, if it is still the current file, else what
+// is on its way, else a fetch.
+func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight) (done bool) {
 	if stored && d.agrees(identityOf(entry)) {
 		confirmed, ok := d.store.Confirm(entry, d.generation, d.answer.Sent)
 		if !ok {
