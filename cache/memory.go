@@ -12,6 +12,9 @@ const (
 	// memoryShare is the part of the memory tier that one blob may take at most: an eviction from it never costs more
 	// than many small files need.
 	memoryShare = 64
+	// memoryLargest is the size up to which a blob is faster from memory. Larger ones the kernel sends from its own cache
+	// without copying them: at 1 MiB, 1.15 times as much a second as from here (bench/run, hits1m).
+	memoryLargest = 256 << 10
 	// memoryOverhead is what a blob in memory costs beside its bytes.
 	memoryOverhead = 256
 	// maxPromotions bounds how many blobs are read into memory at a time; others are served from the disk meanwhile.
@@ -58,7 +61,7 @@ func (m *memoryTier) trim(limit int64) {
 
 // startPromotionLocked reports whether the caller is to read a blob into memory.
 func (s *Store) startPromotionLocked(blob *blobState) bool {
-	if s.limits.Memory <= 0 || blob.size > s.limits.Memory/memoryShare || len(s.memory.promoting) >= maxPromotions {
+	if s.limits.Memory <= 0 || blob.size > min(s.limits.Memory/memoryShare, memoryLargest) || len(s.memory.promoting) >= maxPromotions {
 		return false
 	}
 	if _, begun := s.memory.promoting[blob.digest]; begun {

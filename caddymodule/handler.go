@@ -129,7 +129,7 @@ type Cache struct {
 	// How many bytes the files may take, those on their way in included. Default: 10 GiB.
 	MaxSize int64 `json:"max_size,omitempty"`
 
-	// How many bytes of memory hold small files. 0 for none. Default: 256 MiB.
+	// How many bytes of memory hold files of up to 256 KiB. 0 for none. Default: 256 MiB.
 	Memory *int64 `json:"memory,omitempty"`
 
 	// Files of more bytes stream through and aren't kept. Default: what max_size allows.
