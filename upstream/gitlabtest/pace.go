@@ -27,6 +27,10 @@ func (p *pacer) set(perSecond int64) {
 // pieceSize is how much of a body goes through at once: small enough for even rates and exact faults.
 const pieceSize = 32 << 10
 
+// catchUp is how much lost time is made up for. Timers ring late, by as much as a piece takes at high rates: without it the
+// real rate would be far below the one that was asked for.
+const catchUp = 20 * time.Millisecond
+
 // take waits until n more bytes may go; false if ctx ends first, when none may.
 func (p *pacer) take(ctx context.Context, n int) bool {
 	p.mu.Lock()
@@ -35,8 +39,8 @@ func (p *pacer) take(ctx context.Context, n int) bool {
 		return true
 	}
 	now := time.Now()
-	if p.next.Before(now) {
-		p.next = now
+	if earliest := now.Add(-catchUp); p.next.Before(earliest) {
+		p.next = earliest
 	}
 	wait := p.next.Sub(now)
 	p.next = p.next.Add(time.Duration(int64(n) * int64(time.Second) / p.perSecond))
