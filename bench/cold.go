@@ -100,6 +100,10 @@ func coldRange(ctx context.Context, b *bench) error {
 	err := b.alternately(ctx, []peer{theNginx, theVarnish, plainCaddy, theEdge}, func(run int, p peer, server *process) error {
 		file := fmt.Sprintf("range-%s-%d.bin", p.id(), run)
 		b.publish(file, size)
+		// The file is cold, not the server: what it does at its start is another row's.
+		if _, err := server.get(ctx, call{file: "no-such-file", token: token(1)}); err != nil {
+			return err
+		}
 		b.gitlab.SetRate(100 * mebibyte)
 		defer b.gitlab.SetRate(0)
 		b.gitlab.ResetRequests()
