@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
 const appName = "gitlab_packages"
@@ -29,6 +30,8 @@ type App struct {
 type attachment struct {
 	directory string
 	settings  storeSettings
+	// clients are those of the config's handlers that use the directory.
+	clients []*upstream.Client
 
 	// ready is closed when state is there. Caddy starts apps in no fixed order, so a request can come first.
 	ready chan struct{}
@@ -44,16 +47,17 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 }
 
 // attach notes that a handler of this config uses a directory with these settings. It opens nothing.
-func (a *App) attach(directory string, settings storeSettings) (*attachment, error) {
+func (a *App) attach(directory string, settings storeSettings, client *upstream.Client) (*attachment, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at, ok := a.attachments[directory]; ok {
 		if at.settings != settings {
 			return nil, fmt.Errorf("two gitlab_packages handlers share the cache directory %s and disagree on its settings", directory)
 		}
+		at.clients = append(at.clients, client)
 		return at, nil
 	}
-	at := &attachment{directory: directory, settings: settings, ready: make(chan struct{})}
+	at := &attachment{directory: directory, settings: settings, clients: []*upstream.Client{client}, ready: make(chan struct{})}
 	if a.attachments == nil {
 		a.attachments = make(map[string]*attachment)
 	}
@@ -75,6 +79,9 @@ func (a *App) Start() error {
 		}
 		at.state = value.(*state)
 		at.state.adopt(at)
+		for _, client := range at.clients {
+			client.UseBreakers(at.state.breakersOf(client.Upstream()))
+		}
 		close(at.ready)
 	}
 	return nil

@@ -53,7 +53,11 @@ func (x *exchange) refuseUnreachable(err error) bool {
 			retryAfter = unreachable.RetryAfter
 		}
 	}
-	x.h.logger.Warn("GitLab can't be asked", zap.Stringer("ref", x.ref), zap.Int("status", status), zap.Error(err))
+	level := zap.WarnLevel
+	if errors.Is(err, upstream.ErrNotAsked) {
+		level = zap.DebugLevel // was said when it began
+	}
+	x.h.logger.Log(level, "GitLab can't be asked", zap.Stringer("ref", x.ref), zap.Int("status", status), zap.Error(err))
 	x.w.Header().Set("Retry-After", retryAfter)
 	x.writeJSON(status, body)
 	return true

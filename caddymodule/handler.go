@@ -226,7 +226,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.attachment, err = app.(*App).attach(directory, settings)
+	h.attachment, err = app.(*App).attach(directory, settings, h.client)
 	return err
 }
 

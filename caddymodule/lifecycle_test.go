@@ -139,16 +139,16 @@ func TestADirectoryThatCannotBeUsedDoesNotStopTheEdge(t *testing.T) {
 
 func TestHandlersThatDisagreeOnADirectoryAreAConfigError(t *testing.T) {
 	app := new(App)
-	first, err := app.attach("/a", defaultStoreSettings())
+	first, err := app.attach("/a", defaultStoreSettings(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if second, err := app.attach("/a", defaultStoreSettings()); err != nil || second != first {
+	if second, err := app.attach("/a", defaultStoreSettings(), nil); err != nil || second != first {
 		t.Errorf("the same settings twice: %v", err)
 	}
 	other := defaultStoreSettings()
 	other.limits.MaxSize++
-	if _, err := app.attach("/a", other); err == nil || !strings.Contains(err.Error(), "disagree") {
+	if _, err := app.attach("/a", other, nil); err == nil || !strings.Contains(err.Error(), "disagree") {
 		t.Errorf("other settings: %v", err)
 	}
 }
@@ -160,7 +160,7 @@ func TestRequestsToAConfigThatNeverStartsDoNotWaitForEver(t *testing.T) {
 	startPatience = time.Millisecond
 	defer func() { startPatience = patience }()
 	app := new(App)
-	at, err := app.attach("/a", defaultStoreSettings())
+	at, err := app.attach("/a", defaultStoreSettings(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,9 @@ const storeRetryPause = 10 * time.Second
 // storeFS is the file system of all stores, nil for the operating system's. Tests break it.
 var storeFS cache.FS
 
+// breakerPause is how long a GitLab that has failed several times in a row isn't asked. Tests change it.
+var breakerPause = upstream.DefaultBreakerPause
+
 // clock is the edge's time. Tests put it forward.
 var clock = time.Now
 
@@ -56,6 +59,10 @@ type state struct {
 	inForce atomic.Pointer[storeSettings]
 	// changed receives when there are other settings, or the store is open at last.
 	changed chan struct{}
+
+	// breakersMu guards breakers: those of each GitLab. Nothing is waited for under it.
+	breakersMu sync.Mutex
+	breakers   map[string]*upstream.Breakers
 
 	// holdersMu guards holders: the configs that hold the state, the newest last.
 	holdersMu sync.Mutex
@@ -127,6 +134,28 @@ func (s *state) keepOpening() {
 			}
 		}
 	}
+}
+
+// breakersOf returns the breakers of a GitLab: what one config has found out about it, the next needn't learn anew.
+func (s *state) breakersOf(gitlab string) *upstream.Breakers {
+	s.breakersMu.Lock()
+	defer s.breakersMu.Unlock()
+	breakers := s.breakers[gitlab]
+	if breakers == nil {
+		breakers = upstream.NewBreakers(breakerPause, func(server string, up bool) {
+			if up {
+				s.logger.Info("it answers again", zap.String("server", server), zap.String("upstream", gitlab))
+				return
+			}
+			s.logger.Error("it doesn't answer; it is asked again every few seconds until it does, and who was allowed recently is served what is stored",
+				zap.String("server", server), zap.String("upstream", gitlab), zap.Duration("next_try_in", breakerPause))
+		})
+		if s.breakers == nil {
+			s.breakers = make(map[string]*upstream.Breakers)
+		}
+		s.breakers[gitlab] = breakers
+	}
+	return breakers
 }
 
 // adopt puts a config's settings into force.

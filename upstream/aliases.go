@@ -100,7 +100,7 @@ func (a *Aliases) ask(ctx context.Context, project string) ([]string, error) {
 		request.URL = target
 		request.Header.Set("Private-Token", a.token)
 		request.Header.Set("User-Agent", userAgent)
-		response, err := a.client.roundTrip(a.client.cfg.Transport, request)
+		response, err := a.client.askGitLab(request, a.client.cfg.CheckTimeout)
 		if err != nil {
 			return nil, unreachable("asking for a project's names", err)
 		}

@@ -56,14 +56,14 @@ type Answer struct {
 // With follow set, a redirect to a storage location that isn't known is followed at once, without any credential,
 // so that the answer is proven and carries the length. Without it such an answer is Unproven.
 //
-// It ends with ctx, or after Config.HeaderTimeout for each of its requests.
+// It ends with ctx, or after Config.CheckTimeout, and Config.HeaderTimeout for each request to the storage.
 func (c *Client) Check(ctx context.Context, caller Caller, ref Ref, follow bool, known ...Identity) Answer {
 	answer := Answer{Sent: c.cfg.Now()}
 	request, err := c.newRequest(ctx, http.MethodHead, caller, ref)
 	if err != nil {
 		return answer.unreachable(unreachable("checking", err))
 	}
-	response, err := c.roundTrip(c.cfg.Transport, request)
+	response, err := c.askGitLab(request, c.cfg.CheckTimeout)
 	if err != nil {
 		return answer.unreachable(unreachable("checking", err))
 	}

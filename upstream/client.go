@@ -28,8 +28,13 @@ type Config struct {
 	// their URLs carry no signature that we know.
 	StorageHosts []string
 
-	// HeaderTimeout bounds the wait for the head of an answer to a check or a fetch; 30 s by default.
+	// HeaderTimeout bounds the wait for the head of an answer to a fetch, or to a download that is forwarded; 30 s by
+	// default.
 	HeaderTimeout time.Duration
+
+	// CheckTimeout bounds the wait for the answer to a check, which is shorter: callers whom GitLab allowed before needn't
+	// wait for one that hangs. 10 s by default, and never more than HeaderTimeout.
+	CheckTimeout time.Duration
 
 	// StallTimeout is how long a fetched body may stand still before its connection is given up; 30 s by default.
 	StallTimeout time.Duration
@@ -47,6 +52,7 @@ type Config struct {
 // Defaults of Config.
 const (
 	DefaultHeaderTimeout = 30 * time.Second
+	DefaultCheckTimeout  = 10 * time.Second
 	DefaultStallTimeout  = 30 * time.Second
 	DefaultRetryPause    = 200 * time.Millisecond
 )
@@ -61,6 +67,8 @@ type Client struct {
 	// showsChecksums turns true with the first answer that carries X-Checksum-SHA256 and never back: a GitLab that
 	// has learnt it (18.6) doesn't forget, and rows without a digest are exceptions.
 	showsChecksums atomic.Bool
+
+	breakers atomic.Pointer[Breakers]
 }
 
 // NewClient returns a client for cfg.Base. Both transports are required.
@@ -78,6 +86,10 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.HeaderTimeout <= 0 {
 		cfg.HeaderTimeout = DefaultHeaderTimeout
 	}
+	if cfg.CheckTimeout <= 0 {
+		cfg.CheckTimeout = DefaultCheckTimeout
+	}
+	cfg.CheckTimeout = min(cfg.CheckTimeout, cfg.HeaderTimeout)
 	if cfg.StallTimeout <= 0 {
 		cfg.StallTimeout = DefaultStallTimeout
 	}
@@ -87,8 +99,13 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Client{cfg: cfg, upstream: base.String()}, nil
+	client := &Client{cfg: cfg, upstream: base.String()}
+	client.breakers.Store(NewBreakers(DefaultBreakerPause, nil))
+	return client, nil
 }
+
+// UseBreakers has the client share breakers with others that ask the same GitLab. Until then it has its own.
+func (c *Client) UseBreakers(breakers *Breakers) { c.breakers.Store(breakers) }
 
 // CheckBase returns an error if a URL can't be a GitLab's.
 func CheckBase(base *url.URL) error {
@@ -201,6 +218,9 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // unreachable makes an UnreachableError of what a transport returned. A *url.Error is opened, since it would print
 // the URL with its query; transports return none, but proxies of theirs might.
 func unreachable(doing string, err error) *UnreachableError {
+	if known, ok := errors.AsType[*UnreachableError](err); ok {
+		return known
+	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
@@ -210,16 +230,33 @@ func unreachable(doing string, err error) *UnreachableError {
 // errHeaderTimeout is the cause of a request given up before its answer's head came.
 var errHeaderTimeout = errors.New("no answer in time")
 
-// roundTrip sends request by transport and bounds the wait for the answer's head. The answer's body lives until it
-// is closed, however long that takes; closing it also ends the request.
-func (c *Client) roundTrip(transport http.RoundTripper, request *http.Request) (*http.Response, error) {
+// askGitLab sends a request to GitLab and bounds the wait for the answer's head, unless it isn't to be asked now. The
+// answer's body lives until it is closed, however long that takes; closing it also ends the request.
+func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.Response, error) {
+	return c.roundTrip(c.breakers.Load().gitlab, c.cfg.Transport, request, timeout)
+}
+
+// askStorage is askGitLab for the object storage.
+func (c *Client) askStorage(request *http.Request) (*http.Response, error) {
+	return c.roundTrip(c.breakers.Load().storage, c.cfg.StorageTransport, request, c.cfg.HeaderTimeout)
+}
+
+func (c *Client) roundTrip(breaker *breaker, transport http.RoundTripper, request *http.Request, timeout time.Duration) (*http.Response, error) {
+	done, probing, err := breaker.allow()
+	if err != nil {
+		return nil, err
+	}
+	if probing {
+		timeout = min(timeout, probeTimeout)
+	}
 	ctx, cancel := context.WithCancelCause(request.Context())
-	timer := time.AfterFunc(c.cfg.HeaderTimeout, func() { cancel(errHeaderTimeout) })
+	timer := time.AfterFunc(timeout, func() { cancel(errHeaderTimeout) })
 	response, err := transport.RoundTrip(request.WithContext(ctx))
 	if !timer.Stop() && err == nil {
 		_ = response.Body.Close()
 		err = errHeaderTimeout
 	}
+	done(lesson(ctx, response, err))
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errHeaderTimeout) {
 			err = errHeaderTimeout

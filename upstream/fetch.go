@@ -80,7 +80,7 @@ func (c *Client) get(ctx context.Context, caller Caller, ref Ref, header http.He
 		return nil, Identity{}, unreachable("fetching", err)
 	}
 	maps.Copy(request.Header, header)
-	response, err := c.roundTrip(c.cfg.Transport, request)
+	response, err := c.askGitLab(request, c.cfg.HeaderTimeout)
 	if err != nil {
 		return nil, Identity{}, unreachable("fetching", err)
 	}

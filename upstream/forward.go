@@ -109,12 +109,16 @@ func (b *observedBody) Read(p []byte) (int, error) {
 type forwardTransport struct{ client *Client }
 
 func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := t.client.cfg.Transport.RoundTrip(request)
+	if (request.Method != http.MethodGet && request.Method != http.MethodHead) || request.Header.Get("Upgrade") != "" {
+		// How long an upload may take is its caller's matter, so it isn't measured; but it isn't begun in vain either.
+		if breaker := t.client.breakers.Load().gitlab; breaker.isOpen() {
+			return nil, breaker.notAsked()
+		}
+		return t.client.cfg.Transport.RoundTrip(request)
+	}
+	response, err := t.client.askGitLab(request, t.client.cfg.HeaderTimeout)
 	if err != nil {
 		return nil, err
-	}
-	if request.Method != http.MethodGet && request.Method != http.MethodHead {
-		return response, nil
 	}
 	location, ok := t.client.storageLocation(response)
 	if !ok {

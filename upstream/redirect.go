@@ -135,7 +135,7 @@ func (c *Client) followStorage(ctx context.Context, method string, target *redir
 		}
 		request.Header.Set("User-Agent", userAgent)
 		request.Header.Set("Accept-Encoding", "identity")
-		response, err := c.roundTrip(c.cfg.StorageTransport, request)
+		response, err := c.askStorage(request)
 		if err != nil {
 			return nil, unreachable("asking the object storage", err)
 		}
