@@ -212,6 +212,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Transport:        h.transports.gitlab,
 		StorageTransport: h.transports.storage,
 		StorageHosts:     h.StorageHosts,
+		CheckTimeout:     checkTimeout,
 		StallTimeout:     time.Duration(h.StallTimeout),
 		Retries:          *h.Retries,
 		Now:              clock,

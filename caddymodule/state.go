@@ -28,6 +28,9 @@ var storeFS cache.FS
 // breakerPause is how long a GitLab that has failed several times in a row isn't asked. Tests change it.
 var breakerPause = upstream.DefaultBreakerPause
 
+// checkTimeout is how long a check waits for GitLab. Tests change it.
+var checkTimeout = upstream.DefaultCheckTimeout
+
 // clock is the edge's time. Tests put it forward.
 var clock = time.Now
 
