@@ -68,14 +68,16 @@ type publish struct {
 	keys []upstream.Ref
 
 	// begun is the generation of the publish itself. A second publish of the same name raises it, and then nobody
-	// knows which of them GitLab took last.
-	begun cache.Generation
+	// knows which of them GitLab took last. announced says that this publish has raised it when it began.
+	begun     cache.Generation
+	announced bool
 	// length is what the caller announced, -1 if nothing.
 	length int64
 	// storable says that a copy can become an entry.
 	storable bool
-	// published turns true with GitLab's 200 or 201, ended when the second generation has begun.
-	published, ended bool
+	// published turns true with GitLab's 200 or 201, refused with a no that says that nothing was published, ended when
+	// the second generation has begun.
+	published, refused, ended bool
 
 	// mu guards all below: the transport may go on reading the body while GitLab's answer is being relayed. Only the
 	// copy's file is written under it, which nobody else waits for.
@@ -88,9 +90,18 @@ type publish struct {
 
 // begin raises the generation, so that what is stored is asked about from now on, and finds out whether a copy can become
 // an entry: GitLab must name SHA-256s, or the first download could not tell that the copy is the current file.
+//
+// Who is nobody yet, as far as we know, raises it only at the end, and not if GitLab refuses: else a stranger could end
+// the offline life of what is stored, and fills, by uploads that fail. Nothing depends on the first raise but how soon a
+// new file is seen by others while its publisher still waits for the answer.
 func (p *publish) begin() {
+	_, p.announced = p.state.grants.Granted(p.grantKey())
 	for _, ref := range p.keys {
-		p.begun = p.store.Raise(p.keyOf(ref))
+		if p.announced {
+			p.begun = p.store.Raise(p.keyOf(ref))
+		} else {
+			p.begun = p.store.Generation(p.keyOf(ref))
+		}
 	}
 	p.length = p.r.ContentLength
 	p.storable = len(p.keys) == 1 && p.h.client.ShowsChecksums() && upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") &&
@@ -143,11 +154,17 @@ func (p *publish) keep(piece []byte, ended bool) {
 // publish before a byte of the answer is relayed: a caller who hears of the new file must never get the old one, which
 // somebody's check may have confirmed since the publish began.
 func (p *publish) judge(response *http.Response) {
-	p.published = response.StatusCode == http.StatusCreated || response.StatusCode == http.StatusOK
+	switch response.StatusCode {
+	case http.StatusOK, http.StatusCreated:
+		p.published = true
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+		p.refused = true
+	}
 	p.end()
 }
 
-// end raises the generation again, after any outcome: also a publish that failed or timed out may have been taken.
+// end raises the generation again, after any outcome but a plain no: also a publish that failed or timed out may have been
+// taken.
 func (p *publish) end() {
 	if p.ended {
 		return
@@ -155,9 +172,11 @@ func (p *publish) end() {
 	p.ended = true
 	overlapped := false
 	var after cache.Generation
-	for _, ref := range p.keys {
-		after = p.store.Raise(p.keyOf(ref))
-		overlapped = overlapped || after != p.begun.Next()
+	if p.announced || !p.refused {
+		for _, ref := range p.keys {
+			after = p.store.Raise(p.keyOf(ref))
+			overlapped = overlapped || after != p.begun.Next()
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
