@@ -27,7 +27,8 @@ type Entry struct {
 	Identity Identity
 	// Disposition is the upstream's Content-Disposition.
 	Disposition string
-	// Stored is when the entry was committed.
+	// Stored is when the entry was committed, or, where the upstream named its content before, when it was asked for that
+	// (FillSpec.Confirmed).
 	Stored time.Time
 	// Confirmed is when the upstream was last asked and named these bytes; zero when it has not been since the start,
 	// since a publish or a purge, or since it said that the file is gone.
@@ -50,7 +51,11 @@ type FillSpec struct {
 }
 
 func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry {
+	stored := spec.Confirmed
+	if stored.IsZero() {
+		stored = s.now()
+	}
 	return &Entry{
-		Key: k, Digest: digest, Size: size, Identity: spec.Identity, Disposition: spec.Disposition, Stored: s.now().UTC().Round(0),
+		Key: k, Digest: digest, Size: size, Identity: spec.Identity, Disposition: spec.Disposition, Stored: stored.UTC().Round(0),
 	}
 }

@@ -101,7 +101,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	}
 	s.entries.Add(h, n)
 	s.pending[h] = entry
-	s.touched[h] = entry.Stored
+	s.touched[h] = s.now()
 	s.wakeJanitor()
 	return s.entryLocked(entry, n)
 }

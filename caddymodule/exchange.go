@@ -188,6 +188,7 @@ func (x *exchange) grantKey() upstream.GrantKey {
 			Fingerprint: x.state.fingerprinter.OfRequest(x.r.Header, x.r.URL.RawQuery, x.h.IdentityHeaders),
 			ClientIP:    clientIP(x.r),
 			Project:     x.ref.Project,
+			File:        upstream.FileOf(x.ref),
 		}
 		if x.h.GrantScope == grantScopeCredential {
 			x.grant.ClientIP = ""

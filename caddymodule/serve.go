@@ -97,11 +97,11 @@ func (d *download) attempt() (done bool) {
 	stored := err == nil
 	granted := d.grantedWithin(d.h.grantTTL)
 
-	if stored && granted && d.isFresh(entry) {
+	if stored && granted && d.isFresh(entry) && d.grantCovers(entry.Stored) {
 		return d.serveEntry(entry, outcomeHit)
 	}
 	running := d.state.flights.running(d.key, d.generation, d.ruledOut)
-	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) {
+	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) && d.grantCovers(running.sent) {
 		return d.follow(running, outcomeJoined)
 	}
 	if !stored && running == nil {
@@ -188,6 +188,17 @@ func (d *download) grantedWithin(age time.Duration) bool {
 	return ok && d.state.now().Sub(sent) < age
 }
 
+// grantCovers reports whether the caller's grant can be about content that GitLab named at that time. A project's id is its
+// own for ever; a path may have passed to another project since GitLab said yes, whose files this caller may not read or
+// must not take for those of the first.
+func (d *download) grantCovers(named time.Time) bool {
+	if d.grantKey().File == "" {
+		return true
+	}
+	sent, ok := d.state.grants.Granted(d.grantKey())
+	return ok && !sent.Before(named)
+}
+
 // isFresh reports whether GitLab confirmed the entry recently enough to serve it without asking.
 func (d *download) isFresh(entry cache.Entry) bool {
 	return !entry.Confirmed.IsZero() && d.state.now().Sub(entry.Confirmed) < d.h.maxAge
@@ -227,7 +238,7 @@ func (d *download) answeredWithin(running *flight, age time.Duration) bool {
 // serveOffline answers while GitLab can't be asked: those whom it allowed within offline_grace get what is stored,
 // unless it is known to be old (published over, gone).
 func (d *download) serveOffline(entry cache.Entry, stored bool) bool {
-	if stored && !entry.Confirmed.IsZero() && d.grantedWithin(d.h.offlineGrace) {
+	if stored && !entry.Confirmed.IsZero() && d.grantedWithin(d.h.offlineGrace) && d.grantCovers(entry.Stored) {
 		return d.serveEntry(entry, outcomeOffline)
 	}
 	return d.refuseUnreachable(d.answer.Err)
@@ -236,7 +247,7 @@ func (d *download) serveOffline(entry cache.Entry, stored bool) bool {
 // serveRateLimited answers when GitLab said 429 to the check: it didn't look at the credential, so only a young grant
 // stands in for its yes.
 func (d *download) serveRateLimited(entry cache.Entry, stored bool) bool {
-	if stored && !entry.Confirmed.IsZero() && d.grantedWithin(2*d.h.grantTTL) {
+	if stored && !entry.Confirmed.IsZero() && d.grantedWithin(2*d.h.grantTTL) && d.grantCovers(entry.Stored) {
 		return d.serveEntry(entry, outcomeOffline)
 	}
 	return d.relayRateLimit(d.answer.Header)

@@ -17,6 +17,18 @@ type GrantKey struct {
 	ClientIP string
 	// Project is the spelling that GitLab answered about.
 	Project string
+	// File is empty where the project is spelled by its id, which is its own for ever: who may read one of its files may
+	// read all. A path may pass to another project at any time, so GitLab's yes about one file there says nothing about
+	// another, and File names the one (FileOf).
+	File string
+}
+
+// FileOf is what a grant for ref is bound to besides its project (GrantKey.File).
+func FileOf(ref Ref) string {
+	if isNumber(ref.Project) {
+		return ""
+	}
+	return ref.Package + "/" + ref.Version + "/" + ref.File
 }
 
 // Grants remember whom GitLab allowed to read which project, and when. A grant has a fixed life, which whoever asks
@@ -115,7 +127,7 @@ func newAnswerTimes(most int) *answerTimes {
 	return a
 }
 
-func textBytes(key GrantKey) int { return len(key.Upstream) + len(key.ClientIP) + len(key.Project) }
+func textBytes(key GrantKey) int { return len(key.Upstream) + len(key.ClientIP) + len(key.Project) + len(key.File) }
 
 func (a *answerTimes) get(key GrantKey) (time.Time, bool) { return a.lru.Get(key) }
 
