@@ -14,6 +14,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -99,6 +100,8 @@ type Handler struct {
 	switches   *switches
 	client     *upstream.Client
 	aliases    *upstream.Aliases
+	// aliasTrouble keeps the log readable when GitLab can't say which names belong together.
+	aliasTrouble rate.Sometimes
 	transports *transports
 	attachment *attachment
 	metrics    *metrics
@@ -222,6 +225,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if h.APIToken != "" {
 		h.aliases = upstream.NewAliases(h.client, h.APIToken)
+		h.aliasTrouble.Interval = time.Minute
 	}
 	app, err := ctx.App(appName)
 	if err != nil {

@@ -72,8 +72,10 @@ func (h *Handler) isOn(ctx context.Context, project string) bool {
 	if h.aliases != nil && len(h.switches.named) > 0 && project != "" {
 		names, err := h.aliases.Names(ctx, project)
 		if err != nil {
-			h.logger.Warn("other names of a project can't be found out; its switch counts by this name alone",
-				zap.String("project", project), zap.Error(err))
+			h.aliasTrouble.Do(func() {
+				h.logger.Warn("other names of a project can't be found out; its switch counts by this name alone. Told once a minute",
+					zap.String("project", project), zap.Error(err))
+			})
 		}
 		for _, name := range names {
 			if on, named := h.switches.of(name); named {

@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 )
 
 // Aliases finds the other names of a project by asking GitLab with a token of the admin's: its numeric id and its
@@ -23,8 +25,14 @@ import (
 type Aliases struct {
 	client *Client
 	token  string
-	known  *lru.Cache[string, aliasRecord]
 	asking singleflight.Group
+
+	// known holds the projects that GitLab knows, unknown all other names that were asked about. They are apart so that a
+	// stranger who makes up names pushes out other made-up names, and no project.
+	known, unknown *lru.Cache[string, aliasRecord]
+	// fresh bounds the questions about names that were never asked about: they are asked before anybody knows who the
+	// caller is, and by the admin's token.
+	fresh *rate.Limiter
 }
 
 type aliasRecord struct {
@@ -35,8 +43,11 @@ type aliasRecord struct {
 }
 
 const (
-	// maxAliases bounds the projects that are remembered.
+	// maxAliases bounds the projects that are remembered, and the names that are none.
 	maxAliases = 10_000
+	// freshPerSecond names are asked about that weren't before, and freshAtOnce after a pause. All of a large instance's
+	// projects are known within minutes, and a stranger can't use up what GitLab allows the token.
+	freshPerSecond, freshAtOnce = 5, 100
 	// aliasLife is how long an answer holds; a project that was renamed meanwhile is known by its new name then.
 	aliasLife = 5 * time.Minute
 	// aliasPause is the wait after GitLab gave no answer about a project.
@@ -49,20 +60,33 @@ const (
 
 // NewAliases returns a finder that asks by client with a token that may read projects (scope read_api).
 func NewAliases(client *Client, token string) *Aliases {
-	known, err := lru.New[string, aliasRecord](maxAliases)
-	if err != nil {
-		panic(err) // only for a size that isn't positive
+	remember := func() *lru.Cache[string, aliasRecord] {
+		records, err := lru.New[string, aliasRecord](maxAliases)
+		if err != nil {
+			panic(err) // only for a size that isn't positive
+		}
+		return records
 	}
-	return &Aliases{client: client, token: token, known: known}
+	return &Aliases{client: client, token: token, known: remember(), unknown: remember(), fresh: rate.NewLimiter(freshPerSecond, freshAtOnce)}
 }
+
+// ErrTooManyNames says that GitLab isn't asked about a project, since too many names were asked about that it doesn't
+// know.
+var ErrTooManyNames = errors.New("too many unknown names of projects are asked about")
 
 // Names returns all known names of a project besides the one given, in canonical spelling. When GitLab can't say, it
 // returns what it said last, and the error.
 func (a *Aliases) Names(ctx context.Context, project string) ([]string, error) {
 	now := a.client.cfg.Now()
-	record, _ := a.known.Get(project)
+	record, known := a.known.Get(project)
+	if !known {
+		record, known = a.unknown.Get(project)
+	}
 	if now.Sub(record.learned) < aliasLife || now.Sub(record.failed) < aliasPause {
 		return record.names, nil
+	}
+	if !known && !a.fresh.AllowN(now, 1) {
+		return nil, ErrTooManyNames
 	}
 	result := a.asking.DoChan(project, func() (any, error) {
 		// Not the request's context: others may wait for the same answer.
@@ -73,7 +97,7 @@ func (a *Aliases) Names(ctx context.Context, project string) ([]string, error) {
 		if err != nil {
 			fresh = aliasRecord{names: record.names, learned: record.learned, failed: a.client.cfg.Now()}
 		}
-		a.known.Add(project, fresh)
+		a.remember(project, fresh)
 		return fresh.names, err
 	})
 	select {
@@ -83,6 +107,18 @@ func (a *Aliases) Names(ctx context.Context, project string) ([]string, error) {
 	case <-ctx.Done():
 		return record.names, fmt.Errorf("asking for a project's names: %w", context.Cause(ctx))
 	}
+}
+
+// remember keeps what is known of a name, in the place where it belongs now. Names are pieces of requests.
+func (a *Aliases) remember(project string, record aliasRecord) {
+	project = strings.Clone(project)
+	if len(record.names) > 0 {
+		a.known.Add(project, record)
+		a.unknown.Remove(project)
+		return
+	}
+	a.unknown.Add(project, record)
+	a.known.Remove(project)
 }
 
 // ask sends GET /projects/:id, which follows former paths (doc/api/projects.md). A project that GitLab doesn't know,

@@ -370,3 +370,32 @@ func TestAliasesAreAskedOnceAndOutlastAnOutage(t *testing.T) {
 		t.Errorf("in an outage: %v, %v", names, err)
 	}
 }
+
+// TestStrangersWhoMakeUpNamesPushNoProjectOutAndAreBounded asks about far more names than are remembered.
+func TestStrangersWhoMakeUpNamesPushNoProjectOutAndAreBounded(t *testing.T) {
+	gitlab := newGitLab(t)
+	gitlab.AddToken(gitlabtest.Token{Secret: "glpat-admin", Username: "root", Admin: true})
+	now := time.Now()
+	client := newClient(t, gitlab.URL, func(c *upstream.Config) { c.Now = func() time.Time { return now } }, gitlab)
+	aliases := upstream.NewAliases(client, "glpat-admin")
+	if names, err := aliases.Names(context.Background(), "24"); err != nil || len(names) != 1 {
+		t.Fatalf("%v, %v", names, err)
+	}
+	refused := 0
+	for i := range 20_000 {
+		if _, err := aliases.Names(context.Background(), fmt.Sprintf("made/up%d", i)); errors.Is(err, upstream.ErrTooManyNames) {
+			refused++
+		}
+		if i%100 == 0 {
+			now = now.Add(time.Second)
+		}
+	}
+	asked := len(gitlab.Requests())
+	if asked > 1+100+5*200 || asked < 1000 || refused < 18_000 {
+		t.Errorf("asked %d times, refused %d times", asked, refused)
+	}
+	now = now.Add(-3 * time.Minute) // the project's answer is young enough again
+	if names, err := aliases.Names(context.Background(), "24"); err != nil || len(names) != 1 || len(gitlab.Requests()) != asked {
+		t.Errorf("the project: %v, %v, asked %d times more", names, err, len(gitlab.Requests())-asked)
+	}
+}
