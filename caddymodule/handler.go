@@ -95,16 +95,16 @@ type Handler struct {
 	// transport to GitLab, so that no client certificate meant for GitLab is shown to others.
 	StorageTransportRaw json.RawMessage `json:"storage_transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
-	logger     *zap.Logger
-	rules      *upstream.Rules
-	switches   *switches
-	client     *upstream.Client
-	aliases    *upstream.Aliases
+	logger   *zap.Logger
+	rules    *upstream.Rules
+	switches *switches
+	client   *upstream.Client
+	aliases  *upstream.Aliases
 	// aliasTrouble keeps the log readable when GitLab can't say which names belong together.
-	aliasTrouble rate.Sometimes
-	transports *transports
-	attachment *attachment
-	metrics    *metrics
+	aliasTrouble *rate.Sometimes
+	transports   *transports
+	attachment   *attachment
+	metrics      *metrics
 	// Settings with their defaults filled in.
 	maxAge, grantTTL, offlineGrace time.Duration
 	rangeWait                      int64
@@ -225,7 +225,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if h.APIToken != "" {
 		h.aliases = upstream.NewAliases(h.client, h.APIToken)
-		h.aliasTrouble.Interval = time.Minute
+		h.aliasTrouble = &rate.Sometimes{Interval: time.Minute}
 	}
 	app, err := ctx.App(appName)
 	if err != nil {
