@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
@@ -71,9 +73,10 @@ type edge struct {
 }
 
 // startEdge runs Caddy with an edge in front of gitlab; options are further lines of the directive's block. It ends
-// with the test. Only one edge runs at a time, since a process has one Caddy.
+// with the test, and no goroutine may be left of it. Only one edge runs at a time, since a process has one Caddy.
 func startEdge(t testing.TB, gitlab, options string) *edge {
 	t.Helper()
+	others := goleak.IgnoreCurrent()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +110,11 @@ http://%s {
 		%s
 		%s
 	}
-	reverse_proxy %s
+	reverse_proxy %s {
+		transport http {
+			keepalive off
+		}
+	}
 }
 `, filepath.Join(root, "storage"), e.logs, address, gitlab, cacheLine, options, originOf(gitlab))
 		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
@@ -123,8 +130,21 @@ http://%s {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
+		http.DefaultClient.CloseIdleConnections() // of proxies that tests put before the stand-in
+		if err := goleak.Find(append(othersGoroutines, others)...); err != nil {
+			t.Errorf("left behind: %v", err)
+		}
 	})
 	return e
+}
+
+// othersGoroutines aren't the edge's: those of servers that a test runs beside it and that end after it, and what Caddy's
+// logs and storage leave for a while.
+var othersGoroutines = []goleak.Option{
+	goleak.IgnoreTopFunction("github.com/DeRuina/timberjack.(*Logger).millRun"),
+	goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
+	goleak.IgnoreAnyFunction("net/http.(*Server).Serve"),
+	goleak.IgnoreAnyFunction("net/http.(*conn).serve"),
 }
 
 // originOf cuts the path off a URL; reverse_proxy takes none.
