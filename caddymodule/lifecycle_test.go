@@ -168,3 +168,31 @@ func TestRequestsToAConfigThatNeverStartsDoNotWaitForEver(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestAFillUnderWayMayEndWhenTheEdgeStops stops the app while its HTTP server still runs, as Caddy may at the end of the
+// process.
+func TestAFillUnderWayMayEndWhenTheEdgeStops(t *testing.T) {
+	setForTest(t, &closePatience, time.Minute)
+	s := newState(t.TempDir(), defaultStoreSettings())
+	if !s.enter() {
+		t.Fatal("no work may begin")
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Destruct() }() // ends with the work
+	await(t, func() bool {
+		if s.enter() {
+			s.leave()
+			return false
+		}
+		return true
+	})
+	select {
+	case <-s.ctx.Done():
+		t.Error("what was under way was ended at once")
+	default:
+	}
+	s.leave()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}

@@ -48,8 +48,8 @@ type state struct {
 	// workMu guards closing, and that work isn't added to while it is waited for.
 	workMu  sync.Mutex
 	closing bool
-	// work counts the goroutines that run on ctx.
-	work sync.WaitGroup
+	// work counts the checks and fills that run on ctx and end by themselves, chores what runs until ctx ends.
+	work, chores sync.WaitGroup
 
 	// store is nil while the directory can't be used.
 	store atomic.Pointer[cache.Store]
@@ -94,10 +94,10 @@ func newState(directory string, settings storeSettings) *state {
 	s.inForce.Store(&settings)
 	if err := s.openStore(); err != nil {
 		// Ends when the store is open or with ctx.
-		s.work.Go(s.keepOpening)
+		s.chores.Go(s.keepOpening)
 	}
 	// Ends with ctx.
-	s.work.Go(s.keepVerifying)
+	s.chores.Go(s.keepVerifying)
 	return s
 }
 
@@ -200,13 +200,30 @@ func (s *state) announceChange() {
 	}
 }
 
-// Destruct ends the fills, closes the store and lets go of the directory. The last config to stop calls it.
+// closePatience is how long fills under way may go on when the edge stops. Caddy stops apps in no fixed order, so
+// downloads may still run; service managers wait for five seconds and more before they kill.
+var closePatience = 3 * time.Second
+
+// Destruct lets the fills end, or ends them, closes the store and lets go of the directory. The last config to stop
+// calls it.
 func (s *state) Destruct() error {
 	s.workMu.Lock()
 	s.closing = true
 	s.workMu.Unlock()
+	ended := make(chan struct{})
+	go func() { // ends with the work, which ends with ctx
+		s.work.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(closePatience)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
 	s.cancel()
-	s.work.Wait()
+	<-ended
+	s.chores.Wait()
 	if store := s.store.Load(); store != nil {
 		return store.Close()
 	}
