@@ -3,7 +3,6 @@ package upstream_test
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -17,25 +16,53 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// scripted is a server that answers by a function and counts how often it was asked.
+// reply is what a scripted server does: it answers, fails, or hangs.
+type reply struct {
+	status int
+	header http.Header
+	err    error
+	hangs  bool
+}
+
+var (
+	fails = reply{err: errors.New("connection refused")}
+	hangs = reply{hangs: true}
+	aFile = reply{status: http.StatusOK, header: http.Header{"X-Checksum-Sha256": {strings.Repeat("a", 64)}}}
+)
+
+func status(code int) reply { return reply{status: code} }
+
+// scripted is a server that replies the same to all and counts how often it was asked.
 type scripted struct {
-	mu     sync.Mutex
-	asked  int
-	answer func(*http.Request) (*http.Response, error)
+	mu    sync.Mutex
+	asked int
+	reply reply
 }
 
 func (s *scripted) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	s.asked++
-	answer := s.answer
+	reply := s.reply
 	s.mu.Unlock()
-	return answer(r)
+	if reply.hangs {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	if reply.err != nil {
+		return nil, reply.err
+	}
+	header := reply.header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	return &http.Response{StatusCode: reply.status, Status: http.StatusText(reply.status), ProtoMajor: 1, Header: header, Body: http.NoBody, Request: r}, nil
 }
 
-func (s *scripted) from(answer func(*http.Request) (*http.Response, error)) {
+// from has the server reply so from now on, and count anew.
+func (s *scripted) from(reply reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answer, s.asked = answer, 0
+	s.reply, s.asked = reply, 0
 }
 
 func (s *scripted) times() int {
@@ -43,25 +70,6 @@ func (s *scripted) times() int {
 	defer s.mu.Unlock()
 	return s.asked
 }
-
-func status(code int, header ...string) func(*http.Request) (*http.Response, error) {
-	return func(r *http.Request) (*http.Response, error) {
-		response := &http.Response{StatusCode: code, Status: http.StatusText(code), ProtoMajor: 1, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("")), Request: r}
-		for i := 0; i < len(header); i += 2 {
-			response.Header.Set(header[i], header[i+1])
-		}
-		return response, nil
-	}
-}
-
-func fails(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }
-
-func hangs(r *http.Request) (*http.Response, error) {
-	<-r.Context().Done()
-	return nil, r.Context().Err()
-}
-
-var aFile = status(http.StatusOK, "X-Checksum-Sha256", strings.Repeat("a", 64))
 
 // watched is a client whose GitLab and storage are scripted, and what its breakers told.
 func watched(t *testing.T) (client *upstream.Client, gitlab, storage *scripted, told *[]string) {
@@ -170,7 +178,7 @@ func TestOnlyWhatSaysThatAServerIsDownOpensItsBreaker(t *testing.T) {
 	gone, leave := context.WithCancel(context.Background())
 	leave()
 	for name, test := range map[string]struct {
-		answer func(*http.Request) (*http.Response, error)
+		answer reply
 		ctx    context.Context
 		open   bool
 	}{
@@ -184,7 +192,7 @@ func TestOnlyWhatSaysThatAServerIsDownOpensItsBreaker(t *testing.T) {
 		"401":           {status(401), context.Background(), false},
 		"404":           {status(404), context.Background(), false},
 		"429":           {status(429), context.Background(), false},
-		"log-in page":   {status(200, "Content-Type", "text/html"), context.Background(), false},
+		"log-in page":   {reply{status: 200, header: http.Header{"Content-Type": {"text/html"}}}, context.Background(), false},
 		"caller leaves": {hangs, gone, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,7 +213,7 @@ func TestOnlyWhatSaysThatAServerIsDownOpensItsBreaker(t *testing.T) {
 func TestAStorageThatIsDownEndsNoQuestionsToGitLab(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, gitlab, storage, told := watched(t)
-		gitlab.from(status(http.StatusFound, "Location", "https://storage.example.com/key?X-Amz-Signature=1"))
+		gitlab.from(reply{status: http.StatusFound, header: http.Header{"Location": {"https://storage.example.com/key?X-Amz-Signature=1"}}})
 		storage.from(fails)
 		for range 10 {
 			_, _ = client.Fetch(context.Background(), callerWith(token), ref)

@@ -127,7 +127,9 @@ func newAnswerTimes(most int) *answerTimes {
 	return a
 }
 
-func textBytes(key GrantKey) int { return len(key.Upstream) + len(key.ClientIP) + len(key.Project) + len(key.File) }
+func textBytes(key GrantKey) int {
+	return len(key.Upstream) + len(key.ClientIP) + len(key.Project) + len(key.File)
+}
 
 func (a *answerTimes) get(key GrantKey) (time.Time, bool) { return a.lru.Get(key) }
 
