@@ -1,0 +1,57 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// FuzzCaddyfile reads anything as the directive. What is taken means the same when it is written as JSON and read again;
+// what isn't is refused with its place.
+func FuzzCaddyfile(f *testing.F) {
+	files, err := filepath.Glob("testdata/caddyfile/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no goldens: %v", err)
+	}
+	for _, file := range files {
+		golden, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		input, _, _ := strings.Cut(string(golden), goldenSeparator)
+		_, directive, ok := strings.Cut(input, "gitlab_packages")
+		if end := strings.LastIndex(directive, "}"); ok && end >= 0 {
+			f.Add("gitlab_packages" + directive[:end])
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		tokens, err := caddyfile.Tokenize([]byte(text), "Caddyfile")
+		if err != nil || len(tokens) == 0 {
+			return
+		}
+		var taken Handler
+		if err := taken.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)); err != nil {
+			if !strings.Contains(err.Error(), "Caddyfile:") {
+				t.Errorf("the error names no place: %v", err)
+			}
+			return
+		}
+		written, err := json.Marshal(&taken) //nolint:gosec // there is no secret in it
+		if err != nil {
+			t.Fatalf("what was taken can't be written: %v", err)
+		}
+		var again Handler
+		if err := json.Unmarshal(written, &again); err != nil {
+			t.Fatalf("%s: %v", written, err)
+		}
+		rewritten, err := json.Marshal(&again) //nolint:gosec // nor here
+		if err != nil || !bytes.Equal(written, rewritten) {
+			t.Errorf("%s became %s, %v", written, rewritten, err)
+		}
+	})
+}
