@@ -157,8 +157,11 @@ func (p *publish) judge(response *http.Response) {
 	switch response.StatusCode {
 	case http.StatusOK, http.StatusCreated:
 		p.published = true
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+	case http.StatusUnauthorized, http.StatusNotFound:
 		p.refused = true
+	case http.StatusForbidden:
+		// After the whole body it can also be trouble with GitLab's storage (lib/api/generic_packages.rb).
+		p.refused = p.body.isLeft()
 	}
 	p.end()
 }

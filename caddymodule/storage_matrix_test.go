@@ -104,12 +104,17 @@ func (m *matrix) newReader() string {
 // askGitLab is what GitLab itself gives now.
 func (m *matrix) askGitLab(t *testing.T, token string) (status int, body []byte, disposition string) {
 	t.Helper()
+	return m.askGitLabWith(t, http.Header{"Private-Token": {token}})
+}
+
+func (m *matrix) askGitLabWith(t *testing.T, header http.Header) (status int, body []byte, disposition string) {
+	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.gitlab.URL+filePath(m.file), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.gitlab.Client().CloseIdleConnections()
-	request.Header.Set("Private-Token", token)
+	request.Header = header
 	response, err := m.gitlab.Client().Do(request)
 	if err != nil {
 		t.Fatal(err)
