@@ -41,8 +41,9 @@ type Config struct {
 	FS FS
 }
 
-// maxHotRecords bounds the records that are held decoded, so that a hit needs no look into the index.
-const maxHotRecords = 16 << 10
+// maxHotRecords bounds the records that are held decoded, so that a hit needs no look into the index. Each takes some 400
+// bytes, and twice that of the process with the room that the garbage collector needs; looking one up costs microseconds.
+const maxHotRecords = 4 << 10
 
 // Store keeps files on disk under their SHA-256, an index of their names, and the smallest and most used in memory. It
 // is safe for concurrent use.
