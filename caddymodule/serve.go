@@ -224,9 +224,11 @@ func (d *download) mayFollow(running *flight) bool {
 	if d.agrees(running.identity) {
 		return true
 	}
-	return !d.answer.Unproven &&
-		upstream.Compare(running.identity, d.answer.Identity) == upstream.Unknown &&
-		(!running.sent.Before(d.answer.Sent) || d.answeredWithin(running, d.h.maxAge))
+	if d.answer.Unproven || upstream.Compare(running.identity, d.answer.Identity) != upstream.Unknown {
+		return false
+	}
+	// Of a path, the yes could be about another project than the flight (grantCovers).
+	return !running.sent.Before(d.answer.Sent) || (d.grantKey().File == "" && d.answeredWithin(running, d.h.maxAge))
 }
 
 // answeredWithin reports whether GitLab's answer to the flight's fetch was asked for at most that long ago. It waits
