@@ -25,5 +25,6 @@
 //
 // A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What several configs
 // use, one after another, is in state (state.go): the store, its regular verification (verify.go), the grants, the
-// flights, the breakers that keep a dead GitLab from being asked. Transports (transport.go) live until their last fetch has ended.
+// flights, the breakers that keep a dead GitLab from being asked. Transports (transport.go) live until their last fetch
+// has ended.
 package caddymodule

@@ -96,12 +96,12 @@ type publish struct {
 // new file is seen by others while its publisher still waits for the answer.
 func (p *publish) begin() {
 	_, p.announced = p.state.grants.Granted(p.grantKey())
+	generation := p.store.Generation
+	if p.announced {
+		generation = p.store.Raise
+	}
 	for _, ref := range p.keys {
-		if p.announced {
-			p.begun = p.store.Raise(p.keyOf(ref))
-		} else {
-			p.begun = p.store.Generation(p.keyOf(ref))
-		}
+		p.begun = generation(p.keyOf(ref))
 	}
 	p.length = p.r.ContentLength
 	p.storable = len(p.keys) == 1 && p.h.client.ShowsChecksums() && upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") &&

@@ -240,7 +240,7 @@ func (d *download) answeredWithin(running *flight, age time.Duration) bool {
 // serveOffline answers while GitLab can't be asked: those whom it allowed within offline_grace get what is stored,
 // unless it is known to be old (published over, gone).
 func (d *download) serveOffline(entry cache.Entry, stored bool) bool {
-	if stored && !entry.Confirmed.IsZero() && d.grantedWithin(d.h.offlineGrace) && d.grantCovers(entry.Stored) {
+	if d.mayServeUnasked(entry, stored, d.h.offlineGrace) {
 		return d.serveEntry(entry, outcomeOffline)
 	}
 	return d.refuseUnreachable(d.answer.Err)
@@ -249,10 +249,16 @@ func (d *download) serveOffline(entry cache.Entry, stored bool) bool {
 // serveRateLimited answers when GitLab said 429 to the check: it didn't look at the credential, so only a young grant
 // stands in for its yes.
 func (d *download) serveRateLimited(entry cache.Entry, stored bool) bool {
-	if stored && !entry.Confirmed.IsZero() && d.grantedWithin(2*d.h.grantTTL) && d.grantCovers(entry.Stored) {
+	if d.mayServeUnasked(entry, stored, 2*d.h.grantTTL) {
 		return d.serveEntry(entry, outcomeOffline)
 	}
 	return d.relayRateLimit(d.answer.Header)
+}
+
+// mayServeUnasked reports whether a caller may have what is stored although GitLab can't be asked: it allowed them at most
+// that long ago, and nobody has heard since that the file is another one.
+func (d *download) mayServeUnasked(entry cache.Entry, stored bool, age time.Duration) bool {
+	return stored && !entry.Confirmed.IsZero() && d.grantedWithin(age) && d.grantCovers(entry.Stored)
 }
 
 // serveEntry sends a stored file to a caller who may have it.

@@ -111,9 +111,6 @@ func (c *Client) prove(ctx context.Context, answer Answer, location *redirectTar
 	for _, method := range []string{http.MethodHead, http.MethodGet} {
 		response, err := c.followStorage(ctx, method, location, nil)
 		if err != nil {
-			if failed, ok := errors.AsType[*UnreachableError](err); ok {
-				return answer.unreachable(failed)
-			}
 			return answer.unreachable(unreachable("asking the object storage", err))
 		}
 		_ = response.Body.Close()

@@ -24,13 +24,8 @@ type breaker struct {
 // DefaultBreakerPause is how long a server isn't asked that has failed several times in a row.
 const DefaultBreakerPause = 5 * time.Second
 
-const (
-	// maxFailures in a row are the end of asking.
-	maxFailures = 3
-	// probeTimeout bounds the wait for the answer that shows whether a server is back. Others wait for nothing meanwhile,
-	// so it may be generous to a GitLab that has just started.
-	probeTimeout = 10 * time.Second
-)
+// maxFailures in a row are the end of asking.
+const maxFailures = 3
 
 // Names of the servers that breakers watch.
 const (
@@ -49,7 +44,7 @@ func NewBreakers(pause time.Duration, onChange func(server string, up bool)) *Br
 			Timeout:     pause,
 			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= maxFailures },
 			IsExcluded:  func(err error) bool { return errors.Is(err, errSaysNothing) },
-			OnStateChange: func(_ string, from, to gobreaker.State) {
+			OnStateChange: func(server string, from, to gobreaker.State) {
 				// From half-open back to open is no news.
 				if onChange != nil && (from == gobreaker.StateClosed || to == gobreaker.StateClosed) {
 					onChange(server, to == gobreaker.StateClosed)
@@ -71,7 +66,8 @@ var (
 )
 
 // allow asks whether a request may be sent. Who gets a yes must call done with what came of it. probing says that it
-// shows whether the server is back.
+// shows whether the server is back: nobody else is let through until its answer is there, so it must not be waited for
+// longer than for a check.
 func (b *breaker) allow() (done func(error), probing bool, err error) {
 	done, err = b.circuit.Allow()
 	if err != nil {

@@ -215,7 +215,7 @@ func (e *UnreachableError) Error() string { return "GitLab is unreachable: " + e
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// unreachable makes an UnreachableError of what a transport returned. A *url.Error is opened, since it would print
+// unreachable makes an UnreachableError of what a transport returned, if it isn't one already. A *url.Error is opened, since it would print
 // the URL with its query; transports return none, but proxies of theirs might.
 func unreachable(doing string, err error) *UnreachableError {
 	if known, ok := errors.AsType[*UnreachableError](err); ok {
@@ -247,7 +247,7 @@ func (c *Client) roundTrip(breaker *breaker, transport http.RoundTripper, reques
 		return nil, err
 	}
 	if probing {
-		timeout = min(timeout, probeTimeout)
+		timeout = min(timeout, c.cfg.CheckTimeout)
 	}
 	ctx, cancel := context.WithCancelCause(request.Context())
 	timer := time.AfterFunc(timeout, func() { cancel(errHeaderTimeout) })

@@ -87,9 +87,6 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 	if failed == nil {
 		return nil
 	}
-	if known, ok := errors.AsType[*UnreachableError](failed); ok {
-		return known
-	}
 	return unreachable("forwarding", failed)
 }
 
