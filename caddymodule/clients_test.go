@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,12 +27,18 @@ type clients struct {
 
 func newClients(t *testing.T, mode gitlabtest.Mode, debianPackage, path string) *clients {
 	t.Helper()
-	if _, err := exec.LookPath(path); errors.Is(err, exec.ErrNotFound) {
-		t.Skipf("needs Debian's package %s", debianPackage)
-	}
+	need(t, debianPackage, path)
 	gitlab := newGitLab(t)
 	gitlab.SetMode(mode)
 	return &clients{startEdge(t, gitlab.URL, ""), gitlab, t.TempDir()}
+}
+
+// need skips the test if a program is missing.
+func need(t *testing.T, debianPackage, path string) {
+	t.Helper()
+	if _, err := exec.LookPath(path); errors.Is(err, exec.ErrNotFound) {
+		t.Skipf("needs Debian's package %s", debianPackage)
+	}
 }
 
 // run runs a command. Proxies and settings of whoever runs the tests have no part in it.
@@ -53,17 +58,7 @@ func (c *clients) run(t *testing.T, path string, arguments ...string) (output st
 	return string(text), err
 }
 
-// mustRun fails the test if the command fails.
-func (c *clients) mustRun(t *testing.T, path string, arguments ...string) string {
-	t.Helper()
-	output, err := c.run(t, path, arguments...)
-	if err != nil {
-		t.Error(err)
-	}
-	return output
-}
-
-// write puts a file into the directory, read takes one out.
+// write puts a file into the directory, expect compares one that is there.
 func (c *clients) write(t *testing.T, name string, body []byte) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(c.directory, name), body, 0o600); err != nil {
@@ -190,12 +185,7 @@ func TestAria2DownloadsInSixteenSegmentsForLittleMoreThanOneBody(t *testing.T) {
 				c.expect(t, output, body)
 				awaitNoFlight(t)
 			}
-			var sent int64
-			for _, request := range c.gitlab.Requests() {
-				if request.Method == http.MethodGet {
-					sent += request.Sent
-				}
-			}
+			sent := bytesSent(c.gitlab)
 			// One body, one far segment whatever its length, and range_wait for the others; aria2 asks for all of the file at
 			// first and hangs up when it splits.
 			if most := int64(size + size/4 + defaultRangeWait); sent > most {
@@ -245,8 +235,8 @@ func TestPythonGitLabPublishesAndDownloads(t *testing.T) {
 			}
 			body := someBytes(300_000, 1)
 			c.write(t, "app.bin", body)
-			if got := c.mustRun(t, python, "-c", pythonGitLab, c.url, developer, "glpat-wrong", jobToken); got != "done\n" {
-				t.Errorf("it printed %q", got)
+			if got, err := c.run(t, python, "-c", pythonGitLab, c.url, developer, "glpat-wrong", jobToken); err != nil || got != "done\n" {
+				t.Errorf("it printed %q, %v", got, err)
 			}
 			c.expect(t, "streamed.bin", body)
 		})

@@ -65,6 +65,14 @@ func init() {
 	clock = func() time.Time { return time.Now().Add(time.Duration(testClock.Load())) }
 }
 
+// setForTest gives a variable another value until the test ends.
+func setForTest[T any](t testing.TB, variable *T, value T) {
+	t.Helper()
+	before := *variable
+	*variable = value
+	t.Cleanup(func() { *variable = before })
+}
+
 // edge is a running Caddy with one site.
 type edge struct {
 	url       string
@@ -268,6 +276,16 @@ func (e *edge) begin(c call) (*http.Response, error) {
 		request.Header.Set("Private-Token", c.token)
 	}
 	return testClient.Do(request)
+}
+
+// bytesSent is how much GitLab and its storage have sent to GETs.
+func bytesSent(gitlab *gitlabtest.Server) (sent int64) {
+	for _, request := range gitlab.Requests() {
+		if request.Method == http.MethodGet {
+			sent += request.Sent
+		}
+	}
+	return sent
 }
 
 // mustGet downloads a file and checks that it is whole and right.

@@ -270,45 +270,35 @@ func TestAYoungGrantOutlastsARateLimitAndAnOldOneDoesNot(t *testing.T) {
 }
 
 func TestEditionsThatGitLabRestoresAreServedAgain(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			gitlab := newGitLab(t)
-			gitlab.SetMode(m.mode)
-			gitlab.SetChecksums(m.checksums)
-			e := startEdge(t, gitlab.URL, "max_age 0")
-			older, newer := someBytes(50_000, 1), someBytes(60_000, 2)
-			publishOld(gitlab, "app.bin", older)
-			e.mustGet(t, "app.bin", developer, older)
-			publishOld(gitlab, "app.bin", newer)
-			e.mustGet(t, "app.bin", developer, newer)
-			gitlab.DeleteNewest(project, "pkg", "1.0.0", "app.bin")
-			e.mustGet(t, "app.bin", developer, older)
-			gitlab.DeletePackage(project, "pkg", "1.0.0")
-			if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.StatusCode != 404 {
-				t.Errorf("deleted: %s", got.Status)
-			}
-			publishOld(gitlab, "app.bin", newer)
-			e.mustGet(t, "app.bin", developer, newer)
-		})
-	}
+	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
+		e := startEdge(t, gitlab.URL, "max_age 0")
+		older, newer := someBytes(50_000, 1), someBytes(60_000, 2)
+		publishOld(gitlab, "app.bin", older)
+		e.mustGet(t, "app.bin", developer, older)
+		publishOld(gitlab, "app.bin", newer)
+		e.mustGet(t, "app.bin", developer, newer)
+		gitlab.DeleteNewest(project, "pkg", "1.0.0", "app.bin")
+		e.mustGet(t, "app.bin", developer, older)
+		gitlab.DeletePackage(project, "pkg", "1.0.0")
+		if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.StatusCode != 404 {
+			t.Errorf("deleted: %s", got.Status)
+		}
+		publishOld(gitlab, "app.bin", newer)
+		e.mustGet(t, "app.bin", developer, newer)
+	})
 }
 
 func TestTwoPublishesInOneSecondAreToldApart(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			gitlab := newGitLab(t)
-			gitlab.SetMode(m.mode)
-			gitlab.SetChecksums(m.checksums)
-			now := time.Now().Truncate(time.Second)
-			gitlab.SetClock(func() time.Time { return now })
-			e := startEdge(t, gitlab.URL, "max_age 0")
-			for i := range 4 {
-				body := someBytes(50_000, byte(i))
-				gitlab.Publish(project, "pkg", "1.0.0", "app.bin", body)
-				e.mustGet(t, "app.bin", developer, body)
-			}
-		})
-	}
+	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
+		now := time.Now().Truncate(time.Second)
+		gitlab.SetClock(func() time.Time { return now })
+		e := startEdge(t, gitlab.URL, "max_age 0")
+		for i := range 4 {
+			body := someBytes(50_000, byte(i))
+			gitlab.Publish(project, "pkg", "1.0.0", "app.bin", body)
+			e.mustGet(t, "app.bin", developer, body)
+		}
+	})
 }
 
 func TestDownloadsOverHTTP2BreakOffVisibly(t *testing.T) {
@@ -445,45 +435,40 @@ func TestADownloadGoesOnFromGitLabWhenItsStoredFileEndsEarly(t *testing.T) {
 }
 
 func TestADiskThatFailsUnderADownloadDoesNotBreakIt(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			gitlab := newGitLab(t)
-			gitlab.SetMode(m.mode)
-			gitlab.SetChecksums(m.checksums)
-			e := startEdge(t, gitlab.URL, "")
-			body := someBytes(8<<20, 1)
-			publishOld(gitlab, "app.bin", body)
-			release := make(chan struct{})
-			gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, Release: release})
-			var callers sync.WaitGroup
-			for _, token := range []string{developer, colleague} {
-				response, err := e.begin(call{path: filePath("app.bin"), token: token})
-				if err != nil {
-					t.Fatal(err)
-				}
-				first := make([]byte, 1)
-				if _, err := io.ReadFull(response.Body, first); err != nil {
-					t.Fatal(err)
-				}
-				callers.Go(func() {
-					defer response.Body.Close()
-					if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
-						t.Errorf("%s: %v", token, err)
-					}
-				})
+	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
+		e := startEdge(t, gitlab.URL, "")
+		body := someBytes(8<<20, 1)
+		publishOld(gitlab, "app.bin", body)
+		release := make(chan struct{})
+		gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, Release: release})
+		var callers sync.WaitGroup
+		for _, token := range []string{developer, colleague} {
+			response, err := e.begin(call{path: filePath("app.bin"), token: token})
+			if err != nil {
+				t.Fatal(err)
 			}
-			states.Range(func(_, value any) bool {
-				flights := &value.(*state).flights
-				flights.mu.Lock()
-				defer flights.mu.Unlock()
-				for _, fl := range flights.byKey {
-					fl.fill.Abort(fmt.Errorf("%w: as the test wants it", cache.ErrDisk))
+			first := make([]byte, 1)
+			if _, err := io.ReadFull(response.Body, first); err != nil {
+				t.Fatal(err)
+			}
+			callers.Go(func() {
+				defer response.Body.Close()
+				if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+					t.Errorf("%s: %v", token, err)
 				}
-				return true
 			})
-			callers.Wait()
-			close(release)
-			e.mustGet(t, "app.bin", developer, body)
+		}
+		states.Range(func(_, value any) bool {
+			flights := &value.(*state).flights
+			flights.mu.Lock()
+			defer flights.mu.Unlock()
+			for _, fl := range flights.byKey {
+				fl.fill.Abort(fmt.Errorf("%w: as the test wants it", cache.ErrDisk))
+			}
+			return true
 		})
-	}
+		callers.Wait()
+		close(release)
+		e.mustGet(t, "app.bin", developer, body)
+	})
 }

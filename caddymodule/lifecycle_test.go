@@ -156,9 +156,7 @@ func TestHandlersThatDisagreeOnADirectoryAreAConfigError(t *testing.T) {
 // TestRequestsToAConfigThatNeverStartsDoNotWaitForEver has a handler whose app doesn't start, as when another app of the
 // config fails to.
 func TestRequestsToAConfigThatNeverStartsDoNotWaitForEver(t *testing.T) {
-	patience := startPatience
-	startPatience = time.Millisecond
-	defer func() { startPatience = patience }()
+	setForTest(t, &startPatience, time.Millisecond)
 	app := new(App)
 	at, err := app.attach("/a", defaultStoreSettings(), nil)
 	if err != nil {

@@ -12,14 +12,6 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
-// setForTest gives a variable another value until the test ends.
-func setForTest[T any](t testing.TB, variable *T, value T) {
-	t.Helper()
-	before := *variable
-	*variable = value
-	t.Cleanup(func() { *variable = before })
-}
-
 // outages are the ways in which GitLab can be no help.
 var outages = []struct {
 	name  string

@@ -3,16 +3,12 @@ package caddymodule
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -70,34 +66,29 @@ func TestAPublishIsForwardedAndItsAnswerRelayed(t *testing.T) {
 }
 
 func TestAfterAPublishTheOldContentIsNeverServedAgain(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			gitlab := newGitLab(t)
-			gitlab.SetMode(m.mode)
-			gitlab.SetChecksums(m.checksums)
-			e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h\noffline_grace 1h")
-			before, after := someBytes(50_000, 1), someBytes(50_000, 2)
-			publishOld(gitlab, "app.bin", before)
-			e.mustGet(t, "app.bin", developer, before)
-			bySpelling := strings.Replace(filePath("app.bin"), "/24/", "/Group%2Fapp/", 1)
-			if got := e.do(t, call{path: bySpelling, token: developer}); !bytes.Equal(got.body, before) {
-				t.Fatalf("by path: %s", got.Status)
-			}
+	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
+		e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h\noffline_grace 1h")
+		before, after := someBytes(50_000, 1), someBytes(50_000, 2)
+		publishOld(gitlab, "app.bin", before)
+		e.mustGet(t, "app.bin", developer, before)
+		bySpelling := strings.Replace(filePath("app.bin"), "/24/", "/Group%2Fapp/", 1)
+		if got := e.do(t, call{path: bySpelling, token: developer}); !bytes.Equal(got.body, before) {
+			t.Fatalf("by path: %s", got.Status)
+		}
 
-			if got := e.put(t, filePath("app.bin"), after); got.StatusCode != 201 {
-				t.Fatal(got.Status)
-			}
-			e.mustGet(t, "app.bin", developer, after)
-			if got := e.do(t, call{path: bySpelling, token: developer}); !bytes.Equal(got.body, after) {
-				t.Errorf("by path, after a publish by number: %s, %d bytes", got.Status, len(got.body))
-			}
-			// A publish whose answer was lost may have been taken: the old content must be asked about.
-			gitlab.Publish(project, "pkg", "1.0.0", "app.bin", before)
-			gitlab.Inject(gitlabtest.Fault{Method: http.MethodPut, Status: 500})
-			e.put(t, filePath("app.bin"), before)
-			e.mustGet(t, "app.bin", developer, before)
-		})
-	}
+		if got := e.put(t, filePath("app.bin"), after); got.StatusCode != 201 {
+			t.Fatal(got.Status)
+		}
+		e.mustGet(t, "app.bin", developer, after)
+		if got := e.do(t, call{path: bySpelling, token: developer}); !bytes.Equal(got.body, after) {
+			t.Errorf("by path, after a publish by number: %s, %d bytes", got.Status, len(got.body))
+		}
+		// A publish whose answer was lost may have been taken: the old content must be asked about.
+		gitlab.Publish(project, "pkg", "1.0.0", "app.bin", before)
+		gitlab.Inject(gitlabtest.Fault{Method: http.MethodPut, Status: 500})
+		e.put(t, filePath("app.bin"), before)
+		e.mustGet(t, "app.bin", developer, before)
+	})
 }
 
 func TestThePublishedCopyServesTheFirstDownloadWithoutABody(t *testing.T) {
@@ -280,13 +271,10 @@ func TestMemoryStaysFlatForAnUploadAsLargeAsGitLabTakes(t *testing.T) {
 // TestTheDocumentedCommandsWorkVerbatim runs the curl and wget lines of GitLab's documentation and of a CI job.
 func TestTheDocumentedCommandsWorkVerbatim(t *testing.T) {
 	gitlab := newGitLab(t)
-	e := startEdge(t, gitlab.URL, "")
-	directory := t.TempDir()
+	c := &clients{startEdge(t, gitlab.URL, ""), gitlab, t.TempDir()}
 	body := someBytes(200_000, 4)
-	if err := os.WriteFile(filepath.Join(directory, "file.txt"), body, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	short, long := e.url+"/api/v4/projects/24/generic/my_package/0.0.1/", e.url+"/api/v4/projects/24/packages/generic/my_package/0.0.1/"
+	c.write(t, "file.txt", body)
+	short, long := c.url+"/api/v4/projects/24/generic/my_package/0.0.1/", c.url+"/api/v4/projects/24/packages/generic/my_package/0.0.1/"
 	for _, test := range []struct {
 		name    string
 		command []string
@@ -299,18 +287,9 @@ func TestTheDocumentedCommandsWorkVerbatim(t *testing.T) {
 		{"curl with a user and password", []string{"curl", "--silent", "--show-error", "--fail", "--user", "dev:" + developer, long + "job.txt"}, string(body)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if _, err := exec.LookPath(test.command[0]); errors.Is(err, exec.ErrNotFound) {
-				t.Skipf("needs Debian's package %s", test.command[0])
-			}
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			command := exec.CommandContext(ctx, test.command[0], test.command[1:]...) //nolint:gosec // the commands stand above
-			command.Dir = directory
-			var complaints bytes.Buffer
-			command.Stderr = &complaints
-			output, err := command.Output()
-			if err != nil || string(output) != test.output {
-				t.Errorf("%v: %d bytes of output; %s", err, len(output), complaints.String())
+			need(t, test.command[0], test.command[0])
+			if output, err := c.run(t, test.command[0], test.command[1:]...); err != nil || output != test.output {
+				t.Errorf("%d bytes of output, %v", len(output), err)
 			}
 		})
 	}

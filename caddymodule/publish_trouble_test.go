@@ -198,20 +198,15 @@ func TestOfPublishesThatOverlapTheOneThatGitLabTookLastIsServed(t *testing.T) {
 }
 
 func TestAnEmptyFileIsPublishedAndServed(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			gitlab := newGitLab(t)
-			gitlab.SetMode(m.mode)
-			gitlab.SetChecksums(m.checksums)
-			e := startEdge(t, gitlab.URL, "")
-			if got := e.do(t, call{method: http.MethodPut, path: filePath("empty.bin"), token: developer, body: strings.NewReader("")}); got.StatusCode != http.StatusCreated {
-				t.Fatal(got.Status)
+	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
+		e := startEdge(t, gitlab.URL, "")
+		if got := e.do(t, call{method: http.MethodPut, path: filePath("empty.bin"), token: developer, body: strings.NewReader("")}); got.StatusCode != http.StatusCreated {
+			t.Fatal(got.Status)
+		}
+		for range 3 {
+			if got := e.mustGet(t, "empty.bin", developer, nil); got.Header.Get("Content-Length") != "0" {
+				t.Errorf("Content-Length %q", got.Header.Get("Content-Length"))
 			}
-			for range 3 {
-				if got := e.mustGet(t, "empty.bin", developer, nil); got.Header.Get("Content-Length") != "0" {
-					t.Errorf("Content-Length %q", got.Header.Get("Content-Length"))
-				}
-			}
-		})
-	}
+		}
+	})
 }

@@ -63,12 +63,7 @@ func TestADownloaderOfManySegmentsCostsLittleMoreThanOneBody(t *testing.T) {
 	}
 	callers.Wait()
 	awaitNoFlight(t)
-	var sent int64
-	for _, request := range gitlab.Requests() {
-		if request.Method == http.MethodGet {
-			sent += request.Sent
-		}
-	}
+	sent := bytesSent(gitlab)
 	// The one that is forwarded whatever its length, and range_wait for all others.
 	if limit := int64(size + size/segments + 1<<20); sent < size || sent > limit {
 		t.Errorf("GitLab sent %d bytes; at most %d were to be", sent, limit)
@@ -92,9 +87,7 @@ func TestARangeThatTheFillDoesNotReachInTimeIsForwardedAfterAll(t *testing.T) {
 	if _, err := io.ReadFull(response.Body, first); err != nil {
 		t.Fatal(err)
 	}
-	patience := rangePatience
-	rangePatience = time.Millisecond
-	defer func() { rangePatience = patience }()
+	setForTest(t, &rangePatience, time.Millisecond)
 	for range 3 {
 		far := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=15000000-15002999"}}})
 		if far.StatusCode != 206 || !bytes.Equal(far.body, body[15000000:15003000]) || !strings.Contains(far.cacheStatus(), "fwd=partial") {

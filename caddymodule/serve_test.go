@@ -26,6 +26,19 @@ var modes = []struct {
 	{"redirected storage", gitlabtest.Redirect, false},
 }
 
+// inEveryMode runs a test against a GitLab of each kind.
+func inEveryMode(t *testing.T, test func(*testing.T, *gitlabtest.Server)) {
+	t.Helper()
+	for _, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			gitlab := newGitLab(t)
+			gitlab.SetMode(m.mode)
+			gitlab.SetChecksums(m.checksums)
+			test(t, gitlab)
+		})
+	}
+}
+
 // publishOld publishes a file long enough ago that its Last-Modified names it (see upstream.Identity.Settled).
 func publishOld(gitlab *gitlabtest.Server, file string, body []byte) {
 	gitlab.SetClock(func() time.Time { return clock().Add(-time.Hour) })
@@ -34,35 +47,30 @@ func publishOld(gitlab *gitlabtest.Server, file string, body []byte) {
 }
 
 func TestRepeatDownloadMakesNoUpstreamRequestAndAnotherTokenOneHEAD(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			gitlab := newGitLab(t)
-			gitlab.SetMode(m.mode)
-			gitlab.SetChecksums(m.checksums)
-			e := startEdge(t, gitlab.URL, "")
-			body := someBytes(300_000, 1)
-			publishOld(gitlab, "app.bin", body)
+	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
+		e := startEdge(t, gitlab.URL, "")
+		body := someBytes(300_000, 1)
+		publishOld(gitlab, "app.bin", body)
 
-			got := e.mustGet(t, "app.bin", developer, body)
-			if !strings.Contains(got.cacheStatus(), "fwd=uri-miss") || gitlab.Count(http.MethodGet) != 1 || gitlab.Count(http.MethodHead) != 0 {
-				t.Errorf("cold: %q, %d GET, %d HEAD", got.cacheStatus(), gitlab.Count(http.MethodGet), gitlab.Count(http.MethodHead))
-			}
-			before := len(gitlab.Requests())
-			got = e.mustGet(t, "app.bin", developer, body)
-			if !strings.Contains(got.cacheStatus(), "; hit") || len(gitlab.Requests()) != before {
-				t.Errorf("warm: %q after %d upstream requests", got.cacheStatus(), len(gitlab.Requests())-before)
-			}
-			got = e.mustGet(t, "app.bin", colleague, body)
-			if gitlab.Count(http.MethodHead) != 1 || gitlab.Count(http.MethodGet) != 1 {
-				t.Errorf("another token: %q after %d HEAD and %d GET", got.cacheStatus(), gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
-			}
-			putForward(2 * time.Minute)
-			e.mustGet(t, "app.bin", developer, body)
-			if gitlab.Count(http.MethodHead) != 2 || gitlab.Count(http.MethodGet) != 1 {
-				t.Errorf("after max_age: %d HEAD and %d GET in all", gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
-			}
-		})
-	}
+		got := e.mustGet(t, "app.bin", developer, body)
+		if !strings.Contains(got.cacheStatus(), "fwd=uri-miss") || gitlab.Count(http.MethodGet) != 1 || gitlab.Count(http.MethodHead) != 0 {
+			t.Errorf("cold: %q, %d GET, %d HEAD", got.cacheStatus(), gitlab.Count(http.MethodGet), gitlab.Count(http.MethodHead))
+		}
+		before := len(gitlab.Requests())
+		got = e.mustGet(t, "app.bin", developer, body)
+		if !strings.Contains(got.cacheStatus(), "; hit") || len(gitlab.Requests()) != before {
+			t.Errorf("warm: %q after %d upstream requests", got.cacheStatus(), len(gitlab.Requests())-before)
+		}
+		got = e.mustGet(t, "app.bin", colleague, body)
+		if gitlab.Count(http.MethodHead) != 1 || gitlab.Count(http.MethodGet) != 1 {
+			t.Errorf("another token: %q after %d HEAD and %d GET", got.cacheStatus(), gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
+		}
+		putForward(2 * time.Minute)
+		e.mustGet(t, "app.bin", developer, body)
+		if gitlab.Count(http.MethodHead) != 2 || gitlab.Count(http.MethodGet) != 1 {
+			t.Errorf("after max_age: %d HEAD and %d GET in all", gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
+		}
+	})
 }
 
 func TestHeadersOfAStoredFile(t *testing.T) {
@@ -137,69 +145,59 @@ func TestRangesAndConditionsOnAStoredFile(t *testing.T) {
 }
 
 func TestHEADOfAColdFileCostsOneHEADAndNoBody(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			gitlab := newGitLab(t)
-			gitlab.SetMode(m.mode)
-			gitlab.SetChecksums(m.checksums)
-			e := startEdge(t, gitlab.URL, "")
-			publishOld(gitlab, "app.bin", someBytes(123_456, 4))
-			got := e.do(t, call{method: http.MethodHead, path: filePath("app.bin"), token: developer})
-			if got.StatusCode != 200 || got.ContentLength != 123_456 || got.Header.Get("Location") != "" {
-				t.Errorf("got %s, length %d, Location %q", got.Status, got.ContentLength, got.Header.Get("Location"))
-			}
-			if gitlab.Count(http.MethodHead) != 1 || gitlab.Count(http.MethodGet) != 0 {
-				t.Errorf("%d HEAD, %d GET", gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
-			}
-			// Of a stored file that was published over, too.
-			e.do(t, call{path: filePath("app.bin"), token: developer})
-			publishOld(gitlab, "app.bin", someBytes(654_321, 5))
-			putForward(time.Hour)
-			got = e.do(t, call{method: http.MethodHead, path: filePath("app.bin"), token: developer})
-			if got.StatusCode != 200 || got.ContentLength != 654_321 || gitlab.Count(http.MethodGet) != 1 {
-				t.Errorf("published over: %s, length %d after %d GET", got.Status, got.ContentLength, gitlab.Count(http.MethodGet))
-			}
-		})
-	}
+	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
+		e := startEdge(t, gitlab.URL, "")
+		publishOld(gitlab, "app.bin", someBytes(123_456, 4))
+		got := e.do(t, call{method: http.MethodHead, path: filePath("app.bin"), token: developer})
+		if got.StatusCode != 200 || got.ContentLength != 123_456 || got.Header.Get("Location") != "" {
+			t.Errorf("got %s, length %d, Location %q", got.Status, got.ContentLength, got.Header.Get("Location"))
+		}
+		if gitlab.Count(http.MethodHead) != 1 || gitlab.Count(http.MethodGet) != 0 {
+			t.Errorf("%d HEAD, %d GET", gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
+		}
+		// Of a stored file that was published over, too.
+		e.do(t, call{path: filePath("app.bin"), token: developer})
+		publishOld(gitlab, "app.bin", someBytes(654_321, 5))
+		putForward(time.Hour)
+		got = e.do(t, call{method: http.MethodHead, path: filePath("app.bin"), token: developer})
+		if got.StatusCode != 200 || got.ContentLength != 654_321 || gitlab.Count(http.MethodGet) != 1 {
+			t.Errorf("published over: %s, length %d after %d GET", got.Status, got.ContentLength, gitlab.Count(http.MethodGet))
+		}
+	})
 }
 
 // TestAPrivateFileInTheCacheIsNotGivenTo goes through everybody who must not get a file that is stored and fresh.
 func TestAPrivateFileInTheCacheIsNotGivenTo(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			gitlab := newGitLab(t)
-			gitlab.SetMode(m.mode)
-			gitlab.SetChecksums(m.checksums)
-			e := startEdge(t, gitlab.URL, "")
-			body := someBytes(70_000, 5)
-			publishOld(gitlab, "secret.bin", body)
-			e.mustGet(t, "secret.bin", developer, body)
-			path := filePath("secret.bin")
-			for _, test := range []struct {
-				name   string
-				call   call
-				status int
-			}{
-				{"no token", call{path: path}, 401},
-				{"a wrong token", call{path: path, token: "glpat-wrong"}, 401},
-				{"a valid token without access", call{path: path, token: outsider}, 404},
-				{"a wrong token in the query", call{path: path + "?private_token=glpat-wrong"}, 401},
-				{"a wrong token in the query beside a right one", call{path: path + "?private_token=glpat-wrong", token: developer}, 401},
-				{"a valid token and Sudo", call{path: path, token: developer, header: http.Header{"Sudo": {"root"}}}, 403},
-				{"an admin's token and Sudo to an outsider", call{path: path, token: administrator, header: http.Header{"Sudo": {"outsider"}}}, 404},
-				{"a HEAD without a token", call{method: http.MethodHead, path: path}, 401},
-				{"a range without a token", call{path: path, header: http.Header{"Range": {"bytes=0-9"}}}, 401},
-				{"a condition without a token", call{path: path, header: http.Header{"If-None-Match": {`"` + hexSHA256(body) + `"`}}}, 401},
-			} {
-				t.Run(test.name, func(t *testing.T) {
-					got := e.do(t, test.call)
-					if got.StatusCode != test.status || bytes.Contains(got.body, body[:16]) {
-						t.Errorf("got %s with %s, want %d", got.Status, firstBytes(got.body), test.status)
-					}
-				})
-			}
-		})
-	}
+	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
+		e := startEdge(t, gitlab.URL, "")
+		body := someBytes(70_000, 5)
+		publishOld(gitlab, "secret.bin", body)
+		e.mustGet(t, "secret.bin", developer, body)
+		path := filePath("secret.bin")
+		for _, test := range []struct {
+			name   string
+			call   call
+			status int
+		}{
+			{"no token", call{path: path}, 401},
+			{"a wrong token", call{path: path, token: "glpat-wrong"}, 401},
+			{"a valid token without access", call{path: path, token: outsider}, 404},
+			{"a wrong token in the query", call{path: path + "?private_token=glpat-wrong"}, 401},
+			{"a wrong token in the query beside a right one", call{path: path + "?private_token=glpat-wrong", token: developer}, 401},
+			{"a valid token and Sudo", call{path: path, token: developer, header: http.Header{"Sudo": {"root"}}}, 403},
+			{"an admin's token and Sudo to an outsider", call{path: path, token: administrator, header: http.Header{"Sudo": {"outsider"}}}, 404},
+			{"a HEAD without a token", call{method: http.MethodHead, path: path}, 401},
+			{"a range without a token", call{path: path, header: http.Header{"Range": {"bytes=0-9"}}}, 401},
+			{"a condition without a token", call{path: path, header: http.Header{"If-None-Match": {`"` + hexSHA256(body) + `"`}}}, 401},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				got := e.do(t, test.call)
+				if got.StatusCode != test.status || bytes.Contains(got.body, body[:16]) {
+					t.Errorf("got %s with %s, want %d", got.Status, firstBytes(got.body), test.status)
+				}
+			})
+		}
+	})
 }
 
 func TestARevokedTokenIsRefusedOnceGrantTTLHasPassed(t *testing.T) {
@@ -280,79 +278,69 @@ func TestALogInPageIsNeitherAGrantNorAFile(t *testing.T) {
 }
 
 func TestAColdHerdCostsOneGETAndStreamsWhileTheFileArrives(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			gitlab := newGitLab(t)
-			gitlab.SetMode(m.mode)
-			gitlab.SetChecksums(m.checksums)
-			const callers = 50
-			roles := map[int]gitlabtest.Role{project: gitlabtest.Guest}
-			for i := range callers {
-				gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.PersonalToken, Secret: fmt.Sprintf("glpat-%d", i), Username: fmt.Sprintf("user%d", i), Roles: roles})
-			}
-			e := startEdge(t, gitlab.URL, "")
-			body := someBytes(64<<20, 9)
-			want := hexSHA256(body)
-			publishOld(gitlab, "big.bin", body)
-			// The upstream stands still in the middle until all callers have had their first bytes.
-			release := make(chan struct{})
-			gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, StallAfter: 8 << 20, Release: release})
+	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
+		const callers = 50
+		roles := map[int]gitlabtest.Role{project: gitlabtest.Guest}
+		for i := range callers {
+			gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.PersonalToken, Secret: fmt.Sprintf("glpat-%d", i), Username: fmt.Sprintf("user%d", i), Roles: roles})
+		}
+		e := startEdge(t, gitlab.URL, "")
+		body := someBytes(64<<20, 9)
+		want := hexSHA256(body)
+		publishOld(gitlab, "big.bin", body)
+		// The upstream stands still in the middle until all callers have had their first bytes.
+		release := make(chan struct{})
+		gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, StallAfter: 8 << 20, Release: release})
 
-			var begun, done sync.WaitGroup
-			begun.Add(callers)
-			for i := range callers {
-				done.Go(func() {
-					response, err := e.begin(call{path: filePath("big.bin"), token: fmt.Sprintf("glpat-%d", i)})
-					if err != nil {
-						begun.Done()
-						t.Errorf("caller %d: %v", i, err)
-						return
-					}
-					defer response.Body.Close()
-					first := make([]byte, 1)
-					_, err = response.Body.Read(first)
+		var begun, done sync.WaitGroup
+		begun.Add(callers)
+		for i := range callers {
+			done.Go(func() {
+				response, err := e.begin(call{path: filePath("big.bin"), token: fmt.Sprintf("glpat-%d", i)})
+				if err != nil {
 					begun.Done()
-					if err != nil || first[0] != body[0] {
-						t.Errorf("caller %d: first byte: %v", i, err)
-						return
-					}
-					if got, err := digestOfRest(first, response.Body); err != nil || got != want {
-						t.Errorf("caller %d: %s, %v", i, response.Status, err)
-					}
-				})
-			}
-			begun.Wait()
-			close(release)
-			done.Wait()
-			if gets, heads := gitlab.Count(http.MethodGet), gitlab.Count(http.MethodHead); gets != 1 || heads > callers-1 {
-				t.Errorf("%d GET and %d HEAD, want 1 and at most %d", gets, heads, callers-1)
-			}
-		})
-	}
+					t.Errorf("caller %d: %v", i, err)
+					return
+				}
+				defer response.Body.Close()
+				first := make([]byte, 1)
+				_, err = response.Body.Read(first)
+				begun.Done()
+				if err != nil || first[0] != body[0] {
+					t.Errorf("caller %d: first byte: %v", i, err)
+					return
+				}
+				if got, err := digestOfRest(first, response.Body); err != nil || got != want {
+					t.Errorf("caller %d: %s, %v", i, response.Status, err)
+				}
+			})
+		}
+		begun.Wait()
+		close(release)
+		done.Wait()
+		if gets, heads := gitlab.Count(http.MethodGet), gitlab.Count(http.MethodHead); gets != 1 || heads > callers-1 {
+			t.Errorf("%d GET and %d HEAD, want 1 and at most %d", gets, heads, callers-1)
+		}
+	})
 }
 
 func TestACutBodyIsResumedAndNeverLooksWhole(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			gitlab := newGitLab(t)
-			gitlab.SetMode(m.mode)
-			gitlab.SetChecksums(m.checksums)
-			e := startEdge(t, gitlab.URL, "retries 2")
-			body := someBytes(1<<20, 10)
-			publishOld(gitlab, "resumed.bin", body)
-			gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, CutAfter: 300_000})
-			e.mustGet(t, "resumed.bin", developer, body)
+	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
+		e := startEdge(t, gitlab.URL, "retries 2")
+		body := someBytes(1<<20, 10)
+		publishOld(gitlab, "resumed.bin", body)
+		gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, CutAfter: 300_000})
+		e.mustGet(t, "resumed.bin", developer, body)
 
-			body = someBytes(1<<20, 11)
-			publishOld(gitlab, "cut.bin", body)
-			gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: -1, CutAfter: 300_000})
-			got := e.do(t, call{path: filePath("cut.bin"), token: developer})
-			if got.StatusCode == 200 && got.err == nil {
-				t.Errorf("a cut body looks whole: %d bytes", len(got.body))
-			}
-			awaitNoFlight(t) // or the next caller would join the fetch that is about to fail
-			gitlab.ClearFaults()
-			e.mustGet(t, "cut.bin", developer, body)
-		})
-	}
+		body = someBytes(1<<20, 11)
+		publishOld(gitlab, "cut.bin", body)
+		gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: -1, CutAfter: 300_000})
+		got := e.do(t, call{path: filePath("cut.bin"), token: developer})
+		if got.StatusCode == 200 && got.err == nil {
+			t.Errorf("a cut body looks whole: %d bytes", len(got.body))
+		}
+		awaitNoFlight(t) // or the next caller would join the fetch that is about to fail
+		gitlab.ClearFaults()
+		e.mustGet(t, "cut.bin", developer, body)
+	})
 }

@@ -102,20 +102,16 @@ func (m *matrix) newReader() string {
 }
 
 // askGitLab is what GitLab itself gives now.
-func (m *matrix) askGitLab(t *testing.T, token string) (status int, body []byte, disposition string) {
+func askGitLab(t *testing.T, gitlab *gitlabtest.Server, file string, header http.Header) (status int, body []byte, disposition string) {
 	t.Helper()
-	return m.askGitLabWith(t, http.Header{"Private-Token": {token}})
-}
-
-func (m *matrix) askGitLabWith(t *testing.T, header http.Header) (status int, body []byte, disposition string) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.gitlab.URL+filePath(m.file), nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, gitlab.URL+filePath(file), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.gitlab.Client().CloseIdleConnections()
+	client := gitlab.Client()
+	defer client.CloseIdleConnections()
 	request.Header = header
-	response, err := m.gitlab.Client().Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +121,7 @@ func (m *matrix) askGitLabWith(t *testing.T, header http.Header) (status int, bo
 		if err != nil {
 			t.Fatal(err)
 		}
-		if response, err = m.gitlab.Client().Do(request); err != nil {
+		if response, err = client.Do(request); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -206,7 +202,7 @@ func (m *matrix) judge(t *testing.T, caller string, stale, another bool, bodies 
 	if another {
 		caller = m.newReader()
 	}
-	status, body, disposition := m.askGitLab(t, caller)
+	status, body, disposition := askGitLab(t, m.gitlab, m.file, http.Header{"Private-Token": {caller}})
 	m.gitlab.ResetRequests()
 	got := m.do(t, call{path: filePath(m.file), token: caller})
 	if !stale && !another {

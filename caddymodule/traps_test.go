@@ -152,7 +152,7 @@ func TestTrap7EachCallerHearsGitLabsOwnRefusal(t *testing.T) {
 	expect("nobody, of a public project", call{}, http.StatusOK)
 	expect("a wrong token, of a public project", call{token: "glpat-wrong"}, http.StatusUnauthorized)
 	wrongPassword := http.Header{"Authorization": {"Basic ZGV2Ondyb25n"}}
-	status, _, _ := (&matrix{edge: e, gitlab: gitlab, file: "app.bin"}).askGitLabWith(t, wrongPassword)
+	status, _, _ := askGitLab(t, gitlab, "app.bin", wrongPassword)
 	expect("a wrong password, of a public project", call{header: wrongPassword}, status)
 }
 
