@@ -18,6 +18,8 @@ type Stats struct {
 	Entries, Blobs int
 	// Bytes is all that counts towards MaxSize; of these, Reserved is for fills and Lingering removed but still open.
 	Bytes, Reserved, Lingering int64
+	// Pinned is how many of them are pinned.
+	Pinned int64
 	// MaxSize is the limit in force.
 	MaxSize int64
 	// MemoryBytes is what the memory tier takes, and MemoryBlobs how many files it holds.
@@ -54,5 +56,25 @@ func (s *Store) Stats() Stats {
 		DiskErrors: s.counters.diskErrors.Load(), ChecksumFailures: s.counters.checksumFailures.Load(),
 		Damaged: s.counters.damaged.Load(), Stored: s.counters.stored.Load(), StoredBytes: s.counters.storedBytes.Load(),
 		MemoryHits: s.counters.memoryHits.Load(), NoRoom: s.counters.noRoom.Load(),
+	}
+}
+
+// Since returns what has been counted since earlier numbers of the same store. Numbers that aren't counts are zero.
+func (s Stats) Since(earlier Stats) Stats {
+	return Stats{
+		Evictions: s.Evictions - earlier.Evictions, FreedBytes: s.FreedBytes - earlier.FreedBytes,
+		DiskErrors: s.DiskErrors - earlier.DiskErrors, ChecksumFailures: s.ChecksumFailures - earlier.ChecksumFailures,
+		Damaged: s.Damaged - earlier.Damaged, Stored: s.Stored - earlier.Stored, StoredBytes: s.StoredBytes - earlier.StoredBytes,
+		MemoryHits: s.MemoryHits - earlier.MemoryHits, NoRoom: s.NoRoom - earlier.NoRoom,
+	}
+}
+
+// Plus adds the counts of two stores, or of two times. Numbers that aren't counts are zero.
+func (s Stats) Plus(other Stats) Stats {
+	return Stats{
+		Evictions: s.Evictions + other.Evictions, FreedBytes: s.FreedBytes + other.FreedBytes,
+		DiskErrors: s.DiskErrors + other.DiskErrors, ChecksumFailures: s.ChecksumFailures + other.ChecksumFailures,
+		Damaged: s.Damaged + other.Damaged, Stored: s.Stored + other.Stored, StoredBytes: s.StoredBytes + other.StoredBytes,
+		MemoryHits: s.MemoryHits + other.MemoryHits, NoRoom: s.NoRoom + other.NoRoom,
 	}
 }

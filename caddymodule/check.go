@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
@@ -33,9 +34,9 @@ func (d *download) describe() bool {
 	switch answer.Verdict {
 	case upstream.Allowed:
 		if answer.Identity.Length < 0 {
-			return d.forward(outcomeForwarded, fwdMiss)
+			return d.forward(outcomeForwarded, d.missReason())
 		}
-		d.setOutcome(outcomeDescribed, cacheStatusForward(fwdMiss, http.StatusOK))
+		d.setOutcome(outcomeDescribed, cacheStatusForward(d.missReason(), http.StatusOK))
 		d.sendDescription(answer)
 		return true
 	case upstream.Unreachable:
@@ -55,6 +56,7 @@ func (d *download) askOnce(purpose string, follow bool, known []upstream.Identit
 		purpose, string(grant.Fingerprint[:]), grant.ClientIP, d.key.Upstream, d.ref.EscapedPath(), generation.String(),
 	}, "\x00")
 	caller, ref, client, state, transports := d.caller(), d.ref, d.h.client, d.state, d.h.transports
+	defer d.record.waited(time.Now())
 
 	result := state.checks.DoChan(alike, func() (any, error) {
 		if !state.enter() {
@@ -64,7 +66,9 @@ func (d *download) askOnce(purpose string, follow bool, known []upstream.Identit
 		transports.hold()
 		defer transports.release()
 		// On the state's own context: the first caller may leave while others wait. It ends by itself in time.
+		begun := time.Now()
 		answer := client.Check(state.ctx, caller, ref, follow, known...)
+		d.h.metrics.checked(answer, time.Since(begun))
 		switch {
 		case answer.Verdict == upstream.Allowed && !answer.Unproven:
 			state.grants.Allow(grant, answer.Sent)

@@ -49,13 +49,14 @@ func (x *exchange) serveBlob(blob *cache.Blob, entry cache.Entry) error {
 		if !x.beginWhole(blob.Size(), entry.Identity.LastModified) {
 			return nil
 		}
-		_, err := x.w.Write(data)
+		n, err := x.w.Write(data)
+		x.record.sent[sourceMemory] += int64(n)
 		return err
 	}
 	if inMemory {
 		return x.serveContent(bytes.NewReader(data), entry.Identity.LastModified)
 	}
-	body := newDiskBody(x, blob.Size, identityOf(entry))
+	body := newDiskBody(x, sourceDisk, blob.Size, identityOf(entry))
 	body.source = blob
 	defer body.close()
 	if !asksForWhole(x.r.Header) {
@@ -97,6 +98,9 @@ func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) e
 	defer x.biggerPieces()()
 	writer := &contentWriter{ResponseWriter: x.w}
 	http.ServeContent(writer, x.r, "", lastModified, content)
+	if _, inMemory := content.(*bytes.Reader); inMemory {
+		x.record.sent[sourceMemory] += writer.written
+	}
 	return writer.err
 }
 
@@ -118,6 +122,8 @@ func isOfTheCaller(err error) bool {
 // contentWriter receives what http.ServeContent sends and hands it on in the form that costs least.
 type contentWriter struct {
 	http.ResponseWriter
+	// written is how much of the body was sent.
+	written int64
 	// err says why the body is not whole.
 	err error
 }
@@ -151,6 +157,7 @@ func (w *contentWriter) ReadFrom(source io.Reader) (n int64, err error) {
 	default:
 		n, err = w.copyPieces(source)
 	}
+	w.written += n
 	w.err = judge(n, wanted, err)
 	return n, w.err
 }

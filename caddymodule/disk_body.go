@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -18,6 +19,8 @@ import (
 type diskBody struct {
 	exchange *exchange
 	source   diskSource
+	// kind is what source is, for the record.
+	kind source
 	// size returns the file's length, -1 while it isn't known.
 	size func() int64
 	// identity is how GitLab names the content; what comes from GitLab must have the same.
@@ -33,11 +36,13 @@ type diskBody struct {
 	offset int64
 	// rest is what GitLab sends instead, from offset on.
 	rest *upstream.Download
+	// fromDisk and fromGitLab are how much was read to be sent.
+	fromDisk, fromGitLab int64
 }
 
 // newDiskBody returns a body without its source, which may need the body's context.
-func newDiskBody(x *exchange, size func() int64, identity upstream.Identity) *diskBody {
-	b := &diskBody{exchange: x, size: size, identity: identity}
+func newDiskBody(x *exchange, kind source, size func() int64, identity upstream.Identity) *diskBody {
+	b := &diskBody{exchange: x, kind: kind, size: size, identity: identity}
 	b.ctx, b.cancel = context.WithCancel(x.r.Context())
 	return b
 }
@@ -58,6 +63,7 @@ func (b *diskBody) Read(p []byte) (int, error) {
 	if b.rest == nil {
 		n, err := b.source.Read(p)
 		b.offset += int64(n)
+		b.fromDisk += int64(n)
 		if !errors.Is(err, cache.ErrDisk) {
 			return n, err
 		}
@@ -70,6 +76,7 @@ func (b *diskBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.rest.Read(p)
 	b.offset += int64(n)
+	b.fromGitLab += int64(n)
 	return n, err
 }
 
@@ -84,6 +91,7 @@ func (b *diskBody) WriteTo(w io.Writer) (total int64, err error) {
 	if b.rest == nil {
 		total, err = b.source.WriteTo(w)
 		b.offset += total
+		b.fromDisk += total
 		if !errors.Is(err, cache.ErrDisk) {
 			return total, err
 		}
@@ -93,12 +101,15 @@ func (b *diskBody) WriteTo(w io.Writer) (total int64, err error) {
 	}
 	n, err := io.Copy(w, b.rest)
 	b.offset += n
+	b.fromGitLab += n
 	return total + n, err
 }
 
 func (b *diskBody) goOnFromGitLabLocked() error {
 	x := b.exchange
+	begun := time.Now()
 	rest, err := x.h.client.FetchFrom(b.ctx, x.caller(), x.ref, b.offset, b.identity)
+	x.h.metrics.fetched(err, time.Since(begun))
 	if err != nil {
 		if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
 			_ = refused.Response.Body.Close()
@@ -138,10 +149,11 @@ func (b *diskBody) endsAfter(bytes int64) bool {
 	return b.offset+bytes == b.size()
 }
 
-// rewind goes back to the beginning, and begins again from there where GitLab had to help out.
+// rewind goes back to the beginning, and begins again from there where GitLab had to help out. Nothing was sent before.
 func (b *diskBody) rewind() error {
 	b.mu.Lock()
 	b.dropRestLocked()
+	b.fromDisk, b.fromGitLab = 0, 0
 	b.mu.Unlock()
 	_, err := b.Seek(0, io.SeekStart)
 	return err
@@ -159,6 +171,10 @@ func (b *diskBody) close() {
 	b.cancel()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !b.closed {
+		b.exchange.record.sent[b.kind] += b.fromDisk
+		b.exchange.relayed(b.fromGitLab)
+	}
 	b.closed = true
 	b.dropRestLocked()
 }

@@ -78,29 +78,33 @@ type edge struct {
 	url       string
 	directory string // of the cache
 	logs      string // the file that all logs go to
+	admin     string // the admin API's URL
 	config    func(options string) []byte
 }
 
 // startEdge runs Caddy with an edge in front of gitlab; options are further lines of the directive's block. It ends
 // with the test, and no goroutine may be left of it. Only one edge runs at a time, since a process has one Caddy.
-func startEdge(t testing.TB, gitlab, options string) *edge {
+func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 	t.Helper()
 	others := goleak.IgnoreCurrent()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	_ = listener.Close()
+	address, admin := freeAddress(t), "admin off"
+	var global, site string
 	root := t.TempDir()
 	e := &edge{url: "http://" + address, directory: filepath.Join(root, "cache"), logs: filepath.Join(root, "logs")}
+	for _, lines := range around {
+		global, site = global+lines.global, site+lines.site
+		if lines.admin {
+			adminAddress := freeAddress(t)
+			admin, e.admin = "admin "+adminAddress, "http://"+adminAddress
+		}
+	}
 	e.config = func(options string) []byte {
 		cacheLine := "cache " + e.directory + " {\n min_free 0\n}"
 		if strings.Contains(options, "cache ") {
 			cacheLine = ""
 		}
 		caddyfile := fmt.Sprintf(`{
-	admin off
+	%s
 	persist_config off
 	auto_https off
 	grace_period 2s
@@ -112,9 +116,11 @@ func startEdge(t testing.TB, gitlab, options string) *edge {
 	servers {
 		trusted_proxies static 127.0.0.0/8
 	}
+	%s
 }
 http://%s {
 	log
+	%s
 	gitlab_packages %s {
 		%s
 		%s
@@ -125,7 +131,7 @@ http://%s {
 		}
 	}
 }
-`, filepath.Join(root, "storage"), e.logs, address, gitlab, cacheLine, options, originOf(gitlab))
+`, admin, filepath.Join(root, "storage"), e.logs, global, address, site, gitlab, cacheLine, options, originOf(gitlab))
 		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 		if err != nil {
 			t.Fatalf("adapting: %v\n%s", err, caddyfile)
@@ -150,6 +156,22 @@ http://%s {
 		}
 	})
 	return e
+}
+
+// around are lines of an edge's Caddyfile outside of the directive's block.
+type around struct {
+	global, site string
+	admin        bool // whether there is an admin API
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
 }
 
 // othersGoroutines aren't the edge's: those of servers that a test runs beside it and that end after it, and what Caddy's

@@ -8,9 +8,11 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
@@ -97,7 +99,12 @@ func cutBasePath(escaped, base string) (below string, ok bool) {
 }
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, route upstream.Route) *exchange {
-	return &exchange{h: h, w: w, r: r, body: guardBody(w, r), ref: route.Ref, path: route.Path}
+	x := &exchange{h: h, w: w, r: r, body: guardBody(w, r), ref: route.Ref, path: route.Path}
+	x.record.ref, x.record.begun = route.Ref, time.Now()
+	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		replacer.Map(x.record.placeholder)
+	}
+	return x
 }
 
 // caller is who asks, for GitLab. Most downloads don't ask GitLab.
@@ -107,7 +114,23 @@ func (x *exchange) caller() upstream.Caller {
 		ClientIP:   clientIP(x.r),
 		Proto:      forwardedProto(x.r),
 		Host:       forwardedHost(x.r),
+		Trace:      traceOf(x.r),
 	}
+}
+
+// traceOf returns the trace context that Caddy's tracing directive has put into the request, in a form that it has made
+// itself; nil where that directive isn't on, whatever the caller sent.
+func traceOf(r *http.Request) http.Header {
+	if caddyhttp.GetVar(r.Context(), "trace_id") == nil {
+		return nil
+	}
+	trace := make(http.Header, 2)
+	for _, name := range []string{"Traceparent", "Tracestate"} {
+		if values := r.Header[name]; len(values) > 0 {
+			trace[name] = values
+		}
+	}
+	return trace
 }
 
 // clientIP is the caller's address as Caddy trusts it (trusted_proxies).
@@ -209,6 +232,13 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 	seen := how.OnAnswer
 	how.OnAnswer = func(response *http.Response) {
 		x.record.outcome = outcome
+		x.record.answering()
+		if response.StatusCode != http.StatusSwitchingProtocols {
+			response.Body = struct {
+				io.Reader
+				io.Closer
+			}{&countedReader{Reader: response.Body, read: x.relayed}, response.Body}
+		}
 		if x.r.ProtoMajor == 1 && x.body.isLeft() {
 			// GitLab answers before the body has ended: it refuses. See write.
 			response.Header.Set("Connection", "close")
@@ -240,7 +270,6 @@ func (x *exchange) finish() {
 	if extra, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && hasAccessLog(x.r) {
 		extra.Set(zap.Object("gitlab_packages", &x.record))
 	}
-	x.record.project = x.ref.Project
 	x.h.metrics.finished(x.r.Method, &x.record)
 }
 

@@ -91,7 +91,9 @@ func (f *flight) join(x *exchange) (leave func()) {
 		f.followers = make(map[*exchange]follower)
 	}
 	f.followers[x] = follower{x.caller(), x.grantKey()}
+	x.h.metrics.followers.Inc()
 	return func() {
+		x.h.metrics.followers.Dec()
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.followers, x)
@@ -183,7 +185,10 @@ func (d *download) lead() bool {
 	// Ends when the body has ended, or with the state's context.
 	go d.h.fly(fl, d.state, d.store, d.ref, d.caller(), d.grantKey(), d.r.Context())
 
-	if !fl.waitHead(d.r.Context()) {
+	begun := time.Now()
+	there := fl.waitHead(d.r.Context())
+	d.record.waited(begun)
+	if !there {
 		return d.abandon()
 	}
 	var unreachable *upstream.UnreachableError
@@ -219,7 +224,9 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	// Last of all, when the entry is there: no request may find neither flight nor entry.
 	defer state.flights.end(fl)
 
+	begun := time.Now()
 	body, err := h.client.Fetch(state.ctx, leader, ref)
+	h.metrics.fetched(err, time.Since(begun))
 	var refused *upstream.RefusedError
 	switch {
 	case errors.As(err, &refused):
@@ -302,11 +309,12 @@ var pumpBuffers = sync.Pool{New: func() any { return new([pumpPiece]byte) }}
 func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) {
 	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
 	defer pumpBuffers.Put(buffer)
-	_, err := io.CopyBuffer(struct{ io.Writer }{fl.fill}, struct{ io.Reader }{body}, buffer[:])
+	_, err := io.CopyBuffer(struct{ io.Writer }{fl.fill}, &countedReader{Reader: body, read: h.metrics.received}, buffer[:])
 	if err == nil {
 		_, err = fl.fill.Commit(fl.generation)
 	}
 	fl.fill.Abort(err)
+	h.metrics.resumes.Add(float64(body.Resumed))
 	switch {
 	case err == nil:
 	case errors.Is(err, cache.ErrSuperseded):

@@ -29,7 +29,10 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 		leave := fl.join(d.exchange)
 		defer leave()
 	}
-	body := newDiskBody(d.exchange, fl.fill.Size, fl.identity)
+	if outcome == outcomeMiss {
+		defer func() { d.record.bytesUpstream += fl.fill.Written() }()
+	}
+	body := newDiskBody(d.exchange, sourceFill, fl.fill.Size, fl.identity)
 	defer body.close()
 	reader, err := fl.fill.NewReader(body.ctx)
 	if err != nil {
@@ -59,7 +62,7 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 			return d.giveUpOn(fl)
 		}
 	}
-	d.setOutcome(outcome, d.cacheStatus(outcome, cache.Entry{}))
+	d.setOutcome(outcome, d.cacheStatus(outcome, fl.sent))
 	d.setFileHeaders(describedBy(fl.identity, fl.disposition))
 	if fl.fill.Size() >= 0 {
 		if err := d.serveContent(body, fl.identity.LastModified); err != nil {

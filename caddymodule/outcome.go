@@ -1,13 +1,12 @@
 package caddymodule
 
 import (
-	"fmt"
-	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap/zapcore"
 
-	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
 // outcome says what became of a request: one closed set for the access log and the metrics.
@@ -52,67 +51,82 @@ var allOutcomes = []outcome{
 	outcomeForwarded, outcomeRefused, outcomeRateLimited, outcomeInvalid, outcomeSwitchedOff, outcomeUnreachable, outcomeAbandoned,
 }
 
-// Reasons for which a request was forwarded: values of RFC 9211's fwd parameter.
+// source is where the bytes of an answer came from: one closed set for the metrics.
+type source int
+
 const (
-	fwdBypass  = "bypass"
-	fwdMethod  = "method"
-	fwdMiss    = "uri-miss"
-	fwdStale   = "stale"
-	fwdPartial = "partial"
-	// fwdRefused goes with every refusal of GitLab's, whatever is stored: a stranger must not learn that.
-	fwdRefused = "miss"
+	// sourceMemory: the memory tier.
+	sourceMemory source = iota
+	// sourceDisk: a stored file.
+	sourceDisk
+	// sourceFill: a file on its way in, which one fetch brings for everybody.
+	sourceFill
+	// sourceUpstream: GitLab or its object storage, for this caller alone.
+	sourceUpstream
+
+	sources
 )
 
-// record is what the access log and the metrics hear of a request.
+var sourceNames = [sources]string{"memory", "disk", "fill", "upstream"}
+
+// record is what the access log, the metrics and placeholders hear of a request.
 type record struct {
 	outcome outcome
-	project string
+	ref     upstream.Ref
+	begun   time.Time
+	// firstByte is how long it took until the answer began; 0 while it hasn't.
+	firstByte time.Duration
+	// upstreamWait is how long the request waited for the heads of GitLab's answers.
+	upstreamWait time.Duration
+	// bytesUpstream is how much came from GitLab or its storage because of this request. A fetch that others follow counts
+	// for the request that leads it, as far as it has come when that ends.
+	bytesUpstream int64
+	// sent is how much of the answer's body came from where.
+	sent [sources]int64
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
 func (r *record) MarshalLogObject(encoder zapcore.ObjectEncoder) error {
 	encoder.AddString("outcome", string(r.outcome))
-	encoder.AddString("project", r.project)
+	encoder.AddString("project", r.ref.Project)
+	encoder.AddInt64("bytes_upstream", r.bytesUpstream)
+	encoder.AddFloat64("first_byte", r.firstByte.Seconds())
+	encoder.AddFloat64("upstream_wait", r.upstreamWait.Seconds())
 	return nil
 }
 
-// cacheName is how the edge calls itself in Cache-Status.
-const cacheName = "gitlab_packages"
+// placeholders are what other directives can use of a request, below http.gitlab_packages.
+const placeholders = "http.gitlab_packages."
 
-// setOutcome notes what becomes of the request and tells the caller in Cache-Status (RFC 9211).
-func (x *exchange) setOutcome(outcome outcome, cacheStatus string) {
-	x.record.outcome = outcome
-	x.setHeader("Cache-Status", cacheStatus)
+// placeholder returns the value of one placeholder. What isn't known yet is empty.
+func (r *record) placeholder(key string) (any, bool) {
+	name, ok := strings.CutPrefix(key, placeholders)
+	if !ok {
+		return nil, false
+	}
+	switch name {
+	case "outcome":
+		return string(r.outcome), true
+	case "project":
+		return r.ref.Project, true
+	case "package":
+		return r.ref.Package, true
+	case "version":
+		return r.ref.Version, true
+	case "file":
+		return r.ref.File, true
+	case "bytes_upstream":
+		return r.bytesUpstream, true
+	}
+	return nil, false
 }
 
-// cacheStatus is the Cache-Status of an answer that comes from the store or on the way into it.
-func (d *download) cacheStatus(outcome outcome, entry cache.Entry) string {
-	switch outcome {
-	case outcomeHit, outcomeOffline:
-		left := d.h.maxAge - d.state.now().Sub(entry.Confirmed)
-		status := append(make([]byte, 0, 64), cacheName+"; hit; ttl="...)
-		status = strconv.AppendInt(status, int64(left.Seconds()), 10)
-		if outcome == outcomeOffline {
-			status = append(status, "; detail=offline"...)
-		}
-		return string(status)
-	case outcomeRevalidated:
-		return cacheName + "; fwd=stale; fwd-status=200; detail=confirmed"
-	case outcomeMiss:
-		return cacheName + "; fwd=uri-miss; fwd-status=200; stored"
-	case outcomeJoined:
-		return cacheName + "; fwd=uri-miss; fwd-status=200; stored; collapsed"
-	default:
-		return cacheName
+// answering notes that the answer begins now.
+func (r *record) answering() {
+	if r.firstByte == 0 {
+		r.firstByte = time.Since(r.begun)
 	}
 }
 
-// cacheStatusForward is the Cache-Status of an answer that was forwarded.
-func cacheStatusForward(reason string, status int) string {
-	return fmt.Sprintf("%s; fwd=%s; fwd-status=%d", cacheName, reason, status)
-}
-
-// cacheStatusLocal is the Cache-Status of an answer of the edge's own.
-func cacheStatusLocal(outcome outcome) string {
-	return cacheName + "; detail=" + strings.ReplaceAll(string(outcome), "_", "-")
-}
+// waited notes that the request has waited for GitLab since then.
+func (r *record) waited(since time.Time) { r.upstreamWait += time.Since(since) }

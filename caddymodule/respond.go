@@ -68,6 +68,7 @@ func (x *exchange) relayRefusal(refused *upstream.RefusedError) bool {
 	if refused.RateLimited() {
 		x.record.outcome = outcomeRateLimited
 	}
+	x.record.answering()
 	header := x.w.Header()
 	for name, values := range refused.Response.Header {
 		if !isConnectionHeader(name) {
@@ -77,7 +78,9 @@ func (x *exchange) relayRefusal(refused *upstream.RefusedError) bool {
 	header.Del("X-Sendfile")
 	header.Add("Cache-Status", cacheStatusForward(fwdRefused, refused.Response.StatusCode))
 	x.w.WriteHeader(refused.Response.StatusCode)
-	if _, err := io.Copy(x.w, refused.Response.Body); err != nil {
+	n, err := io.Copy(x.w, refused.Response.Body)
+	x.relayed(n)
+	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	return true
@@ -96,7 +99,7 @@ func isConnectionHeader(name string) bool {
 
 // stream sends a body that can't be stored to the one caller it was fetched for.
 func (d *download) stream(body *upstream.Download) bool {
-	d.setOutcome(outcomeStreamed, cacheStatusForward(fwdMiss, http.StatusOK))
+	d.setOutcome(outcomeStreamed, cacheStatusForward(d.missReason(), http.StatusOK))
 	d.setFileHeaders(describedBy(body.Identity, body.Disposition))
 	header := d.w.Header()
 	if body.ContentEncoding != "" {
@@ -112,6 +115,24 @@ func (d *download) stream(body *upstream.Download) bool {
 		header.Set("Content-Length", fmt.Sprint(body.Length))
 	}
 	d.w.WriteHeader(http.StatusOK)
-	d.copyAsItComes(body)
+	d.copyAsItComes(&countedReader{Reader: body, read: d.relayed})
 	return true
+}
+
+// relayed notes bytes that came from GitLab or its storage for this caller alone.
+func (x *exchange) relayed(n int64) {
+	x.record.bytesUpstream += n
+	x.record.sent[sourceUpstream] += n
+}
+
+// countedReader tells how much is read from it.
+type countedReader struct {
+	io.Reader
+	read func(n int64)
+}
+
+func (c *countedReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.read(int64(n))
+	return n, err
 }

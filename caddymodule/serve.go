@@ -77,6 +77,8 @@ type download struct {
 	answer *upstream.Answer
 	// ruledOut is a flight that this caller can't follow.
 	ruledOut *flight
+	// replaced says that what was stored isn't the current file any more.
+	replaced bool
 	// broken counts the fetches that came to nothing after they had begun.
 	broken int
 }
@@ -147,6 +149,7 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 	}
 	if stored {
 		// It isn't the current file any more, for nobody: also if the new one can't be had or kept.
+		d.replaced = true
 		d.store.Doubt(d.key, d.answer.Sent)
 	}
 	if running != nil {
@@ -272,7 +275,7 @@ func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
 		return false // evicted or found damaged; the next attempt fetches it
 	}
 	defer blob.Close()
-	d.setOutcome(outcome, d.cacheStatus(outcome, entry))
+	d.setOutcome(outcome, d.cacheStatus(outcome, entry.Confirmed))
 	d.sendBlob(blob, entry)
 	return true
 }

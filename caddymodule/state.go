@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,9 @@ type state struct {
 	closing bool
 	// work counts the checks and fills that run on ctx and end by themselves, chores what runs until ctx ends.
 	work, chores sync.WaitGroup
+
+	// counted are the store's numbers that the metrics have taken in; the collector's.
+	counted cache.Stats
 
 	// store is nil while the directory can't be used.
 	store atomic.Pointer[cache.Store]
@@ -161,6 +165,13 @@ func (s *state) breakersOf(gitlab string) *upstream.Breakers {
 	return breakers
 }
 
+// allBreakers returns the breakers of all GitLabs, by the GitLab's URL.
+func (s *state) allBreakers() map[string]*upstream.Breakers {
+	s.breakersMu.Lock()
+	defer s.breakersMu.Unlock()
+	return maps.Clone(s.breakers)
+}
+
 // adopt puts a config's settings into force.
 func (s *state) adopt(at *attachment) {
 	s.holdersMu.Lock()
@@ -225,7 +236,9 @@ func (s *state) Destruct() error {
 	<-ended
 	s.chores.Wait()
 	if store := s.store.Load(); store != nil {
-		return store.Close()
+		err := store.Close()
+		processStates.take(s)
+		return err
 	}
 	return nil
 }

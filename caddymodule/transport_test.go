@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"bytes"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -59,49 +58,5 @@ func TestAnEmptyPlaceholderIsAnErrorAndIsNotRepeated(t *testing.T) {
 	e.reload(t, "cache {env.GITLAB_PACKAGES_TEST_DIRECTORY} {\n min_free 0\n}")
 	if _, err := os.Stat(os.Getenv("GITLAB_PACKAGES_TEST_DIRECTORY")); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestMetricsSurviveReloads(t *testing.T) {
-	gitlab := newGitLab(t)
-	e := startEdge(t, gitlab.URL, "")
-	publishOld(gitlab, "app.bin", []byte("x"))
-	count := func() float64 {
-		active := caddy.ActiveContext()
-		families, err := active.GetMetricsRegistry().Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, family := range families {
-			if family.GetName() != "caddy_gitlab_packages_requests_total" {
-				continue
-			}
-			for _, metric := range family.GetMetric() {
-				if labels := fmt.Sprint(metric.GetLabel()); strings.Contains(labels, `"hit"`) && strings.Contains(labels, `"GET"`) {
-					return metric.GetCounter().GetValue()
-				}
-			}
-		}
-		return 0
-	}
-	e.mustGet(t, "app.bin", developer, []byte("x"))
-	before := count()
-	e.mustGet(t, "app.bin", developer, []byte("x"))
-	e.reload(t, "max_age 2m")
-	e.mustGet(t, "app.bin", developer, []byte("x"))
-	if after := count(); after != before+2 {
-		t.Errorf("%v hits before, %v after two more", before, after)
-	}
-}
-
-func TestTheAccessLogTellsTheOutcome(t *testing.T) {
-	gitlab := newGitLab(t)
-	e := startEdge(t, gitlab.URL, "")
-	publishOld(gitlab, "app.bin", []byte("x"))
-	for range 2 {
-		e.mustGet(t, "app.bin", developer, []byte("x"))
-	}
-	for _, want := range []string{`"gitlab_packages":{"outcome":"miss","project":"24"}`, `"gitlab_packages":{"outcome":"hit","project":"24"}`} {
-		await(t, func() bool { return bytes.Contains([]byte(e.log(t)), []byte(want)) })
 	}
 }

@@ -55,6 +55,16 @@ func NewBreakers(pause time.Duration, onChange func(server string, up bool)) *Br
 	return &Breakers{gitlab: circuit(ServerGitLab), storage: circuit(ServerStorage)}
 }
 
+// Down returns the servers that aren't asked, or only to see whether they are back.
+func (b *Breakers) Down() (servers []string) {
+	for _, watched := range []*breaker{b.gitlab, b.storage} {
+		if watched.circuit.State() != gobreaker.StateClosed {
+			servers = append(servers, watched.circuit.Name())
+		}
+	}
+	return servers
+}
+
 var (
 	// ErrNotAsked is the cause of an UnreachableError for which nobody was asked, since several requests in a row have
 	// failed just before.

@@ -1,0 +1,121 @@
+package caddymodule
+
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// stateCollector reads the numbers of all states in use when a registry is gathered, and adds them up: cache directories
+// are the admin's to name, and no closed set.
+type stateCollector struct {
+	gauges, counters []stateMetric
+	breakersOpen     *prometheus.Desc
+
+	// mu guards totals. Under it stores are asked for their numbers, which waits for nothing.
+	mu sync.Mutex
+	// totals is what the counters of all stores have come to, those that are closed included: a sum over those in use
+	// would fall when one of them goes.
+	totals cache.Stats
+}
+
+// stateMetric is one number of the stores.
+type stateMetric struct {
+	desc  *prometheus.Desc
+	value func(cache.Stats) int64
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, name), help, labels, nil)
+}
+
+// descGrants is apart, since grants aren't the stores'.
+var descGrants = describe("grants", "Callers whom GitLab's yes is remembered for.")
+
+var processStates = &stateCollector{
+	gauges: []stateMetric{
+		{describe("store_bytes", "Bytes that count towards max_size."), func(s cache.Stats) int64 { return s.Bytes }},
+		{describe("store_max_bytes", "What max_size allows, in bytes."), func(s cache.Stats) int64 { return s.MaxSize }},
+		{describe("store_pinned_bytes", "Bytes of files that are pinned."), func(s cache.Stats) int64 { return s.Pinned }},
+		{describe("memory_bytes", "Bytes in the memory tier."), func(s cache.Stats) int64 { return s.MemoryBytes }},
+		{describe("entries", "Files by name."), func(s cache.Stats) int64 { return int64(s.Entries) }},
+		{describe("fills", "Files on their way in."), func(s cache.Stats) int64 { return s.Fills }},
+	},
+	counters: []stateMetric{
+		{describe("evictions_total", "Entries evicted to make room."), func(s cache.Stats) int64 { return s.Evictions }},
+		{describe("stored_bytes_total", "Bytes of files that were stored."), func(s cache.Stats) int64 { return s.StoredBytes }},
+		{describe("no_room_total", "Files that were not stored for want of room."), func(s cache.Stats) int64 { return s.NoRoom }},
+		{describe("checksum_failures_total", "Bodies and stored files whose SHA-256 was wrong."), func(s cache.Stats) int64 { return s.ChecksumFailures }},
+		{describe("damaged_files_total", "Stored files that were found wrong, short or gone."), func(s cache.Stats) int64 { return s.Damaged }},
+		{describe("disk_errors_total", "Errors of the disk."), func(s cache.Stats) int64 { return s.DiskErrors }},
+	},
+	breakersOpen: describe("breakers_open", "Servers that aren't asked, since they failed several times in a row.", "server"),
+}
+
+// Describe implements prometheus.Collector.
+func (c *stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, list := range [][]stateMetric{c.gauges, c.counters} {
+		for _, metric := range list {
+			descriptions <- metric.desc
+		}
+	}
+	descriptions <- descGrants
+	descriptions <- c.breakersOpen
+}
+
+// Collect implements prometheus.Collector.
+func (c *stateCollector) Collect(collected chan<- prometheus.Metric) {
+	now, grants, open := make([]int64, len(c.gauges)), 0, make(map[string]int)
+	for _, state := range statesInUse() {
+		stats := c.take(state)
+		for i, metric := range c.gauges {
+			now[i] += metric.value(stats)
+		}
+		grants += state.grants.Len()
+		for _, breakers := range state.allBreakers() {
+			for _, server := range breakers.Down() {
+				open[server]++
+			}
+		}
+	}
+	c.mu.Lock()
+	totals := c.totals
+	c.mu.Unlock()
+	for i, metric := range c.gauges {
+		collected <- prometheus.MustNewConstMetric(metric.desc, prometheus.GaugeValue, float64(now[i]))
+	}
+	for _, metric := range c.counters {
+		collected <- prometheus.MustNewConstMetric(metric.desc, prometheus.CounterValue, float64(metric.value(totals)))
+	}
+	collected <- prometheus.MustNewConstMetric(descGrants, prometheus.GaugeValue, float64(grants))
+	for _, server := range []string{upstream.ServerGitLab, upstream.ServerStorage} {
+		collected <- prometheus.MustNewConstMetric(c.breakersOpen, prometheus.GaugeValue, float64(open[server]), server)
+	}
+}
+
+// take reads a state's numbers and adds to the totals what has come since they were last read. A state that ends calls
+// it a last time.
+func (c *stateCollector) take(state *state) cache.Stats {
+	store := state.store.Load()
+	if store == nil {
+		return cache.Stats{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stats := store.Stats()
+	c.totals = c.totals.Plus(stats.Since(state.counted))
+	state.counted = stats
+	return stats
+}
+
+// statesInUse returns the states of all cache directories in use.
+func statesInUse() (inUse []*state) {
+	states.Range(func(_, value any) bool {
+		inUse = append(inUse, value.(*state))
+		return true
+	})
+	return inUse
+}
