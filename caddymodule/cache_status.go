@@ -32,27 +32,25 @@ func (x *exchange) setOutcome(outcome outcome, cacheStatus string) {
 // was last asked and named the content.
 func (d *download) cacheStatus(outcome outcome, confirmed time.Time) string {
 	status := append(make([]byte, 0, 80), cacheName...)
-	switch outcome {
-	case outcomeHit, outcomeOffline:
-		status = append(status, "; hit"...)
-	case outcomeRevalidated:
+	fetched := outcome == outcomeMiss || outcome == outcomeJoined
+	switch {
+	case fetched:
+		status = append(append(append(status, "; fwd="...), d.missReason()...), "; fwd-status=200; stored"...)
+	case outcome == outcomeRevalidated:
 		status = append(status, "; fwd=stale; fwd-status="...)
 		status = strconv.AppendInt(status, int64(d.answer.Status), 10)
-	case outcomeMiss, outcomeJoined:
-		status = append(status, "; fwd="...)
-		status = append(status, d.missReason()...)
-		status = append(status, "; fwd-status=200; stored"...)
-		if outcome == outcomeJoined {
-			status = append(status, "; collapsed"...)
-		}
+	default:
+		status = append(status, "; hit"...)
+	}
+	if outcome == outcomeJoined {
+		status = append(status, "; collapsed"...)
 	}
 	left := d.h.maxAge - d.state.now().Sub(confirmed)
-	status = append(status, "; ttl="...)
-	status = strconv.AppendInt(status, int64(left.Seconds()), 10)
-	switch outcome {
-	case outcomeOffline:
+	status = strconv.AppendInt(append(status, "; ttl="...), int64(left.Seconds()), 10)
+	if outcome == outcomeOffline {
 		status = append(status, "; detail=offline"...)
-	case outcomeRevalidated:
+	}
+	if outcome == outcomeRevalidated {
 		status = append(status, "; detail=confirmed"...)
 	}
 	return string(status)

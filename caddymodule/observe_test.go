@@ -78,22 +78,26 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		e.mustGet(t, "app.bin", developer, body)
 	}
 	e.mustGet(t, "app.bin", colleague, body)
-	e.do(t, call{path: filePath("app.bin"), token: outsider})
-	e.do(t, call{path: filePath("nothing.bin"), token: developer}) // whose grant that ends
+	refusals := e.do(t, call{path: filePath("app.bin"), token: outsider}).body
+	refusals = append(refusals, e.do(t, call{path: filePath("nothing.bin"), token: developer}).body...) // whose grant that ends
 	e.do(t, call{path: "/api/v4/projects/25/packages/generic/pkg/1.0.0/app.bin", token: developer})
 	e.do(t, call{path: "/api/v4/projects/24/packages/generic/pkg/v1/app.bin", token: developer})
-	e.do(t, call{path: filePath("app.bin"), token: developer, method: "BREW"})
+	refusals = append(refusals, e.do(t, call{path: filePath("app.bin"), token: developer, method: "BREW"}).body...)
 	expectGrown(t, before, map[string]float64{
 		"requests_total GET hit": 2, "requests_total GET revalidated": 1, "requests_total GET refused": 2,
 		"requests_total GET switched_off": 1, "requests_total GET invalid": 1, "requests_total other forwarded": 1,
 		"first_byte_seconds hit": 2, "request_duration_seconds switched_off": 1,
-		"sent_bytes_total fill": 100_000, "sent_bytes_total disk": 0, "sent_bytes_total memory": 300_000,
+		"sent_bytes_total disk": 0, "sent_bytes_total upstream": float64(len(refusals)),
 		"check_duration_seconds allowed": 1, "check_duration_seconds refused": 1,
 		"fetch_duration_seconds allowed": 1, "fetch_duration_seconds refused": 1,
 		"stored_bytes_total": 100_000, "grants": 1, "entries": 1, "store_bytes": 100_000, "fills": 0, "followers": 0,
 	})
-	if since(t, before)["upstream_received_bytes_total"] < 100_000 {
-		t.Error("the fetch isn't counted")
+	grown := since(t, before)
+	if got := grown["sent_bytes_total memory"] + grown["sent_bytes_total fill"]; got != 400_000 || grown["sent_bytes_total memory"] < 300_000 {
+		t.Errorf("%v bytes were sent in all, %v from memory", got, grown["sent_bytes_total memory"])
+	}
+	if got := grown["upstream_received_bytes_total"]; got != 100_000+float64(len(refusals)) {
+		t.Errorf("%v bytes were received", got)
 	}
 }
 
@@ -133,7 +137,7 @@ func TestMetricsTellOfResumesChecksumsAndBreakers(t *testing.T) {
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, CutAfter: 500_000})
 	e.mustGet(t, "app.bin", developer, body)
 	awaitNoFlight(t)
-	expectGrown(t, before, map[string]float64{"resumes_total": 1})
+	expectGrown(t, before, map[string]float64{"resumes_total": 1, "sent_bytes_total fill": 1_000_000, "upstream_received_bytes_total": 1_000_000})
 	gitlab.Inject(gitlabtest.Fault{Status: http.StatusBadGateway, Times: 3})
 	for range 4 {
 		e.do(t, call{path: filePath("app.bin"), token: outsider})
