@@ -111,6 +111,13 @@ func (b *Blob) Close() error {
 	return err
 }
 
+// usedLocked counts a hit. Store.mu is held.
+func (e Entry) usedLocked() {
+	if e.node != nil {
+		e.node.hits++
+	}
+}
+
 // OpenBlob opens an entry's file. ErrMiss means that the entry's file is gone or damaged, and that the entry was dropped
 // for it: fetch the file again. Other errors say nothing about the entry.
 func (s *Store) OpenBlob(e Entry) (*Blob, error) {
@@ -120,6 +127,7 @@ func (s *Store) OpenBlob(e Entry) (*Blob, error) {
 		return nil, ErrClosed
 	}
 	if data, ok := s.memory.blobs.Get(e.Digest); ok {
+		e.usedLocked()
 		s.mu.Unlock()
 		s.counters.memoryHits.Add(1)
 		return memoryBlob(data), nil
@@ -129,6 +137,7 @@ func (s *Store) OpenBlob(e Entry) (*Blob, error) {
 		s.mu.Unlock()
 		return nil, ErrMiss
 	}
+	e.usedLocked()
 	s.enterBlobLocked(state)
 	promote := s.startPromotionLocked(state)
 	s.mu.Unlock()

@@ -34,8 +34,9 @@ type Entry struct {
 	// since a publish or a purge, or since it said that the file is gone.
 	Confirmed time.Time
 
-	// serial tells this commit of the key from others.
-	serial uint64
+	// serial tells this commit of the key from others, node is what memory has of it.
+	serial uint32
+	node   *node
 }
 
 // FillSpec is what is known of a file before its first byte.

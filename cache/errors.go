@@ -32,7 +32,17 @@ var (
 // diskError counts trouble with the disk and makes it an ErrDisk.
 func (s *Store) diskError(doing string, err error) error {
 	s.counters.diskErrors.Add(1)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		s.setFull(true)
+	}
 	return fmt.Errorf("%w: %s: %w", ErrDisk, doing, err)
+}
+
+// setFull notes whether the file system has room for files, and tells who wants to know when that changes.
+func (s *Store) setFull(full bool) {
+	if s.full.Load() != full && s.full.Swap(full) != full && s.onFull != nil {
+		s.onFull(full)
+	}
 }
 
 // isMediaError reports whether the disk could not give back what it holds. Other errors, such as too many open files,

@@ -77,7 +77,7 @@ func (s *Store) giveUpRoom() {
 }
 
 // victimsLocked takes the least recently used entries out of memory, as many as it takes to free that many bytes.
-// Those that are being read are passed over and count as used now.
+// Those that are being read, or pinned, are passed over and count as used now.
 func (s *Store) victimsLocked(excess int64) *removal {
 	victims := new(removal)
 	for range s.entries.Len() {
@@ -88,7 +88,7 @@ func (s *Store) victimsLocked(excess int64) *removal {
 		if !ok {
 			break
 		}
-		if n.blob.open > 0 || n.blob.busy != nil {
+		if n.blob.open > 0 || n.blob.busy != nil || s.isPinnedLocked(h) {
 			s.entries.Get(h)
 			continue
 		}

@@ -19,6 +19,7 @@ import (
 var (
 	entriesBucket = []byte("entries") // key bytes -> record (record.go)
 	usesBucket    = []byte("uses")    // key hash -> last use and key bytes
+	pinsBucket    = []byte("pins")    // key bytes -> until when, 8 bytes; made with the first pin
 	metaBucket    = []byte("meta")    // format -> version; bytes -> sum of all blobs and verified -> time, 8 bytes each
 	formatName    = []byte("format")
 	bytesName     = []byte("bytes")

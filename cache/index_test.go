@@ -119,7 +119,7 @@ func TestEntriesAreListedInOrderFromWhereverTheyAre(t *testing.T) {
 		}
 		for _, e := range entries {
 			listed = append(listed, e.Key.Version)
-			if want, err := s.Lookup(e.Key); err != nil || !reflect.DeepEqual(want, e) {
+			if want, err := s.Lookup(e.Key); err != nil || !reflect.DeepEqual(want, e.Entry) {
 				t.Errorf("listed %+v, looked up %+v, %v", e, want, err)
 			}
 		}

@@ -33,6 +33,7 @@ func (s *Store) tend() {
 			s.evict()
 		case <-uses.C:
 			withUses = true
+			s.removeExpiredPins()
 			s.remove() // what failed before
 			s.evict()  // others may be filling the disk
 		case <-durable.C:

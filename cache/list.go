@@ -2,17 +2,34 @@ package cache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
 
+// Listed is an entry as admins see it.
+type Listed struct {
+	Entry
+	// LastUsed is when it was last looked up, Hits how often it was opened to be served since the store was opened.
+	LastUsed time.Time
+	Hits     uint32
+	// Pinned is until when it is kept from eviction; zero for not at all.
+	Pinned time.Time
+}
+
 // Entries returns up to limit selected entries in key order, those after the given key if there is one. It is for
 // admins: it reads the index, and is no use of the entries.
-func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int) ([]Entry, error) {
+func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int) ([]Listed, error) {
 	records, err := s.recordsAfter(ctx, sel, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("listing entries: %w", err)
+	}
+	uses, err := s.usesOf(records)
 	if err != nil {
 		return nil, fmt.Errorf("listing entries: %w", err)
 	}
@@ -26,7 +43,23 @@ func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int
 	}
 	s.mu.Unlock()
 	slices.SortStableFunc(records, func(a, b *Entry) int { return a.Key.compare(b.Key) })
-	return s.present(records, limit), nil
+	return s.present(records, uses, limit), nil
+}
+
+// usesOf reads when records were last used, as far as the index knows.
+func (s *Store) usesOf(records []*Entry) (uses map[keyHash]time.Time, err error) {
+	uses = make(map[keyHash]time.Time, len(records))
+	err = s.viewIndex(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(usesBucket)
+		for _, record := range records {
+			h := record.Key.hash()
+			if at, key := decodeUse(bucket.Get(h[:])); key != nil {
+				uses[h] = time.Unix(0, at).UTC()
+			}
+		}
+		return nil
+	})
+	return uses, err
 }
 
 // recordsAfter reads up to limit records of the index.
@@ -52,8 +85,8 @@ func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limi
 }
 
 // present makes entries of records that still hold, each key once, with what memory knows of them.
-func (s *Store) present(records []*Entry, limit int) []Entry {
-	entries := make([]Entry, 0, min(limit, len(records)))
+func (s *Store) present(records []*Entry, uses map[keyHash]time.Time, limit int) []Listed {
+	entries := make([]Listed, 0, min(limit, len(records)))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, record := range records {
@@ -69,10 +102,72 @@ func (s *Store) present(records []*Entry, limit int) []Entry {
 		switch {
 		case known && n.blob.damaged, known && s.isPurgedLocked(record.Key, n.serial):
 		case known && n.blob.digest == record.Digest:
-			entries = append(entries, s.entryLocked(record, n))
+			entries = append(entries, s.listedLocked(h, s.entryLocked(record, n), n.hits, uses))
 		case !known && s.loading && !forgotten:
-			entries = append(entries, *record)
+			entries = append(entries, s.listedLocked(h, *record, 0, uses))
 		}
 	}
 	return entries
+}
+
+func (s *Store) listedLocked(h keyHash, entry Entry, hits uint32, uses map[keyHash]time.Time) Listed {
+	listed := Listed{Entry: entry, LastUsed: entry.Stored, Hits: hits}
+	for _, at := range []time.Time{uses[h], s.touched[h].UTC()} {
+		if at.After(listed.LastUsed) {
+			listed.LastUsed = at
+		}
+	}
+	if s.isPinnedLocked(h) {
+		listed.Pinned = s.pins[h].until
+	}
+	return listed
+}
+
+func first(cursor *bolt.Cursor) []byte {
+	key, _ := cursor.First()
+	return key
+}
+
+// Project is a project of one upstream.
+type Project struct{ Upstream, Project string }
+
+// Projects returns up to limit projects of which there are entries, in the order of their keys. Its cost is that of the
+// projects, not of their entries.
+func (s *Store) Projects(ctx context.Context, limit int) (projects []Project, err error) {
+	seen := make(map[Project]struct{})
+	s.mu.Lock()
+	for _, waiting := range []map[keyHash]*Entry{s.recording, s.pending} {
+		for _, record := range waiting {
+			seen[Project{record.Key.Upstream, record.Key.Project}] = struct{}{}
+		}
+	}
+	s.mu.Unlock()
+	err = s.viewIndex(func(tx *bolt.Tx) error {
+		cursor := tx.Bucket(entriesBucket).Cursor()
+		// The first so many of the index are all that can be among the first so many.
+		for raw, found := first(cursor), 0; raw != nil && found < limit; found++ {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			k, ok := parseKey(raw)
+			if !ok {
+				raw, _ = cursor.Next()
+				found--
+				continue
+			}
+			seen[Project{k.Upstream, k.Project}] = struct{}{}
+			// Past all keys that begin with this project's prefix, which ends with a zero byte.
+			prefix := Selector{Upstream: k.Upstream, Project: k.Project}.prefix()
+			prefix[len(prefix)-1] = 1
+			raw, _ = cursor.Seek(prefix)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing projects: %w", err)
+	}
+	projects = slices.SortedFunc(maps.Keys(seen), func(a, b Project) int {
+		return cmp.Or(cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Project, b.Project))
+	})
+	return projects[:min(limit, len(projects))], nil
 }

@@ -45,6 +45,8 @@ func (s *Store) load() {
 		found = nil
 	}
 	slices.SortFunc(found, func(a, b loaded) int { return cmp.Compare(a.use, b.use) })
+	// Before anything can be evicted.
+	s.readPins()
 	s.merge(s.enterAll(found))
 	s.sweep(listed)
 	close(s.ready)
@@ -136,6 +138,11 @@ func (s *Store) merge(entries *simplelru.LRU[keyHash, *node]) {
 		entries.Add(h, n)
 	}
 	s.entries = entries
+	for h := range s.pins {
+		if n, known := entries.Peek(h); known {
+			s.fillPinLocked(h, n.blob.size)
+		}
+	}
 	s.forgotten = make(map[keyHash]struct{})
 	s.loading = false
 	s.space.estimate = 0

@@ -10,8 +10,11 @@ import (
 // node is an entry as memory has it. There may be a million of them: what is added here is multiplied by that.
 type node struct {
 	blob *blobState
-	// serial tells this commit of the key from others; 0 if an earlier process made it.
-	serial uint64
+	// serial tells this commit of the key from others; 0 if an earlier process made it. 32 bits are enough for four
+	// billion files in the life of a process.
+	serial uint32
+	// hits is how often the file was opened to be served, since the start.
+	hits uint32
 	// confirmed is when the upstream confirmed the entry, counted from Store.started, while the key's generation was
 	// this one; unconfirmed if it hasn't been.
 	confirmed  time.Duration
@@ -100,6 +103,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 		n.confirmed = since
 	}
 	s.entries.Add(h, n)
+	s.fillPinLocked(h, blob.size)
 	s.pending[h] = entry
 	s.touched[h] = s.now()
 	s.wakeJanitor()
@@ -113,6 +117,7 @@ func (s *Store) dropLocked(h keyHash, n *node) {
 	delete(s.pending, h)
 	delete(s.recording, h)
 	delete(s.touched, h)
+	s.emptyPinLocked(h)
 	if s.loading {
 		s.forgotten[h] = struct{}{}
 	}
@@ -141,7 +146,7 @@ func (s *Store) recordLocked(h keyHash) *Entry {
 
 func (s *Store) entryLocked(record *Entry, n *node) Entry {
 	entry := *record
-	entry.serial = n.serial
+	entry.serial, entry.node = n.serial, n
 	entry.Confirmed = time.Time{}
 	if n.confirmed != unconfirmed && n.generation == s.generations.of(entry.Key) {
 		entry.Confirmed = s.started.Add(n.confirmed)

@@ -20,11 +20,11 @@ type Purged struct {
 // come to yet.
 type purge struct {
 	selector Selector
-	serial   uint64
+	serial   uint32
 }
 
 // isPurgedLocked reports whether a running purge is about to remove an entry.
-func (s *Store) isPurgedLocked(k Key, serial uint64) bool {
+func (s *Store) isPurgedLocked(k Key, serial uint32) bool {
 	for _, p := range s.purges {
 		if serial <= p.serial && p.selector.matches(k) {
 			return true
@@ -125,7 +125,7 @@ func laterOf(a, b []byte) []byte {
 // purgeKeys removes entries and waits until that is durable.
 func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 	var purged Purged
-	gone := &removal{done: make(chan error, 1)}
+	gone := &removal{done: make(chan error, 1), unpin: true}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -133,6 +133,7 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 	}
 	for _, k := range keys {
 		h := k.hash()
+		s.dropPinLocked(h)
 		gone.keys = append(gone.keys, k.bytes())
 		gone.hashes = append(gone.hashes, h)
 		if n, known := s.entries.Peek(h); known {
@@ -163,5 +164,37 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 		return purged, ErrClosed
 	case <-ctx.Done():
 		return purged, context.Cause(ctx)
+	}
+}
+
+// Soften marks the selected entries as stale instead of removing them: whoever wants one next has it confirmed first, and
+// what was begun before isn't kept. It returns how many there are. When ctx ends it stops where it is.
+func (s *Store) Soften(ctx context.Context, sel Selector) (entries int, err error) {
+	soften := func(keys []Key) {
+		for _, k := range keys {
+			s.generations.raise(k)
+		}
+		entries += len(keys)
+	}
+	pending := s.pendingKeys(sel)
+	soften(pending)
+	waiting := make(map[Key]struct{}, len(pending))
+	for _, k := range pending {
+		waiting[k] = struct{}{}
+	}
+	var after []byte
+	for {
+		keys, last, err := s.keysAfter(ctx, sel, after)
+		if err != nil {
+			return entries, fmt.Errorf("looking for entries to mark as stale: %w", err)
+		}
+		soften(slices.DeleteFunc(keys, func(k Key) bool {
+			_, done := waiting[k]
+			return done
+		}))
+		if last == nil {
+			return entries, nil
+		}
+		after = last
 	}
 }

@@ -12,6 +12,8 @@ type removal struct {
 	hashes []keyHash
 	// keys are those of the hashes, where they are known: the index may lack what leads from a hash to its key.
 	keys [][]byte
+	// unpin says that the keys' pins go as well.
+	unpin bool
 	// done gets the result when the removal is durable, or can't be for now. It holds one value.
 	done chan error
 }
@@ -71,15 +73,20 @@ func (s *Store) removeRecords() error {
 			r.done <- err
 		}
 		if err != nil {
-			s.removals = append(s.removals, &removal{hashes: r.hashes, keys: r.keys})
+			s.removals = append(s.removals, &removal{hashes: r.hashes, keys: r.keys, unpin: r.unpin})
 		}
 	}
 	return err
 }
 
 func (s *Store) deleteRecords(tx *bolt.Tx, r *removal) error {
-	entries, uses := tx.Bucket(entriesBucket), tx.Bucket(usesBucket)
+	entries, uses, pins := tx.Bucket(entriesBucket), tx.Bucket(usesBucket), tx.Bucket(pinsBucket)
 	for i, h := range r.hashes {
+		if r.unpin && pins != nil && !s.isPinned(h) {
+			if err := pins.Delete(r.keys[i]); err != nil {
+				return fmt.Errorf("deleting a pin: %w", err)
+			}
+		}
 		if s.isRecorded(h) {
 			continue // stored again since, and the record is the new one's
 		}

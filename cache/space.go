@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -104,10 +105,14 @@ func (s *Store) tryReserve(n int64) (taken bool, exhausted uint64, err error) {
 	case s.space.missing(n, free, s.limits) <= 0:
 		s.space.reserved += n
 		s.space.unwritten += n
+		s.setFull(false)
 		return true, 0, nil
 	case n+s.space.reserved+s.space.lingering+s.space.open > s.limits.MaxSize || s.loading,
 		s.limits.MinFree+s.space.unwritten+n-free > s.space.blobs-s.space.open:
 		// Evicting all that can be wouldn't help. Or it isn't known yet what was used least recently.
+		if s.limits.MinFree+s.space.unwritten+n > free && s.space.missing(n, math.MaxInt64, s.limits) <= 0 {
+			s.setFull(true)
+		}
 		return false, 0, fmt.Errorf("%w for %d bytes", ErrNoRoom, n)
 	}
 	return false, s.space.exhausted, nil

@@ -50,7 +50,7 @@ func (s *Store) Stats() Stats {
 	return Stats{
 		Entries: s.entries.Len(), Blobs: len(s.blobs),
 		Bytes: s.space.used(), Reserved: s.space.reserved, Lingering: s.space.lingering, MaxSize: s.limits.MaxSize,
-		MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
+		Pinned: s.pinned, MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
 		Fills: int64(len(s.fills)), Pending: len(s.pending) + len(s.recording), Loading: s.loading,
 		Evictions: s.counters.evictions.Load(), FreedBytes: s.counters.freedBytes.Load(),
 		DiskErrors: s.counters.diskErrors.Load(), ChecksumFailures: s.counters.checksumFailures.Load(),

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -24,6 +25,8 @@ type Limits struct {
 	Memory int64
 	// MaxObject is the largest file that is kept; 0 for what MaxSize allows.
 	MaxObject int64
+	// MaxPinned bounds the bytes of pinned files; 0 for half of MaxSize.
+	MaxPinned int64
 	// MinFree stays free on the file system; 0 for no bound.
 	MinFree int64
 }
@@ -37,6 +40,9 @@ type Config struct {
 	Logger *zap.Logger
 	// Now tells the time; nil for time.Now.
 	Now func() time.Time
+	// OnFull, if set, is told when the file system has no room for a file, and when it has again. It must not wait for
+	// anything.
+	OnFull func(full bool)
 	// FS is where blobs and fills are; nil for the operating system's.
 	FS FS
 }
@@ -52,6 +58,8 @@ type Store struct {
 	fs          FS
 	logger      *zap.Logger
 	now         func() time.Time
+	onFull      func(bool)
+	full        atomic.Bool
 	started     time.Time // what node.confirmed counts from
 	process     uint64    // names this process's parts
 	oldParts    []string  // parts of earlier processes, for load to remove
@@ -87,6 +95,9 @@ type Store struct {
 	// removals are entries that are gone for look-ups and not yet from the index; purges those being looked for.
 	removals []*removal
 	purges   []*purge
+	// pins keep entries from eviction; pinned is the bytes of those that are there.
+	pins   map[keyHash]*pin
+	pinned int64
 	// touched are last uses that the index doesn't know yet.
 	touched map[keyHash]time.Time
 	// loading is true until all entries are in entries; forgotten are those removed meanwhile.
@@ -97,7 +108,7 @@ type Store struct {
 	// from started. A fixed table, as that of generations; unconfirmed for never.
 	doubts    [keySlots]time.Duration
 	fills     map[*Fill]struct{}
-	serial    uint64
+	serial    uint32
 	parts     uint64
 	verifying uint32 // number of the last verification
 	space     space
@@ -133,12 +144,12 @@ func Open(cfg Config) (*Store, error) {
 
 func newStore(cfg Config) *Store {
 	s := &Store{
-		dir: cfg.Dir, fs: cfg.FS, logger: cfg.Logger, now: cfg.Now, limits: cfg.Limits,
+		dir: cfg.Dir, fs: cfg.FS, logger: cfg.Logger, now: cfg.Now, limits: cfg.Limits, onFull: cfg.OnFull,
 		process: rand.Uint64(), //nolint:gosec // it must only differ from earlier ones
 		entries: newLRU[keyHash, *node](math.MaxInt), hot: newLRU[keyHash, *Entry](maxHotRecords),
 		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
 		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
-		touched: make(map[keyHash]time.Time), forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
+		touched: make(map[keyHash]time.Time), pins: make(map[keyHash]*pin), forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
 		loading: true, memory: newMemoryTier(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1), ready: make(chan struct{}),
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 )
@@ -78,6 +79,7 @@ func (c *Scenario) Play(t testing.TB) {
 	c.link("linked", Content(2, 150_000))
 	c.put("small", Content(3, 2000), 2000) // in the place of another
 	c.sync()
+	c.pin("small")
 	c.read("small", "large", "same", "linked")
 
 	c.put("unknown", Content(4, 200_000), -1)
@@ -360,6 +362,14 @@ func ReadDigest(store *cache.Store, key cache.Key) (cache.Digest, error) {
 		return digest, fmt.Errorf("%s has the bytes of %s, not of %s", key, digest, entry.Digest)
 	}
 	return digest, nil
+}
+
+// pin pins a file. Without a disk it stays unpinned, and as it is.
+func (c *Scenario) pin(file string) {
+	err := c.store.Pin(context.Background(), KeyOf(file), time.Now().Add(time.Hour))
+	if err != nil && !c.Troubled {
+		c.t.Errorf("pinning: %v", err)
+	}
 }
 
 // Check opens what is left in a directory and makes sure that nothing in it is wrong: all that is found was promised,

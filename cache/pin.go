@@ -1,0 +1,187 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+)
+
+// pin keeps a key's entry from eviction. It belongs to the key: it outlives a publish, and bytes that prove damaged.
+type pin struct {
+	until time.Time
+	// bytes is the size of the entry's file; 0 while there is no entry.
+	bytes int64
+}
+
+func (l Limits) maxPinned() int64 {
+	if l.MaxPinned > 0 {
+		return l.MaxPinned
+	}
+	return l.MaxSize / 2
+}
+
+// Pin keeps a key's entry from eviction until then, also over restarts; a time that has passed unpins it. It is durable
+// when Pin returns. ErrMiss: there is no entry. ErrNoRoom: Limits.MaxPinned allows no more, and nothing was changed.
+// What is purged is unpinned, too.
+func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if err := s.materialize(k); err != nil {
+		return fmt.Errorf("pinning %s: %w", k, err)
+	}
+	h, expired := k.hash(), !until.After(s.now())
+	s.mu.Lock()
+	n, known := s.entries.Peek(h)
+	before := s.pins[h]
+	var err error
+	switch {
+	case s.closed:
+		err = ErrClosed
+	case !known || n.blob.damaged:
+		err = ErrMiss
+	case expired:
+		s.dropPinLocked(h)
+	case before == nil && s.pinned+n.blob.size > s.limits.maxPinned():
+		err = ErrNoRoom
+	default:
+		s.dropPinLocked(h)
+		s.pins[h] = &pin{until: until}
+		s.fillPinLocked(h, n.blob.size)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("pinning %s: %w", k, err)
+	}
+	err = s.updateIndex(func(tx *bolt.Tx) error {
+		pins, err := tx.CreateBucketIfNotExists(pinsBucket)
+		if err != nil {
+			return err
+		}
+		if expired {
+			return pins.Delete(k.bytes())
+		}
+		return pins.Put(k.bytes(), writeNumber(until.UnixNano()))
+	})
+	if err != nil {
+		s.mu.Lock()
+		s.dropPinLocked(h)
+		s.mu.Unlock()
+		return fmt.Errorf("pinning %s: %w", k, err)
+	}
+	return nil
+}
+
+// isPinnedLocked reports whether a key is pinned now.
+func (s *Store) isPinnedLocked(h keyHash) bool {
+	if len(s.pins) == 0 {
+		return false
+	}
+	p := s.pins[h]
+	return p != nil && p.until.After(s.now())
+}
+
+func (s *Store) isPinned(h keyHash) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.isPinnedLocked(h)
+}
+
+// fillPinLocked notes that a key, if it is pinned, has an entry of that size now. A file that became too large for what
+// may be pinned is so no more.
+func (s *Store) fillPinLocked(h keyHash, size int64) {
+	p := s.pins[h]
+	if p == nil {
+		return
+	}
+	s.pinned += size - p.bytes
+	p.bytes = size
+	if s.pinned > s.limits.maxPinned() {
+		s.dropPinLocked(h)
+		s.logger.Warn("a pinned file has outgrown what may be pinned; it can be evicted now", zap.Int64("bytes", size))
+	}
+}
+
+// emptyPinLocked notes that a key, if it is pinned, has no entry any more.
+func (s *Store) emptyPinLocked(h keyHash) {
+	if p := s.pins[h]; p != nil {
+		s.pinned -= p.bytes
+		p.bytes = 0
+	}
+}
+
+func (s *Store) dropPinLocked(h keyHash) {
+	s.emptyPinLocked(h)
+	delete(s.pins, h)
+}
+
+// readPins takes the index's pins in. What was pinned since the start is newer.
+func (s *Store) readPins() {
+	read := make(map[keyHash]time.Time)
+	err := s.viewIndex(func(tx *bolt.Tx) error {
+		pins := tx.Bucket(pinsBucket)
+		if pins == nil {
+			return nil
+		}
+		return pins.ForEach(func(key, until []byte) error {
+			read[hashOf(key)] = time.Unix(0, readNumber(until)).UTC()
+			return nil
+		})
+	})
+	if err != nil {
+		s.logger.Error("reading which files are pinned failed; they can be evicted", zap.Error(err))
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h, until := range read {
+		if s.pins[h] == nil {
+			s.pins[h] = &pin{until: until}
+		}
+	}
+}
+
+// removeExpiredPins forgets pins whose time has passed, here and in the index.
+func (s *Store) removeExpiredPins() {
+	expired := make(map[keyHash]struct{})
+	s.mu.Lock()
+	for h, p := range s.pins {
+		if !p.until.After(s.now()) {
+			expired[h] = struct{}{}
+			s.dropPinLocked(h)
+		}
+	}
+	s.mu.Unlock()
+	if len(expired) == 0 {
+		return
+	}
+	err := s.updateIndex(func(tx *bolt.Tx) error {
+		pins := tx.Bucket(pinsBucket)
+		if pins == nil {
+			return nil
+		}
+		var keys [][]byte
+		err := pins.ForEach(func(key, until []byte) error {
+			if _, ok := expired[hashOf(key)]; ok && !time.Unix(0, readNumber(until)).After(s.now()) {
+				keys = append(keys, key)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			if err := pins.Delete(key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		// They are expired all the same, and found so at the next start.
+		s.logger.Warn("removing expired pins from the index failed", zap.Int("pins", len(expired)), zap.Error(err))
+	}
+}
