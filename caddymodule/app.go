@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
 const appName = "gitlab_packages"
@@ -21,20 +20,30 @@ func init() {
 // the first handler brings it. It exists because a config is in force from the start of its apps on, and not before:
 // what handlers do when they are provisioned must not touch a running edge.
 type App struct {
-	// mu guards attachments; nothing is waited for under it.
+	switches *switchStore
+	events   *eventSender
+
+	// mu guards all below. Under it stores are opened and closed, when the config starts and ends; nothing else is waited
+	// for.
 	mu          sync.Mutex
 	attachments map[string]*attachment
+	handlers    []*Handler
+	// started is closed by Start. Caddy starts apps in no fixed order, so a request can come first.
+	started chan struct{}
+	// cancel ends what runs from Start to Stop, which work counts.
+	cancel context.CancelFunc
+	work   sync.WaitGroup
 }
 
 // attachment is one config's use of a cache directory.
 type attachment struct {
+	app       *App
 	directory string
 	settings  storeSettings
-	// clients are those of the config's handlers that use the directory.
-	clients []*upstream.Client
+	// handlers are the config's that use the directory.
+	handlers []*Handler
 
-	// ready is closed when state is there. Caddy starts apps in no fixed order, so a request can come first.
-	ready chan struct{}
+	// state is there once the app has started.
 	state *state
 }
 
@@ -46,18 +55,31 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: appName, New: func() caddy.Module { return new(App) }}
 }
 
+// Provision finds what the app needs of Caddy. It opens nothing.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.started = make(chan struct{})
+	a.switches = newSwitchStore(ctx.Storage(), ctx.Logger())
+	events, err := newEventSender(ctx)
+	if err != nil {
+		return err
+	}
+	a.events = events
+	return nil
+}
+
 // attach notes that a handler of this config uses a directory with these settings. It opens nothing.
-func (a *App) attach(directory string, settings storeSettings, client *upstream.Client) (*attachment, error) {
+func (a *App) attach(directory string, settings storeSettings, h *Handler) (*attachment, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.handlers = append(a.handlers, h)
 	if at, ok := a.attachments[directory]; ok {
 		if at.settings != settings {
 			return nil, fmt.Errorf("two gitlab_packages handlers share the cache directory %s and disagree on its settings", directory)
 		}
-		at.clients = append(at.clients, client)
+		at.handlers = append(at.handlers, h)
 		return at, nil
 	}
-	at := &attachment{directory: directory, settings: settings, clients: []*upstream.Client{client}, ready: make(chan struct{})}
+	at := &attachment{app: a, directory: directory, settings: settings, handlers: []*Handler{h}}
 	if a.attachments == nil {
 		a.attachments = make(map[string]*attachment)
 	}
@@ -70,6 +92,13 @@ func (a *App) attach(directory string, settings storeSettings, client *upstream.
 func (a *App) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel = cancel
+	a.switches.begin(ctx)
+	// Ends with Stop.
+	a.work.Go(func() { a.switches.watch(ctx, a.tellSwitched) })
+	// Ends with Stop, or when the handlers of an event have ended that it is handing on then: nobody waits for those.
+	go a.events.send(ctx)
 	for _, at := range a.attachments {
 		value, _, err := states.LoadOrNew(at.directory, func() (caddy.Destructor, error) {
 			return newState(at.directory, at.settings), nil
@@ -79,11 +108,11 @@ func (a *App) Start() error {
 		}
 		at.state = value.(*state)
 		at.state.adopt(at)
-		for _, client := range at.clients {
-			client.UseBreakers(at.state.breakersOf(client.Upstream()))
+		for _, h := range at.handlers {
+			h.client.UseBreakers(at.state.breakersOf(h.client.Upstream()))
 		}
-		close(at.ready)
 	}
+	close(a.started)
 	return nil
 }
 
@@ -92,6 +121,10 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.cancel != nil {
+		a.cancel()
+		a.work.Wait()
+	}
 	var failed error
 	for _, at := range a.attachments {
 		if at.state == nil {
@@ -112,24 +145,27 @@ var startPatience = 10 * time.Second
 // errNotStarted says that the config hasn't come into force.
 var errNotStarted = errors.New("the edge hasn't started")
 
-// wait returns the directory's state, as soon as the app has started.
-func (at *attachment) wait(ctx context.Context) (*state, error) {
+// wait returns when the app has started, and an error if it doesn't.
+func (a *App) wait(ctx context.Context) error {
 	select {
-	case <-at.ready:
-		return at.state, nil
+	case <-a.started:
+		return nil
 	default:
 	}
 	timer := time.NewTimer(startPatience)
 	defer timer.Stop()
 	select {
-	case <-at.ready:
-		return at.state, nil
+	case <-a.started:
+		return nil
 	case <-timer.C:
-		return nil, errNotStarted
+		return errNotStarted
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 }
 
 // Interface guards.
-var _ caddy.App = (*App)(nil)
+var (
+	_ caddy.App         = (*App)(nil)
+	_ caddy.Provisioner = (*App)(nil)
+)

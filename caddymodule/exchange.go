@@ -188,14 +188,10 @@ func hasBody(r *http.Request) bool {
 	return true
 }
 
-// openStore finds the store that the config uses, and waits for the app to start if the request came first. False
-// means that the edge goes without: the directory can't be used, or the edge is closing.
+// openStore finds the store that the config uses. False means that the edge goes without: the directory can't be used.
 func (x *exchange) openStore() bool {
-	state, err := x.h.attachment.wait(x.r.Context())
-	if err != nil {
-		return false
-	}
-	x.state, x.store = state, state.store.Load()
+	x.state = x.h.attachment.state
+	x.store = x.state.store.Load()
 	x.key = cache.Key{
 		Upstream: x.h.client.Upstream(),
 		Project:  x.ref.Project, Package: x.ref.Package, Version: x.ref.Version, File: x.ref.File,

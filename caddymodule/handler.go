@@ -103,6 +103,7 @@ type Handler struct {
 	// aliasTrouble keeps the log readable when GitLab can't say which names belong together.
 	aliasTrouble *rate.Sometimes
 	transports   *transports
+	app          *App
 	attachment   *attachment
 	metrics      *metrics
 	// Settings with their defaults filled in.
@@ -231,7 +232,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.attachment, err = app.(*App).attach(directory, settings, h.client)
+	h.app = app.(*App)
+	h.attachment, err = h.app.attach(directory, settings, h)
 	return err
 }
 

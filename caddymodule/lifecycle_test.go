@@ -157,12 +157,8 @@ func TestHandlersThatDisagreeOnADirectoryAreAConfigError(t *testing.T) {
 // config fails to.
 func TestRequestsToAConfigThatNeverStartsDoNotWaitForEver(t *testing.T) {
 	setForTest(t, &startPatience, time.Millisecond)
-	app := new(App)
-	at, err := app.attach("/a", defaultStoreSettings(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := at.wait(t.Context()); !errors.Is(err, errNotStarted) {
+	app := &App{started: make(chan struct{})}
+	if err := app.wait(t.Context()); !errors.Is(err, errNotStarted) {
 		t.Errorf("got %v", err)
 	}
 }

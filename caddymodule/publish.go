@@ -21,11 +21,6 @@ func (h *Handler) servePublish(x *exchange) {
 		return
 	}
 	if !x.openStore() {
-		if x.state == nil {
-			// Another config may have the store open, and would not hear of the publish.
-			x.refuseUnreachable(&upstream.UnreachableError{Status: http.StatusServiceUnavailable, Err: errNotStarted})
-			return
-		}
 		x.forward(outcomePublished, fwdMethod)
 		return
 	}

@@ -24,6 +24,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.transports.release()
 
 	switch {
+	case h.app.wait(r.Context()) != nil:
+		// Which projects are off isn't known yet. And another config may have the store open, and would not hear of a
+		// publish.
+		x.refuseUnreachable(&upstream.UnreachableError{Status: http.StatusServiceUnavailable, Err: errNotStarted})
 	case !h.isOn(r.Context(), route.Ref.Project):
 		x.refuseSwitchedOff()
 	case err != nil:

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
@@ -71,9 +72,14 @@ type state struct {
 	breakersMu sync.Mutex
 	breakers   map[string]*upstream.Breakers
 
+	// fullTrouble keeps a disk that fills up again and again from filling the log.
+	fullTrouble rate.Sometimes
+
 	// holdersMu guards holders: the configs that hold the state, the newest last.
 	holdersMu sync.Mutex
 	holders   []*attachment
+	// newest is the app of the last of them.
+	newest atomic.Pointer[App]
 }
 
 // storeSettings are what a config says about the store in a directory. All handlers of a config must agree on them.
@@ -93,6 +99,7 @@ func newState(directory string, settings storeSettings) *state {
 		grants:        upstream.NewGrants(maxGrants),
 		fingerprinter: upstream.NewFingerprinter(),
 		changed:       make(chan struct{}, 1),
+		fullTrouble:   rate.Sometimes{First: 1, Interval: 10 * time.Minute},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.inForce.Store(&settings)
@@ -108,7 +115,7 @@ func newState(directory string, settings storeSettings) *state {
 // openStore tries once to open the store.
 func (s *state) openStore() error {
 	limits := s.inForce.Load().limits
-	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now, FS: storeFS})
+	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now, FS: storeFS, OnFull: s.tellFull})
 	if err != nil {
 		reason := "the cache directory can't be used"
 		if errors.Is(err, cache.ErrLocked) {
@@ -150,10 +157,13 @@ func (s *state) breakersOf(gitlab string) *upstream.Breakers {
 	breakers := s.breakers[gitlab]
 	if breakers == nil {
 		breakers = upstream.NewBreakers(breakerPause, func(server string, up bool) {
+			about := map[string]any{"upstream": gitlab, "server": server}
 			if up {
+				s.tell(eventUpstreamUp, about)
 				s.logger.Info("it answers again", zap.String("server", server), zap.String("upstream", gitlab))
 				return
 			}
+			s.tell(eventUpstreamDown, about)
 			s.logger.Error("it doesn't answer; it is asked again every few seconds until it does, and who was allowed recently is served what is stored",
 				zap.String("server", server), zap.String("upstream", gitlab), zap.Duration("next_try_in", breakerPause))
 		})
@@ -170,6 +180,25 @@ func (s *state) allBreakers() map[string]*upstream.Breakers {
 	s.breakersMu.Lock()
 	defer s.breakersMu.Unlock()
 	return maps.Clone(s.breakers)
+}
+
+// tell tells Caddy's events app of the newest config. It waits for nothing.
+func (s *state) tell(name string, data map[string]any) {
+	if app := s.newest.Load(); app != nil {
+		app.events.tell(name, data)
+	}
+}
+
+// tellFull is told by the store when the file system has no room, and when it has again. It waits for nothing.
+func (s *state) tellFull(full bool) {
+	if !full {
+		return
+	}
+	s.fullTrouble.Do(func() {
+		s.logger.Error("the disk has no room; what doesn't fit streams through and isn't kept. Told every ten minutes at most",
+			zap.String("directory", s.directory))
+		s.tell(eventDiskFull, map[string]any{"directory": s.directory})
+	})
 }
 
 // adopt puts a config's settings into force.
@@ -192,7 +221,9 @@ func (s *state) applySettingsLocked() {
 	if len(s.holders) == 0 {
 		return
 	}
-	settings := s.holders[len(s.holders)-1].settings
+	newest := s.holders[len(s.holders)-1]
+	s.newest.Store(newest.app)
+	settings := newest.settings
 	before := s.inForce.Swap(&settings)
 	if *before == settings {
 		return

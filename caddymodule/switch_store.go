@@ -1,0 +1,255 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+)
+
+// runtimeSwitch is what an admin said at run time.
+type runtimeSwitch struct {
+	On    bool      `json:"on"`
+	Since time.Time `json:"since"`
+}
+
+// runtimeSwitches are what was said at run time about one GitLab. They never change after they are made; a request sees
+// one set of them whole.
+type runtimeSwitches struct {
+	// All is for every project that isn't in Projects; nil where the config's word holds.
+	All *runtimeSwitch `json:"all,omitempty"`
+	// Projects are single projects, by the canonical spelling that the admin used.
+	Projects map[string]runtimeSwitch `json:"projects,omitempty"`
+}
+
+// storedSwitches is what lies in Caddy's storage: the switches of each GitLab, by its URL.
+type storedSwitches struct {
+	Version   int                         `json:"version"`
+	Upstreams map[string]*runtimeSwitches `json:"upstreams"`
+}
+
+const (
+	switchesVersion = 1
+	// switchesKey is where they lie in Caddy's storage, and switchesLock the name of the lock for changing them.
+	switchesKey  = "gitlab_packages/switches.json"
+	switchesLock = "gitlab_packages_switches"
+	// switchesTimeout bounds a start's wait for the storage, and each later look.
+	switchesTimeout = 4 * time.Second
+	// switchTimeout bounds a change, which may wait for another instance's.
+	switchTimeout = 20 * time.Second
+)
+
+// switchesPoll is how often the storage is looked at for what other instances said. Tests change it.
+var switchesPoll = 5 * time.Second
+
+// lastSwitches is what this process read last, of any config: a reload while the storage can't be read must not switch
+// projects on again that are off.
+var lastSwitches atomic.Pointer[storedSwitches]
+
+// switchStore keeps the run-time switches in Caddy's storage, which instances can share, and knows what they are.
+type switchStore struct {
+	storage certmagic.Storage
+	logger  *zap.Logger
+	// present is never nil.
+	present atomic.Pointer[storedSwitches]
+	// trouble keeps the log readable while the storage can't be read.
+	trouble rate.Sometimes
+}
+
+func newSwitchStore(storage certmagic.Storage, logger *zap.Logger) *switchStore {
+	s := &switchStore{storage: storage, logger: logger, trouble: rate.Sometimes{First: 1, Interval: time.Minute}}
+	s.present.Store(new(storedSwitches))
+	return s
+}
+
+// of returns the switches of one GitLab.
+func (s *switchStore) of(upstream string) *runtimeSwitches {
+	if switches := s.present.Load().Upstreams[upstream]; switches != nil {
+		return switches
+	}
+	return new(runtimeSwitches)
+}
+
+// begin reads the switches for the first time. Where they can't be read, those that the process knows last are in force.
+func (s *switchStore) begin(ctx context.Context) {
+	if last := lastSwitches.Load(); last != nil {
+		s.present.Store(last)
+	}
+	if _, _, err := s.look(ctx); err != nil {
+		s.logger.Error("the run-time switches can't be read from Caddy's storage; those known last are in force, else the config's",
+			zap.Duration("next_try_in", switchesPoll), zap.Error(err))
+	}
+}
+
+// watch takes in what other instances say, until ctx ends. tell hears of each change.
+func (s *switchStore) watch(ctx context.Context, tell func(before, after *storedSwitches)) {
+	ticker := time.NewTicker(switchesPoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		before, after, err := s.look(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			s.trouble.Do(func() {
+				s.logger.Error("the run-time switches can't be read from Caddy's storage; those known last stay in force", zap.Error(err))
+			})
+		case err == nil && before != after:
+			tell(before, after)
+		}
+	}
+}
+
+// look reads the storage and takes over what is there. before and after are the same if nothing has changed.
+func (s *switchStore) look(ctx context.Context) (before, after *storedSwitches, err error) {
+	ctx, cancel := context.WithTimeout(ctx, switchesTimeout)
+	defer cancel()
+	before = s.present.Load()
+	after, err = s.load(ctx)
+	if err != nil {
+		return before, before, err
+	}
+	if after.equal(before) {
+		return before, before, nil
+	}
+	if !s.present.CompareAndSwap(before, after) {
+		return before, before, nil // changed by this instance meanwhile; the next look compares again
+	}
+	lastSwitches.Store(after)
+	return before, after, nil
+}
+
+func (s *switchStore) load(ctx context.Context) (*storedSwitches, error) {
+	data, err := s.storage.Load(ctx, switchesKey)
+	if errors.Is(err, fs.ErrNotExist) {
+		return new(storedSwitches), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the run-time switches: %w", err)
+	}
+	stored := new(storedSwitches)
+	if err := json.Unmarshal(data, stored); err != nil {
+		return nil, fmt.Errorf("reading the run-time switches: %w", err)
+	}
+	if stored.Version != switchesVersion {
+		return nil, fmt.Errorf("reading the run-time switches: they have version %d, and this edge knows %d", stored.Version, switchesVersion)
+	}
+	return stored, nil
+}
+
+// change changes the switches of one GitLab for all instances, under the storage's lock. It is in force here when change
+// returns. edit gets a copy of its own.
+func (s *switchStore) change(ctx context.Context, upstream string, edit func(*runtimeSwitches)) (before, after *storedSwitches, err error) {
+	ctx, cancel := context.WithTimeout(ctx, switchTimeout)
+	defer cancel()
+	if err := s.storage.Lock(ctx, switchesLock); err != nil {
+		return nil, nil, fmt.Errorf("locking the run-time switches: %w", err)
+	}
+	defer func() {
+		// Also if the caller has left: nobody else could change anything.
+		if err := s.storage.Unlock(context.WithoutCancel(ctx), switchesLock); err != nil {
+			s.logger.Error("unlocking the run-time switches failed", zap.Error(err))
+		}
+	}()
+	before, err = s.load(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	after = before.clone()
+	after.Version = switchesVersion
+	switches := after.Upstreams[upstream]
+	if switches == nil {
+		switches = &runtimeSwitches{Projects: make(map[string]runtimeSwitch)}
+		after.Upstreams[upstream] = switches
+	}
+	edit(switches)
+	data, err := json.MarshalIndent(after, "", "  ")
+	if err != nil {
+		return nil, nil, fmt.Errorf("writing the run-time switches: %w", err)
+	}
+	if err := s.storage.Store(ctx, switchesKey, data); err != nil {
+		return nil, nil, fmt.Errorf("writing the run-time switches: %w", err)
+	}
+	s.present.Store(after)
+	lastSwitches.Store(after)
+	return before, after, nil
+}
+
+func (s *storedSwitches) clone() *storedSwitches {
+	clone := &storedSwitches{Version: s.Version, Upstreams: make(map[string]*runtimeSwitches, len(s.Upstreams)+1)}
+	for upstream, switches := range s.Upstreams {
+		projects := maps.Clone(switches.Projects)
+		if projects == nil {
+			projects = make(map[string]runtimeSwitch)
+		}
+		clone.Upstreams[upstream] = &runtimeSwitches{All: switches.All, Projects: projects}
+	}
+	return clone
+}
+
+func (s *storedSwitches) equal(other *storedSwitches) bool {
+	return maps.EqualFunc(s.Upstreams, other.Upstreams, func(a, b *runtimeSwitches) bool {
+		return (a.All == b.All || (a.All != nil && b.All != nil && a.All.equal(*b.All))) &&
+			maps.EqualFunc(a.Projects, b.Projects, runtimeSwitch.equal)
+	})
+}
+
+func (r runtimeSwitch) equal(other runtimeSwitch) bool {
+	return r.On == other.On && r.Since.Equal(other.Since)
+}
+
+// switched is one change of a switch, for the log and the event.
+type switched struct {
+	// upstream is the GitLab, project the spelling that the admin used, empty for all projects.
+	upstream, project string
+	// to is what holds now; nil where the config's word holds again.
+	to *runtimeSwitch
+}
+
+// changes returns what differs.
+func (s *storedSwitches) changes(after *storedSwitches) (found []switched) {
+	upstreams := maps.Clone(s.Upstreams)
+	if upstreams == nil {
+		upstreams = make(map[string]*runtimeSwitches)
+	}
+	maps.Copy(upstreams, after.Upstreams)
+	for upstream := range upstreams {
+		was, is := s.Upstreams[upstream], after.Upstreams[upstream]
+		if was == nil {
+			was = new(runtimeSwitches)
+		}
+		if is == nil {
+			is = new(runtimeSwitches)
+		}
+		if (was.All == nil) != (is.All == nil) || (is.All != nil && !is.All.equal(*was.All)) {
+			found = append(found, switched{upstream, "", is.All})
+		}
+		projects := maps.Clone(was.Projects)
+		if projects == nil {
+			projects = make(map[string]runtimeSwitch)
+		}
+		maps.Copy(projects, is.Projects)
+		for project := range projects {
+			to, is := is.Projects[project]
+			from, was := was.Projects[project]
+			switch {
+			case is && (!was || !to.equal(from)):
+				found = append(found, switched{upstream, project, &to})
+			case was && !is:
+				found = append(found, switched{upstream, project, nil})
+			}
+		}
+	}
+	return found
+}
