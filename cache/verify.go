@@ -34,7 +34,7 @@ const verifyPiece = 1 << 20
 
 // Verify waits until the store is Ready, reads all blobs that are in the index, each once, at no more than bytesPerSecond (0 for no bound), and removes
 // those that aren't what their names say: the next caller fetches them again. progress may be nil; it is called after
-// each batch of entries and must not block. When ctx ends, Verify returns its error and what it found so far.
+// each piece that was read and must not block. When ctx ends, Verify returns its error and what it found so far.
 func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(VerifyProgress)) (VerifyResult, error) {
 	select {
 	case <-s.Ready():
@@ -47,9 +47,12 @@ func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(
 	s.verifying++
 	v := &verification{store: s, number: s.verifying, rate: bytesPerSecond, begun: time.Now(), buffer: make([]byte, verifyPiece)}
 	s.mu.Unlock()
+	v.progress = progress
 	var after []byte
-	looked := 0
 	for {
+		if ctx.Err() != nil {
+			return v.result, context.Cause(ctx)
+		}
 		digests, last, err := s.digestsAfter(after)
 		if err != nil {
 			return v.result, fmt.Errorf("looking for files to verify: %w", err)
@@ -58,13 +61,8 @@ func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(
 			if err := v.verify(ctx, digest); err != nil {
 				return v.result, fmt.Errorf("verifying %s: %w", digest, err)
 			}
-		}
-		looked += len(digests)
-		if progress != nil {
-			s.mu.Lock()
-			total := s.entries.Len()
-			s.mu.Unlock()
-			progress(VerifyProgress{Entries: looked, Total: max(total, looked), Bytes: v.result.Bytes})
+			v.looked++
+			v.tell()
 		}
 		if last == nil {
 			if err := s.noteVerified(s.now()); err != nil {
@@ -134,7 +132,10 @@ type verification struct {
 	rate   int64
 	begun  time.Time
 	buffer []byte
-	result VerifyResult
+	// progress hears how far it has come, looked counts the entries.
+	progress func(VerifyProgress)
+	looked   int
+	result   VerifyResult
 }
 
 // verify reads a blob, unless this run has, or it isn't loaded. Its errors are those that say nothing about the blob.
@@ -200,8 +201,20 @@ func (v *verification) sum(ctx context.Context, blob *Blob) (Digest, error) {
 	}
 }
 
+// tell tells how far it has come.
+func (v *verification) tell() {
+	if v.progress == nil {
+		return
+	}
+	v.store.mu.Lock()
+	total := v.store.entries.Len()
+	v.store.mu.Unlock()
+	v.progress(VerifyProgress{Entries: v.looked, Total: max(total, v.looked), Bytes: v.result.Bytes})
+}
+
 // pace waits until what was read so far fits the rate.
 func (v *verification) pace(ctx context.Context) error {
+	v.tell()
 	var wait time.Duration
 	if v.rate > 0 {
 		wait = time.Duration(float64(v.result.Bytes)/float64(v.rate)*float64(time.Second)) - time.Since(v.begun)

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -233,7 +234,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		if !refused.RateLimited() {
 			state.grants.Refuse(grant, refused.Sent)
 		}
-		fl.err = errLeaderRefused
+		fl.err = fmt.Errorf("%w: %s", errLeaderRefused, refused.Response.Status)
 		fl.giveLeader(handover{refused: refused}, leaderContext, state.ctx, refused.Response.Body)
 		return
 	case err != nil:

@@ -72,6 +72,9 @@ type state struct {
 	breakersMu sync.Mutex
 	breakers   map[string]*upstream.Breakers
 
+	verification verification
+	warmings     warmings
+
 	// fullTrouble keeps a disk that fills up again and again from filling the log.
 	fullTrouble rate.Sometimes
 

@@ -3,12 +3,82 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 )
+
+// verification is the reading of all stored files, by verify_every or on demand: one at a time for each directory.
+type verification struct {
+	// mu guards all below; nothing is waited for under it.
+	mu sync.Mutex
+	// over is closed when the present one ends; nil before the first.
+	over         chan struct{}
+	cancel       context.CancelFunc
+	running      bool
+	begun, ended time.Time
+	progress     cache.VerifyProgress
+	result       cache.VerifyResult
+	err          error
+}
+
+// beginVerification begins to verify the store, or returns when the running one is over. started tells which. It ends by
+// itself, with the state, or when it is stopped.
+func (s *state) beginVerification(store *cache.Store, rate int64) (over <-chan struct{}, started bool) {
+	v := &s.verification
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.running {
+		return v.over, false
+	}
+	if !s.enter() {
+		over := make(chan struct{})
+		close(over)
+		return over, false
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	v.over, v.cancel, v.running, v.begun, v.ended = make(chan struct{}), cancel, true, s.now(), time.Time{}
+	v.progress, v.result, v.err = cache.VerifyProgress{}, cache.VerifyResult{}, nil
+	// Ends with the verification, or with ctx.
+	go func() {
+		defer s.leave()
+		result, err := store.Verify(ctx, rate, v.note)
+		cancel()
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.running, v.ended, v.result, v.err = false, s.now(), result, err
+		close(v.over)
+	}()
+	return v.over, true
+}
+
+func (v *verification) note(progress cache.VerifyProgress) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.progress = progress
+}
+
+// stop ends a running verification, and waits until it has.
+func (v *verification) stop() {
+	v.mu.Lock()
+	running, over := v.running, v.over
+	if running {
+		v.cancel()
+	}
+	v.mu.Unlock()
+	if running {
+		<-over
+	}
+}
+
+func (v *verification) lastError() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.err
+}
 
 // keepVerifying verifies the store whenever verify_every has passed since the last time. Other settings take effect at
 // once, also for a verification under way, which then begins anew when it is due.
@@ -23,7 +93,7 @@ func (s *state) keepVerifying() {
 		case <-s.changed:
 			stop()
 		case <-due:
-			s.verify(settings)
+			s.verifyRegularly(settings)
 		}
 	}
 }
@@ -48,25 +118,19 @@ func (s *state) nextVerification(settings storeSettings) (due <-chan time.Time, 
 	return timer.C, func() { timer.Stop() }
 }
 
-// verify runs one verification, until it is over or there are other settings.
-func (s *state) verify(settings storeSettings) {
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	store := s.store.Load()
-	var err error
-	over := make(chan struct{})
-	// Ends with the verification, or with ctx.
-	s.work.Go(func() {
-		defer close(over)
-		_, err = store.Verify(ctx, settings.verifyRate, nil)
-	})
+// verifyRegularly runs one verification, until it is over or there are other settings. One that an admin has begun does
+// as well, and isn't stopped by other settings.
+func (s *state) verifyRegularly(settings storeSettings) {
+	over, started := s.beginVerification(s.store.Load(), settings.verifyRate)
 	select {
 	case <-over:
 	case <-s.changed:
-		cancel()
-		<-over
+		if started {
+			s.verification.stop()
+		}
 		return
 	}
+	err := s.verification.lastError()
 	if err == nil || s.ctx.Err() != nil || errors.Is(err, cache.ErrClosed) {
 		return
 	}

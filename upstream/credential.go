@@ -55,6 +55,15 @@ func CredentialOf(header http.Header, rawQuery string, identityHeaders []string)
 	return Credential{sent: func() *carriers { return sent }}
 }
 
+// TokenCredential is the credential of a personal, project or group access token; that of an anonymous caller if the
+// token is empty.
+func TokenCredential(token string) Credential {
+	if token == "" {
+		return Credential{}
+	}
+	return CredentialOf(http.Header{"Private-Token": {token}}, "", nil)
+}
+
 // collect takes the carriers out of a request.
 func (c *carriers) collect(header http.Header, rawQuery string, identityHeaders []string) {
 	c.headers = c.oneHeader[:0]
