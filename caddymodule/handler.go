@@ -341,10 +341,8 @@ var edgesOwnHeaders = []string{
 
 // checkNames refuses header names and hosts that could not do what they are there for.
 func (h *Handler) checkNames() error {
-	for _, name := range slices.Concat(h.IdentityHeaders, h.DropHeaders) {
-		if !validHeaderName(name) {
-			return fmt.Errorf("%q is no header name", name)
-		}
+	if err := checkHeaderNames(slices.Concat(h.IdentityHeaders, h.DropHeaders)); err != nil {
+		return err
 	}
 	for _, name := range h.IdentityHeaders {
 		if slices.Contains(edgesOwnHeaders, http.CanonicalHeaderKey(name)) {
@@ -445,6 +443,16 @@ func (r *Rules) provision() (*upstream.Rules, error) {
 		return upstream.RulesCurrent(), nil
 	}
 	return nil, fmt.Errorf("there are no rules %q; there are 13.5, current, and own patterns", r.Version)
+}
+
+// checkHeaderNames refuses names that no header can have.
+func checkHeaderNames(names []string) error {
+	for _, name := range names {
+		if !validHeaderName(name) {
+			return fmt.Errorf("%q is no header name", name)
+		}
+	}
+	return nil
 }
 
 // validHeaderName reports whether name is a token (RFC 9110, section 5.6.2).
