@@ -2,12 +2,13 @@ package upstream
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
 
 func TestRedactQueriesHidesEachValueOfASecretParameterAndKeepsTheRest(t *testing.T) {
-	for text, want := range map[string]string{
+	for text, want := range map[string]string{ //nolint:gosec // no credentials but those of this test
 		// Where a query may stand.
 		"private_token=s3cr3t":                         "private_token=REDACTED",
 		"?private_token=s3cr3t":                        "?private_token=REDACTED",
@@ -57,7 +58,7 @@ func TestRedactQueriesHidesEachValueOfASecretParameterAndKeepsTheRest(t *testing
 }
 
 func TestRedactQueriesHidesEveryCarrierAndTheSignaturesOfStorage(t *testing.T) {
-	for _, parameter := range append(append([]string{}, CarrierParameters...), storageSecrets...) {
+	for _, parameter := range slices.Concat(CarrierParameters, storageSecrets) {
 		text, want := "https://h/f?a=b&"+parameter+"="+topSecret+"&c=d", "https://h/f?a=b&"+parameter+"=REDACTED&c=d"
 		if got := RedactQueries(text); got != want {
 			t.Errorf("%s became %s", text, got)
@@ -116,10 +117,10 @@ func FuzzNoSpellingOfAParameterLetsASecretThrough(f *testing.F) {
 		if strings.Contains(before, "S3CR3T") || strings.Contains(inBrackets, "S3CR3T") || strings.Contains(after, "S3CR3T") {
 			return
 		}
-		names := append(append([]string{}, CarrierParameters...), storageSecrets...)
+		names := slices.Concat(CarrierParameters, storageSecrets)
 		name := spell(names[int(parameter)%len(names)], bits)
 		if inBrackets != "" {
-			if strings.ContainsFunc(inBrackets, func(r rune) bool { return r < 128 && endsParameter(byte(r)) }) {
+			if slices.ContainsFunc([]byte(inBrackets), endsParameter) {
 				return // no such thing can be in a name
 			}
 			name += "[" + inBrackets + "]"
