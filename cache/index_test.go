@@ -194,7 +194,7 @@ func TestPurgesSelect(t *testing.T) {
 				t.Errorf("%+v purged %+v, %v", test.selector, purged, err)
 			}
 			for _, k := range keys {
-				if _, err := s.Lookup(k); errors.Is(err, ErrMiss) != test.selector.matches(k) {
+				if _, err := s.Lookup(k); errors.Is(err, ErrMiss) != test.selector.Matches(k) {
 					t.Errorf("after purging %+v, %s: %v", test.selector, k, err)
 				}
 			}

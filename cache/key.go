@@ -83,7 +83,8 @@ type Selector struct {
 	Upstream, Project, Package, Version, File string
 }
 
-func (s Selector) matches(k Key) bool {
+// Matches reports whether the selector names a key.
+func (s Selector) Matches(k Key) bool {
 	return (s.Upstream == "" || s.Upstream == k.Upstream) && (s.Project == "" || s.Project == k.Project) &&
 		(s.Package == "" || s.Package == k.Package) && (s.Version == "" || s.Version == k.Version) && (s.File == "" || s.File == k.File)
 }

@@ -36,7 +36,7 @@ func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int
 	s.mu.Lock()
 	for _, waiting := range []map[keyHash]*Entry{s.recording, s.pending} {
 		for _, record := range waiting {
-			if sel.matches(record.Key) && (after == nil || record.Key.compare(*after) > 0) {
+			if sel.Matches(record.Key) && (after == nil || record.Key.compare(*after) > 0) {
 				records = append(records, record)
 			}
 		}
@@ -75,7 +75,7 @@ func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limi
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if record, err := decodeRecord(data); err == nil && sel.matches(record.Key) {
+			if record, err := decodeRecord(data); err == nil && sel.Matches(record.Key) {
 				records = append(records, record)
 			}
 		}

@@ -26,7 +26,7 @@ type purge struct {
 // isPurgedLocked reports whether a running purge is about to remove an entry.
 func (s *Store) isPurgedLocked(k Key, serial uint32) bool {
 	for _, p := range s.purges {
-		if serial <= p.serial && p.selector.matches(k) {
+		if serial <= p.serial && p.selector.Matches(k) {
 			return true
 		}
 	}
@@ -84,7 +84,7 @@ func (s *Store) pendingKeys(sel Selector) (keys []Key) {
 	defer s.mu.Unlock()
 	for _, records := range []map[keyHash]*Entry{s.pending, s.recording} {
 		for _, entry := range records {
-			if sel.matches(entry.Key) {
+			if sel.Matches(entry.Key) {
 				keys = append(keys, entry.Key)
 			}
 		}
@@ -103,7 +103,7 @@ func (s *Store) keysAfter(ctx context.Context, sel Selector, after []byte) (keys
 				last = nil
 				return nil
 			}
-			if k, ok := parseKey(raw); ok && sel.matches(k) && !bytes.Equal(raw, after) {
+			if k, ok := parseKey(raw); ok && sel.Matches(k) && !bytes.Equal(raw, after) {
 				keys = append(keys, k)
 			}
 			last = append(last[:0], raw...)

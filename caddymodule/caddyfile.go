@@ -38,6 +38,7 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //			max_size   <size>
 //			memory     <size>
 //			max_object <size>
+//			max_pinned <size>
 //			min_free   <size>
 //		}
 //		max_age           <duration>
@@ -283,6 +284,7 @@ func (h *Handler) parseCache(d *caddyfile.Dispenser) error {
 		"max_size":     positiveSizeOption(func(value int64) { h.Cache.MaxSize = value }),
 		"memory":       sizeOption(func(value int64) { h.Cache.Memory = &value }),
 		"max_object":   positiveSizeOption(func(value int64) { h.Cache.MaxObject = value }),
+		"max_pinned":   positiveSizeOption(func(value int64) { h.Cache.MaxPinned = value }),
 		"min_free":     sizeOption(func(value int64) { h.Cache.MinFree = &value }),
 		"verify_every": durationOption(func(value caddy.Duration) { h.Cache.VerifyEvery = value }),
 		"verify_rate":  positiveSizeOption(func(value int64) { h.Cache.VerifyRate = value }),

@@ -1,24 +1,154 @@
 package caddymodule
 
 import (
-	"github.com/spf13/cobra"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "gitlab-packages",
-		Usage: "demo [--once]",
+		Usage: "status | projects | enable | disable | reset | entries | purge | verify | warm | demo",
 		Short: "Works with the edge for GitLab's generic packages",
-		Long: `Verbs around the gitlab_packages handler.
+		Long: `Verbs around the gitlab_packages handler. All but demo speak to a running Caddy by its admin API, at
+'` + caddy.DefaultAdminListen + `' unless --address or --config say otherwise.
 
-demo starts a GitLab stand-in and an edge on this machine, publishes and downloads a file through the edge, and shows
-what happened.`,
-		CobraFunc: func(command *cobra.Command) {
-			command.AddCommand(demoCommand())
-		},
+Exit codes: 0 when all is well, 1 when the verb could not be done, 4 when it was done and something is wrong: a
+damaged file was found, or a file could not be fetched.`,
+		CobraFunc: func(command *cobra.Command) { command.AddCommand(verbs()...) },
 	})
+}
+
+// exitWrong is the exit code of a verb that was done and found something wrong. Caddy uses those below.
+const exitWrong = 4
+
+// verbs are the sub-commands.
+func verbs() []*cobra.Command {
+	return []*cobra.Command{
+		statusVerb(), projectsVerb(), switchVerb("enable"), switchVerb("disable"), switchVerb("reset"), entriesVerb(), purgeVerb(),
+		verifyVerb(), warmVerb(), demoCommand(),
+	}
+}
+
+// invocation is one run of a verb.
+type invocation struct {
+	command *cobra.Command
+	args    []string
+	out     io.Writer
+	address string
+	json    bool
+}
+
+// verb makes a sub-command that speaks to the admin API. run returns the exit code, which counts if it is more than 1 or
+// there is an error.
+func verb(command *cobra.Command, run func(*invocation) (int, error)) *cobra.Command {
+	flags := command.Flags()
+	flags.String("address", "", "Address of the administration API listener (if --config is not used)")
+	flags.StringP("config", "c", "", "Configuration file (if --address is not used)")
+	flags.StringP("adapter", "a", "", "Name of config adapter to apply (if --config is used)")
+	flags.Bool("json", false, "Print the API's answer as JSON, for scripts")
+	command.RunE = func(command *cobra.Command, args []string) error {
+		command.SilenceUsage = true
+		return caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
+			address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, flags.String("config"), flags.String("adapter"))
+			if err != nil {
+				return caddy.ExitCodeFailedStartup, fmt.Errorf("finding the admin API: %w", err)
+			}
+			return run(&invocation{command, args, command.OutOrStdout(), address, flags.Bool("json")})
+		})(command, args)
+	}
+	return command
+}
+
+// call calls the admin API and reads its answer. With --json the answer is printed as it came.
+func (i *invocation) call(method, path string, query url.Values, body, into any) error {
+	var content io.Reader
+	if body != nil {
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encoding the call: %w", err)
+		}
+		content = bytes.NewReader(encoded)
+	}
+	path = adminPath + path
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	response, err := caddycmd.AdminAPIRequest(i.address, method, path, http.Header{}, content)
+	if err != nil {
+		return readableError(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
+		return fmt.Errorf("reading the answer of %s: %w", i.address, err)
+	}
+	return nil
+}
+
+// readableError takes the API's own words out of Caddy's error, if there are any.
+func readableError(err error) error {
+	_, answer, ok := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
+	if !ok {
+		return fmt.Errorf("%w; is Caddy running, with its admin API there?", err)
+	}
+	_, text, _ := strings.Cut(answer, ": ")
+	var told struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal([]byte(text), &told) != nil || told.Error == "" {
+		return err
+	}
+	return errors.New(told.Error)
+}
+
+// show prints an answer: as JSON if that was asked for, else as people read it.
+func (i *invocation) show(answer any, readable func()) error {
+	if !i.json {
+		readable()
+		return nil
+	}
+	encoded, err := json.Marshal(answer)
+	if err != nil {
+		return fmt.Errorf("encoding the answer: %w", err)
+	}
+	printf(i.out, "%s\n", encoded)
+	return nil
+}
+
+// table prints rows in columns.
+func (i *invocation) table(head string, rows [][]string) {
+	table := tabwriter.NewWriter(i.out, 0, 0, 2, ' ', 0)
+	if head != "" {
+		printf(table, "%s\n", strings.ReplaceAll(head, " | ", "\t"))
+	}
+	for _, row := range rows {
+		printf(table, "%s\n", strings.Join(row, "\t"))
+	}
+	_ = table.Flush() // a terminal that is gone is no failure
+}
+
+// isForPeople reports whether what is printed goes to a terminal.
+func (i *invocation) isForPeople() bool {
+	file, ok := i.out.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // a file descriptor is a small number
 }
 
 func demoCommand() *cobra.Command {

@@ -56,6 +56,8 @@ func (x *exchange) refuseUnreachable(err error) bool {
 	level := zap.WarnLevel
 	if errors.Is(err, upstream.ErrNotAsked) {
 		level = zap.DebugLevel // was said when it began
+	} else {
+		processFailures.note(clock(), "GitLab can't be asked", x.ref, err)
 	}
 	x.h.logger.Log(level, "GitLab can't be asked", zap.Stringer("ref", x.ref), zap.Int("status", status), zap.Error(err))
 	x.w.Header().Set("Retry-After", retryAfter)

@@ -265,6 +265,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	fill, err := store.Begin(fl.key, fl.generation, spec)
 	if err != nil {
 		if !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrSuperseded) {
+			processFailures.note(clock(), "beginning to store a file failed", ref, err)
 			h.logger.Error("beginning to store a file failed; it streams uncached", zap.Stringer("ref", ref), zap.Error(err))
 		}
 		fl.err = errNotStored
@@ -321,8 +322,10 @@ func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) {
 	case errors.Is(err, cache.ErrSuperseded):
 		h.logger.Debug("a file was published over while it was fetched; it isn't kept", zap.Stringer("ref", ref))
 	case errors.Is(err, cache.ErrDisk):
+		processFailures.note(clock(), "storing a file failed", ref, err)
 		h.logger.Error("storing a file failed; its downloads go on from GitLab", zap.Stringer("ref", ref), zap.Error(err))
 	default:
+		processFailures.note(clock(), "fetching a file failed", ref, err)
 		h.logger.Error("fetching a file failed; its downloads break off and nothing is kept", zap.Stringer("ref", ref),
 			zap.Int64("bytes", fl.fill.Written()), zap.Int("resumed", body.Resumed), zap.Error(err))
 	}

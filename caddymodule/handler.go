@@ -136,6 +136,9 @@ type Cache struct {
 	// How many bytes of memory hold files of up to 256 KiB. 0 for none. Default: 256 MiB.
 	Memory *int64 `json:"memory,omitempty"`
 
+	// How many bytes the files may take that are pinned (warm --pin). Default: half of max_size.
+	MaxPinned int64 `json:"max_pinned,omitempty"`
+
 	// Files of more bytes stream through and aren't kept. Default: what max_size allows.
 	MaxObject int64 `json:"max_object,omitempty"`
 
@@ -188,7 +191,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // holds, since `caddy validate`, and a reload that fails later, provision handlers too; the store is opened when the
 // app starts (see App).
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = ctx.Logger()
+	h.logger = limited(ctx.Logger())
 	// Taken first: contexts derived from ctx have a registry of their own that nobody scrapes.
 	h.metrics = registerMetrics(ctx.GetMetricsRegistry())
 	if err := h.replacePlaceholders(); err != nil {
@@ -378,7 +381,7 @@ func (h *Handler) provisionCache() (storeSettings, string, error) {
 		config = *h.Cache
 	}
 	settings := storeSettings{
-		limits:      cache.Limits{MaxSize: defaultMaxSize, Memory: defaultMemory, MinFree: defaultMinFree, MaxObject: config.MaxObject},
+		limits:      cache.Limits{MaxSize: defaultMaxSize, Memory: defaultMemory, MinFree: defaultMinFree, MaxObject: config.MaxObject, MaxPinned: config.MaxPinned},
 		verifyEvery: time.Duration(config.VerifyEvery),
 		verifyRate:  defaultVerifyRate,
 	}
@@ -395,7 +398,7 @@ func (h *Handler) provisionCache() (storeSettings, string, error) {
 	if config.VerifyRate != 0 {
 		settings.verifyRate = config.VerifyRate
 	}
-	if limits.MaxSize < 0 || limits.Memory < 0 || limits.MaxObject < 0 || limits.MinFree < 0 {
+	if limits.MaxSize < 0 || limits.Memory < 0 || limits.MaxObject < 0 || limits.MaxPinned < 0 || limits.MinFree < 0 {
 		return settings, "", errors.New("the cache's sizes must not be negative")
 	}
 	if settings.verifyEvery < 0 || settings.verifyRate < 0 {
@@ -403,6 +406,9 @@ func (h *Handler) provisionCache() (storeSettings, string, error) {
 	}
 	if limits.MaxObject > limits.MaxSize {
 		return settings, "", fmt.Errorf("max_object (%s) is more than max_size (%s)", sizeText(limits.MaxObject), sizeText(limits.MaxSize))
+	}
+	if limits.MaxPinned > limits.MaxSize {
+		return settings, "", fmt.Errorf("max_pinned (%s) is more than max_size (%s)", sizeText(limits.MaxPinned), sizeText(limits.MaxSize))
 	}
 	directory := config.Directory
 	if directory == "" {

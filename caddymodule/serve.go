@@ -286,5 +286,6 @@ func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
 
 // storeTrouble tells the admin that the store failed where it should not. Downloads go on without it.
 func (x *exchange) storeTrouble(doing string, err error) {
+	processFailures.note(clock(), doing+" failed", x.ref, err)
 	x.h.logger.Error(doing+" failed; streaming uncached", zap.Stringer("ref", x.ref), zap.Error(err))
 }

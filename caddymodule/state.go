@@ -124,6 +124,7 @@ func (s *state) openStore() error {
 		if errors.Is(err, cache.ErrLocked) {
 			reason = "the cache directory is held by another process"
 		}
+		processFailures.note(s.now(), reason, upstream.Ref{}, err)
 		s.logger.Error(reason+"; downloads stream uncached until it can", zap.String("directory", s.directory),
 			zap.Duration("next_try_in", storeRetryPause), zap.Error(err))
 		return err
@@ -167,6 +168,7 @@ func (s *state) breakersOf(gitlab string) *upstream.Breakers {
 				return
 			}
 			s.tell(eventUpstreamDown, about)
+			processFailures.note(s.now(), server+" of "+gitlab+" doesn't answer", upstream.Ref{}, nil)
 			s.logger.Error("it doesn't answer; it is asked again every few seconds until it does, and who was allowed recently is served what is stored",
 				zap.String("server", server), zap.String("upstream", gitlab), zap.Duration("next_try_in", breakerPause))
 		})
@@ -200,6 +202,7 @@ func (s *state) tellFull(full bool) {
 	s.fullTrouble.Do(func() {
 		s.logger.Error("the disk has no room; what doesn't fit streams through and isn't kept. Told every ten minutes at most",
 			zap.String("directory", s.directory))
+		processFailures.note(s.now(), "the disk of "+s.directory+" has no room", upstream.Ref{}, nil)
 		s.tell(eventDiskFull, map[string]any{"directory": s.directory})
 	})
 }

@@ -10,9 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
+
+	"github.com/caddyserver/certmagic"
 )
 
 // runtimeSwitch is what an admin said at run time.

@@ -22,7 +22,7 @@ func TestStoredFilesAreVerifiedWhenVerifyEveryHasPassed(t *testing.T) {
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
 	awaitNoFlight(t)
-	if err := storeOf(t, e).Sync(t.Context()); err != nil {
+	if err := openStoreOf(t, e).Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	digest := hexSHA256(body)
@@ -33,16 +33,16 @@ func TestStoredFilesAreVerifiedWhenVerifyEveryHasPassed(t *testing.T) {
 	}
 	// Verified a week ago is not due, verified two days ago with verify_every 1d is.
 	putForward(48 * time.Hour)
-	if damaged := storeOf(t, e).Stats().Damaged; damaged != 0 {
+	if damaged := openStoreOf(t, e).Stats().Damaged; damaged != 0 {
 		t.Fatalf("%d files were found damaged before it was due", damaged)
 	}
 	e.reload(t, settings("verify_every 1d\n verify_rate 1GiB"))
-	await(t, func() bool { return storeOf(t, e).Stats().Damaged == 1 })
+	await(t, func() bool { return openStoreOf(t, e).Stats().Damaged == 1 })
 	e.mustGet(t, "app.bin", developer, body)
 }
 
 // storeOf returns the store that an edge has open.
-func storeOf(t *testing.T, e *edge) *cache.Store {
+func openStoreOf(t *testing.T, e *edge) *cache.Store {
 	t.Helper()
 	var store *cache.Store
 	states.Range(func(key, value any) bool {

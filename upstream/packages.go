@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -103,9 +104,7 @@ func list[T any](ctx context.Context, c *Client, caller Caller, path string, que
 
 func listOnePage[T any](ctx context.Context, c *Client, caller Caller, path string, query url.Values, page string) (items []T, next string, err error) {
 	asked := url.Values{"per_page": {strconv.Itoa(listPage)}, "page": {page}}
-	for name, values := range query {
-		asked[name] = values
-	}
+	maps.Copy(asked, query)
 	target, err := c.target(path, asked.Encode())
 	if err != nil {
 		return nil, "", err

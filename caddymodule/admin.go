@@ -1,0 +1,232 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+)
+
+func init() {
+	caddy.RegisterModule(new(adminAPI))
+}
+
+// adminAPI is the edge's part of Caddy's admin API: JSON below /gitlab_packages/. It holds nothing, since it is made
+// before a config's apps and never cleaned up; each call looks up the app that is in force.
+//
+//	GET    /gitlab_packages/status     how the edge does (status.go)
+//	GET    /gitlab_packages/projects   which projects are served, and why (projects.go)
+//	POST   /gitlab_packages/enable     switch a project, or all, on; likewise disable, reset
+//	GET    /gitlab_packages/entries    what is stored (entries.go)
+//	POST   /gitlab_packages/purge      remove files, mark them stale, forget grants (purge.go)
+//	POST   /gitlab_packages/verify     compare all files with their SHA-256; GET tells, DELETE stops (verify_api.go)
+//	POST   /gitlab_packages/warm       fetch a package in advance; GET tells, DELETE stops (warm_api.go)
+type adminAPI struct{}
+
+// adminPath is where the API is mounted.
+const adminPath = "/gitlab_packages/"
+
+// maxAdminRequest bounds a request's body, in bytes.
+const maxAdminRequest = 1 << 20
+
+// CaddyModule returns the Caddy module information.
+func (*adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.gitlab_packages", New: func() caddy.Module { return new(adminAPI) }}
+}
+
+// Routes implements caddy.AdminRouter.
+func (a *adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(a.serve)}}
+}
+
+// adminCall answers one kind of call: with what becomes JSON, or an error, which is a caddy.APIError where the caller is
+// to blame.
+type adminCall func(a *App, r *http.Request) (any, error)
+
+// adminCalls are all calls, by path below adminPath and method.
+var adminCalls = map[string]map[string]adminCall{
+	"status":   {http.MethodGet: (*App).adminStatus},
+	"projects": {http.MethodGet: (*App).adminProjects},
+	"enable":   {http.MethodPost: (*App).adminEnable},
+	"disable":  {http.MethodPost: (*App).adminDisable},
+	"reset":    {http.MethodPost: (*App).adminReset},
+	"entries":  {http.MethodGet: (*App).adminEntries},
+	"purge":    {http.MethodPost: (*App).adminPurge},
+	"verify":   {http.MethodGet: (*App).adminVerification, http.MethodPost: (*App).adminVerify, http.MethodDelete: (*App).adminStopVerifying},
+	"warm":     {http.MethodGet: (*App).adminWarming, http.MethodPost: (*App).adminWarm, http.MethodDelete: (*App).adminStopWarming},
+}
+
+// serve answers one call.
+func (*adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
+	methods, ok := adminCalls[strings.TrimPrefix(r.URL.Path, adminPath)]
+	if !ok {
+		return apiError(http.StatusNotFound, "there is no %s", r.URL.Path)
+	}
+	call, ok := methods[r.Method]
+	if !ok {
+		allowed := make([]string, 0, len(methods))
+		for method := range methods {
+			allowed = append(allowed, method)
+		}
+		slices.Sort(allowed)
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		return apiError(http.StatusMethodNotAllowed, "%s takes %s, not %s", r.URL.Path, strings.Join(allowed, " and "), r.Method)
+	}
+	app, err := runningApp()
+	if err != nil {
+		return err
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxAdminRequest)
+	answer, err := call(app, r)
+	if err != nil {
+		if _, known := errors.AsType[caddy.APIError](err); known {
+			return err
+		}
+		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+	}
+	encoded, err := json.Marshal(answer)
+	if err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: fmt.Errorf("encoding the answer: %w", err)}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(encoded, '\n')) // a caller who left doesn't read it
+	return nil
+}
+
+// runningApp is the app of the config in force.
+func runningApp() (*App, error) {
+	ctx := caddy.ActiveContext()
+	app, err := ctx.AppIfConfigured(appName)
+	if err != nil {
+		return nil, apiError(http.StatusNotFound, "the running config has no gitlab_packages handler")
+	}
+	return app.(*App), nil
+}
+
+// apiError is an error of the caller's.
+func apiError(status int, format string, values ...any) error {
+	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, values...)}
+}
+
+func badRequest(format string, values ...any) error {
+	return apiError(http.StatusBadRequest, format, values...)
+}
+
+// readJSON reads a call's body. What is unknown is refused: a misspelled field would else do more than it was to. No body
+// is an empty object.
+func readJSON(r *http.Request, into any) error {
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	switch err := decoder.Decode(into); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		// The error of a value that is wrong could repeat it, and it may be a token.
+		if field, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return badRequest("the field %q must not be a %s", field.Field, field.Value)
+		}
+		if strings.HasPrefix(err.Error(), "json: unknown field") {
+			return badRequest("the body has an %s", strings.TrimPrefix(err.Error(), "json: "))
+		}
+		return badRequest("the body must be one JSON object")
+	case decoder.More():
+		return badRequest("the body must be one JSON object, and no more")
+	}
+	return nil
+}
+
+// readQuery reads a call's query parameters, each at most once. Unknown ones are refused.
+func readQuery(r *http.Request, into map[string]*string) error {
+	for name, values := range r.URL.Query() {
+		target, ok := into[name]
+		if !ok {
+			known := make([]string, 0, len(into))
+			for name := range into {
+				known = append(known, name)
+			}
+			slices.Sort(known)
+			if len(known) == 0 {
+				return badRequest("%s takes no parameters", r.URL.Path)
+			}
+			return badRequest("there is no parameter %q; there are %s", name, strings.Join(known, ", "))
+		}
+		if len(values) != 1 {
+			return badRequest("the parameter %q is given %d times", name, len(values))
+		}
+		*target = values[0]
+	}
+	return nil
+}
+
+// handlersOf returns the handlers of one GitLab, or all if none is named.
+func (a *App) handlersOf(upstream string) ([]*Handler, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if upstream == "" {
+		return slices.Clone(a.handlers), nil
+	}
+	var found []*Handler
+	for _, h := range a.handlers {
+		if h.client.Upstream() == strings.TrimRight(strings.ToLower(upstream), "/") || h.client.Upstream() == strings.TrimRight(upstream, "/") {
+			found = append(found, h)
+		}
+	}
+	if len(found) == 0 {
+		return nil, badRequest("no handler stands in front of %q; there are %s", upstream, strings.Join(upstreamsOf(a.handlers), ", "))
+	}
+	return found, nil
+}
+
+// handlersOfOne returns the handlers of the one GitLab that is meant. It must be named where there are several.
+func (a *App) handlersOfOne(upstream string) ([]*Handler, error) {
+	handlers, err := a.handlersOf(upstream)
+	if err != nil {
+		return nil, err
+	}
+	if known := upstreamsOf(handlers); len(known) > 1 {
+		return nil, badRequest("which GitLab? Name one as upstream: %s", strings.Join(known, ", "))
+	}
+	return handlers, nil
+}
+
+// upstreamsOf returns the GitLabs of handlers, each once.
+func upstreamsOf(handlers []*Handler) (known []string) {
+	for _, h := range handlers {
+		if !slices.Contains(known, h.client.Upstream()) {
+			known = append(known, h.client.Upstream())
+		}
+	}
+	slices.Sort(known)
+	return known
+}
+
+// statesOf returns the states of the directories that handlers use, each once.
+func statesOf(handlers []*Handler) (found []*state) {
+	for _, h := range handlers {
+		if state := h.attachment.state; !slices.Contains(found, state) {
+			found = append(found, state)
+		}
+	}
+	slices.SortFunc(found, func(a, b *state) int { return strings.Compare(a.directory, b.directory) })
+	return found
+}
+
+// storeOf returns a state's store, or an error that says that there is none for now.
+func storeOf(state *state) (*cache.Store, error) {
+	store := state.store.Load()
+	if store == nil {
+		return nil, apiError(http.StatusServiceUnavailable, "the cache directory %s can't be used; see the log", state.directory)
+	}
+	return store, nil
+}
+
+// Interface guards.
+var (
+	_ caddy.AdminRouter = (*adminAPI)(nil)
+	_ caddy.Module      = (*adminAPI)(nil)
+)

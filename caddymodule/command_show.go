@@ -1,0 +1,325 @@
+package caddymodule
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+)
+
+func statusVerb() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "status [--check]",
+		Short: "Tells how the edge does: hits, bytes saved, space, GitLab's health, recent failures",
+		Long: `Tells how the edge does. Counts are since the process started.
+
+With --check it prints one line, and exits with 1 if Caddy can't be asked, runs no edge, or a cache directory can't be
+used. A GitLab that is down is no reason to restart an edge, and is only told.`,
+		Args: cobra.NoArgs,
+	}
+	check := command.Flags().Bool("check", false, "One line, and an exit code, for health checks")
+	return verb(command, func(i *invocation) (int, error) {
+		var status edgeStatus
+		if err := i.call(http.MethodGet, "status", nil, nil, &status); err != nil {
+			return 1, err
+		}
+		if *check {
+			return i.check(status)
+		}
+		return 0, i.show(status, func() { i.showStatus(status) })
+	})
+}
+
+// check prints one line about the edge.
+func (i *invocation) check(status edgeStatus) (int, error) {
+	for _, store := range status.Stores {
+		if !store.Usable {
+			return 1, fmt.Errorf("the cache directory %s can't be used", store.Directory)
+		}
+	}
+	var down strings.Builder
+	for _, gitlab := range status.Upstreams {
+		if gitlab.GitLab != "up" || gitlab.ObjectStorage != "up" {
+			printf(&down, "; %s: gitlab %s, object storage %s", gitlab.Upstream, gitlab.GitLab, gitlab.ObjectStorage)
+		}
+	}
+	return 0, i.show(status, func() { printf(i.out, "working%s\n", down.String()) })
+}
+
+func (i *invocation) showStatus(status edgeStatus) {
+	working := "yes"
+	if !status.Working {
+		working = "not in all; see below"
+	}
+	ratio := "no downloads yet"
+	if status.HitRatio != nil {
+		ratio = fmt.Sprintf("%.1f %% of downloads", 100**status.HitRatio)
+	}
+	outcomes := slices.SortedFunc(maps.Keys(status.Requests), func(a, b outcome) int {
+		return cmp.Or(cmp.Compare(status.Requests[b], status.Requests[a]), cmp.Compare(a, b))
+	})
+	requests := make([]string, 0, len(outcomes))
+	for _, outcome := range outcomes {
+		requests = append(requests, fmt.Sprintf("%s %d", outcome, status.Requests[outcome]))
+	}
+	var sent int64
+	for _, bytes := range status.BytesSent {
+		sent += bytes
+	}
+	i.table("", [][]string{
+		{"Working", working},
+		{"Up", (time.Duration(status.UptimeSeconds) * time.Second).String()},
+		{"Hits", ratio},
+		{"Sent", sizeText(sent)},
+		{"From upstream", sizeText(status.BytesUpstream)},
+		{"Saved", sizeText(status.BytesSaved)},
+		{"Requests", cmp.Or(strings.Join(requests, ", "), "none yet")},
+	})
+	printf(i.out, "\n")
+	i.showStores(status.Stores)
+	printf(i.out, "\n")
+	i.showUpstreams(status.Upstreams)
+	if len(status.RecentFailures) > 0 {
+		printf(i.out, "\n")
+		i.showFailures(status.RecentFailures)
+	}
+}
+
+func (i *invocation) showStores(stores []storeStatus) {
+	rows := make([][]string, 0, len(stores))
+	for _, store := range stores {
+		usable := "yes"
+		if !store.Usable {
+			usable = "NO"
+		}
+		rows = append(rows, []string{
+			store.Directory, usable, sizeText(store.Bytes), sizeText(store.MaxSize), strconv.Itoa(store.Entries), sizeText(store.PinnedBytes),
+			strconv.FormatInt(store.Fills, 10), strconv.Itoa(store.Grants), strconv.FormatInt(store.Evictions, 10),
+			strconv.FormatInt(store.DiskErrors, 10), strconv.FormatInt(store.Damaged, 10),
+		})
+	}
+	i.table("CACHE DIRECTORY | USABLE | USED | OF | ENTRIES | PINNED | FILLS | GRANTS | EVICTED | DISK ERRORS | DAMAGED", rows)
+}
+
+func (i *invocation) showUpstreams(upstreams []upstreamStatus) {
+	rows := make([][]string, 0, len(upstreams))
+	for _, gitlab := range upstreams {
+		rows = append(rows, []string{gitlab.Upstream, gitlab.GitLab, gitlab.ObjectStorage, gitlab.Switched + " (" + gitlab.From + sinceText(gitlab.Since) + ")"})
+	}
+	i.table("GITLAB | GITLAB | STORAGE | PROJECTS", rows)
+}
+
+func (i *invocation) showFailures(failures []failure) {
+	rows := make([][]string, 0, len(failures))
+	for _, failed := range failures {
+		rows = append(rows, []string{failed.Time.Local().Format(time.DateTime), strconv.Itoa(failed.Times) + "×", failed.What, failed.File, failed.Error})
+	}
+	i.table("RECENT FAILURES | | WHAT | FILE | WHY", rows)
+}
+
+func sinceText(since *time.Time) string {
+	if since == nil {
+		return ""
+	}
+	return ", since " + since.Local().Format(time.DateTime)
+}
+
+func projectsVerb() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "projects",
+		Short: "Lists projects, whether they are served, and where that was said",
+		Long: `Lists the projects that the config names, that were switched at run time, and of which files are stored: whether each is
+served, and whether that was said in the config or at run time, and when.`,
+		Args: cobra.NoArgs,
+	}
+	return verb(command, func(i *invocation) (int, error) {
+		var list projectList
+		if err := i.call(http.MethodGet, "projects", nil, nil, &list); err != nil {
+			return 1, err
+		}
+		return 0, i.show(list, func() {
+			rows := make([][]string, 0, len(list.Projects)+len(list.Others))
+			for _, p := range list.Projects {
+				rows = append(rows, projectRow(p.Project, p))
+			}
+			for _, p := range list.Others {
+				rows = append(rows, projectRow("(all others)", p))
+			}
+			i.table("PROJECT | STATE | SAID IN | SINCE | OTHER NAMES | GITLAB", rows)
+		})
+	})
+}
+
+func projectRow(name string, p projectStatus) []string {
+	since := ""
+	if p.Since != nil {
+		since = p.Since.Local().Format(time.DateTime)
+	}
+	return []string{name, p.State, p.From, since, strings.Join(p.Names, " "), p.Upstream}
+}
+
+func entriesVerb() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "entries [PROJECT [PACKAGE [VERSION [FILE]]]] [--upstream URL] [--limit N] [--all]",
+		Short: "Lists what is stored",
+		Long: `Lists stored files: all, or those of a project, a package, a version, or one. Shows the first hundred; with --all it shows
+all. With --json it prints one line for each page.`,
+		Args: cobra.MaximumNArgs(4),
+	}
+	flags := command.Flags()
+	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
+	limit := flags.Int("limit", listedEntries, "How many to show, or to ask for at a time")
+	all := flags.Bool("all", false, "Show all")
+	return verb(command, func(i *invocation) (int, error) {
+		query := url.Values{"limit": {strconv.Itoa(*limit)}}
+		for at, name := range []string{"project", "package", "version", "file"} {
+			if at < len(i.args) {
+				query.Set(name, i.args[at])
+			}
+		}
+		if *upstream != "" {
+			query.Set("upstream", *upstream)
+		}
+		for first := true; ; first = false {
+			var list entryList
+			if err := i.call(http.MethodGet, "entries", query, nil, &list); err != nil {
+				return 1, err
+			}
+			if err := i.show(list, func() { i.showEntries(list, first, *all) }); err != nil {
+				return 1, err
+			}
+			if list.Next == "" || !*all {
+				return 0, nil
+			}
+			query.Set("after", list.Next)
+		}
+	})
+}
+
+func (i *invocation) showEntries(list entryList, first, all bool) {
+	if first && len(list.Entries) == 0 {
+		printf(i.out, "nothing is stored under that name\n")
+		return
+	}
+	var rows [][]string
+	for _, e := range list.Entries {
+		pinned := ""
+		if e.PinnedUntil != nil {
+			pinned = e.PinnedUntil.Local().Format(time.DateOnly)
+		}
+		confirmed := "not yet"
+		if e.Confirmed != nil {
+			confirmed = humanize.Time(*e.Confirmed)
+		}
+		rows = append(rows, []string{
+			e.Project, e.Package, e.Version, e.File, sizeText(e.Size), humanize.Time(e.Stored), confirmed, humanize.Time(e.LastUsed),
+			strconv.FormatUint(uint64(e.Hits), 10), pinned, e.SHA256,
+		})
+	}
+	head := ""
+	if first {
+		head = "PROJECT | PACKAGE | VERSION | FILE | SIZE | STORED | CONFIRMED | LAST USED | HITS | PINNED UNTIL | SHA-256"
+	}
+	i.table(head, rows)
+	if list.Next != "" && !all {
+		printf(i.out, "There are more: --all shows them.\n")
+	}
+}
+
+func switchVerb(what string) *cobra.Command {
+	told := map[string][2]string{
+		"enable": {"Serves a project, or all, from now on", `Serves a project from now on, whatever the config says. Without PROJECT: all projects that weren't switched by themselves
+at run time.`},
+		"disable": {"Answers 404 for a project, or for all, from now on", `Answers 404 for a project from now on, whatever the config says, to everybody and for every method. Without PROJECT: for
+all projects that weren't switched by themselves at run time.`},
+		"reset": {"Takes back what was said of a project, or of all, at run time", `Takes back what enable or disable said of a project; the config's word holds again. Without PROJECT: what they said of
+all.`},
+	}[what]
+	command := &cobra.Command{
+		Use:   what + " [PROJECT] [--upstream URL]",
+		Short: told[0],
+		Long: told[1] + `
+
+PROJECT is the number or the path of a project; other names of it count too, as far as they are known. It is kept in
+Caddy's storage, over reloads and restarts, and reaches other instances that share the storage within ten seconds.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	upstream := command.Flags().String("upstream", "", "The GitLab, if the edge stands in front of several")
+	return verb(command, func(i *invocation) (int, error) {
+		request := switchRequest{Upstream: *upstream}
+		if len(i.args) == 1 {
+			if i.args[0] == "" {
+				return 1, errors.New("the project is empty; leave it out for all projects")
+			}
+			request.Project = i.args[0]
+		}
+		var answer switchAnswer
+		if err := i.call(http.MethodPost, what, nil, request, &answer); err != nil {
+			return 1, err
+		}
+		return 0, i.show(answer, func() {
+			name := answer.Project
+			if name == "" {
+				name = "(all others)"
+			}
+			rows := make([][]string, 0, 1+len(answer.Kept))
+			rows = append(rows, projectRow(name, answer.projectStatus))
+			for _, p := range answer.Kept {
+				rows = append(rows, projectRow(p.Project, p))
+			}
+			i.table("PROJECT | STATE | SAID IN | SINCE | OTHER NAMES | GITLAB", rows)
+		})
+	})
+}
+
+func purgeVerb() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "purge {PROJECT [PACKAGE [VERSION [FILE]]] | --all} [--soft | --grants] [--upstream URL]",
+		Short: "Removes stored files, marks them stale, or forgets grants",
+		Long: `Removes what is stored of a project, a package, a version, or one file; or all. It holds at once for new requests, and
+disturbs no download. The files are fetched again when somebody asks for them.
+
+With --soft they stay, and GitLab is asked about them before they are served again. With --grants files are left alone,
+and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
+		Args: cobra.MaximumNArgs(4),
+	}
+	flags := command.Flags()
+	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
+	all := flags.Bool("all", false, "Purge everything")
+	soft := flags.Bool("soft", false, "Mark as stale instead of removing")
+	grants := flags.Bool("grants", false, "Forget grants instead of removing files")
+	return verb(command, func(i *invocation) (int, error) {
+		request := purgeRequest{Upstream: *upstream, All: *all, Soft: *soft, Grants: *grants}
+		for at, field := range []*string{&request.Project, &request.Package, &request.Version, &request.File} {
+			if at < len(i.args) {
+				if i.args[at] == "" {
+					return 1, errors.New("an empty name would purge more than is meant")
+				}
+				*field = i.args[at]
+			}
+		}
+		var answer purgeAnswer
+		if err := i.call(http.MethodPost, "purge", nil, request, &answer); err != nil {
+			return 1, err
+		}
+		return 0, i.show(answer, func() {
+			switch {
+			case *grants:
+				printf(i.out, "%d grants are forgotten\n", answer.Grants)
+			case *soft:
+				printf(i.out, "%d files are marked as stale\n", answer.Entries)
+			default:
+				printf(i.out, "%d files are removed, %s became free\n", answer.Entries, sizeText(answer.Bytes))
+			}
+		})
+	})
+}

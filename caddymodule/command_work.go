@@ -1,0 +1,285 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+)
+
+const (
+	// workPoll is how often long work is looked at, lineEvery how often a line tells of it where nobody watches a bar.
+	workPoll  = 300 * time.Millisecond
+	lineEvery = 10 * time.Second
+)
+
+// progress shows how far long work is: a bar on a terminal, else a line now and then, with --json nothing.
+type progress struct {
+	invocation *invocation
+	bar        *progressbar.ProgressBar
+	what       string
+	told       time.Time
+}
+
+func (i *invocation) newProgress(what string) *progress {
+	p := &progress{invocation: i, what: what, told: time.Now()}
+	if !i.json && i.isForPeople() {
+		p.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(i.out), progressbar.OptionSetDescription(what),
+			progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30))
+	}
+	return p
+}
+
+// show tells how many bytes of how many are done with.
+func (p *progress) show(done, total int64, detail string) {
+	switch {
+	case p.invocation.json:
+	case p.bar != nil:
+		p.bar.Describe(p.what + ", " + detail)
+		if total > 0 {
+			p.bar.ChangeMax64(total)
+			_ = p.bar.Set64(min(done, total)) // a terminal that is gone is no failure
+		}
+	case time.Since(p.told) >= lineEvery:
+		p.told = time.Now()
+		printf(p.invocation.out, "%s: %s, %s of %s\n", p.what, detail, sizeText(done), sizeText(total))
+	}
+}
+
+func (p *progress) end() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+}
+
+// errLeft says that the caller doesn't wait for the end.
+var errLeft = errors.New("not waited for")
+
+// watch calls look every now and then until it says that the work is over, or Ctrl-C.
+func (i *invocation) watch(look func() (over bool, err error)) error {
+	ctx, stop := signal.NotifyContext(i.context(), os.Interrupt)
+	defer stop()
+	ticker := time.NewTicker(workPoll)
+	defer ticker.Stop()
+	for {
+		over, err := look()
+		if over || err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return errLeft
+		}
+	}
+}
+
+func (i *invocation) context() context.Context {
+	if ctx := i.command.Context(); ctx != nil {
+		return ctx
+	}
+	return context.Background()
+}
+
+func verifyVerb() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "verify [--detach | --stop]",
+		Short: "Compares all stored files with their SHA-256",
+		Long: `Reads all stored files, at the rate of verify_rate, and compares them with their SHA-256. What is wrong is removed, and
+fetched again when somebody asks for it. Shows how far it is until it is over; Ctrl-C leaves it running.
+
+Exits with 4 if a file was damaged.`,
+		Args: cobra.NoArgs,
+	}
+	flags := command.Flags()
+	detach := flags.Bool("detach", false, "Begin it and don't wait")
+	stop := flags.Bool("stop", false, "Stop the running one")
+	command.MarkFlagsMutuallyExclusive("detach", "stop")
+	return verb(command, func(i *invocation) (int, error) {
+		var list verificationList
+		method := http.MethodPost
+		if *stop {
+			method = http.MethodDelete
+		}
+		if err := i.call(method, "verify", nil, nil, &list); err != nil {
+			return 1, err
+		}
+		if !*detach && !*stop {
+			if err := i.watchVerifying(&list); err != nil {
+				return 1, err
+			}
+		}
+		if err := i.show(list, func() { i.showVerifications(list) }); err != nil {
+			return 1, err
+		}
+		return verdictOf(list, *stop)
+	})
+}
+
+func (i *invocation) watchVerifying(list *verificationList) error {
+	progress := i.newProgress("verifying")
+	defer progress.end()
+	err := i.watch(func() (over bool, err error) {
+		if err := i.call(http.MethodGet, "verify", nil, nil, list); err != nil {
+			return false, err
+		}
+		over = true
+		var done, total int64
+		entries, of := 0, 0
+		for _, v := range list.Verifications {
+			over = over && !v.Running
+			done, total, entries, of = done+v.Bytes, total+v.TotalBytes, entries+v.Entries, of+v.Total
+		}
+		progress.show(done, total, fmt.Sprintf("%d of %d files", entries, of))
+		return over, nil
+	})
+	if errors.Is(err, errLeft) {
+		return nil
+	}
+	return err
+}
+
+func (i *invocation) showVerifications(list verificationList) {
+	rows := make([][]string, 0, len(list.Verifications))
+	for _, v := range list.Verifications {
+		state := "done"
+		switch {
+		case v.Running:
+			state = "running"
+		case v.Error != "":
+			state = v.Error
+		case v.Begun == nil:
+			state = "not since the start"
+		}
+		rows = append(rows, []string{v.Directory, state, fmt.Sprint(v.Files), sizeText(v.Bytes), fmt.Sprint(v.Damaged)})
+	}
+	i.table("CACHE DIRECTORY | STATE | FILES | READ | DAMAGED", rows)
+}
+
+// verdictOf is the exit code that a verification deserves.
+func verdictOf(list verificationList, stopped bool) (int, error) {
+	for _, v := range list.Verifications {
+		switch {
+		case v.Running:
+		case v.Damaged > 0:
+			return exitWrong, fmt.Errorf("%d damaged files were removed from %s", v.Damaged, v.Directory)
+		case v.Error != "" && !stopped:
+			return 1, fmt.Errorf("verifying %s: %s", v.Directory, v.Error)
+		}
+	}
+	return 0, nil
+}
+
+func warmVerb() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "warm PROJECT PACKAGE [VERSION] [--token-file F] [--pin 30d] [--upstream URL] [--detach]",
+		Short: "Fetches a package's files before anybody asks for them",
+		Long: `Asks GitLab for the files of a package, or of one version of it, and fetches those that aren't stored, a few at a time.
+Shows how far it is until it is over; Ctrl-C leaves it running.
+
+Write PROJECT as your jobs do: files that they ask for by number are apart from those that they ask for by path. The
+token is one that may read the project (scope read_api); without --token-file the handler's api_token is used, and
+without that GitLab is asked anonymously.
+
+Exits with 4 if a file could not be fetched or pinned.`,
+		Args: cobra.RangeArgs(2, 3),
+	}
+	flags := command.Flags()
+	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
+	tokenFile := flags.String("token-file", "", "A file with a GitLab token; - for the standard input")
+	pin := flags.String("pin", "", "Keep the files from eviction for that long, such as 30d")
+	detach := flags.Bool("detach", false, "Begin it and don't wait")
+	return verb(command, func(i *invocation) (int, error) {
+		token, err := readToken(*tokenFile, i.command.InOrStdin())
+		if err != nil {
+			return 1, err
+		}
+		request := warmRequest{Upstream: *upstream, Project: i.args[0], Package: i.args[1], Token: token, Pin: *pin}
+		if len(i.args) == 3 {
+			request.Version = i.args[2]
+		}
+		var status warmingStatus
+		if err := i.call(http.MethodPost, "warm", nil, request, &status); err != nil {
+			return 1, err
+		}
+		if !*detach {
+			if err := i.watchWarming(&status); err != nil {
+				return 1, err
+			}
+		}
+		if err := i.show(status, func() { i.showWarming(status) }); err != nil {
+			return 1, err
+		}
+		switch {
+		case status.Error != "":
+			return 1, errors.New(status.Error)
+		case status.Failed > 0:
+			return exitWrong, fmt.Errorf("%d of %d files failed", status.Failed, status.Files)
+		case !status.Running && status.Files == 0:
+			return exitWrong, errors.New("GitLab lists no files of that name")
+		}
+		return 0, nil
+	})
+}
+
+// readToken reads a token from a file. An empty one is refused: GitLab would be asked anonymously, and say that there
+// is nothing.
+func readToken(path string, stdin io.Reader) (string, error) {
+	var content []byte
+	var err error
+	switch path {
+	case "":
+		return "", nil
+	case "-":
+		content, err = io.ReadAll(io.LimitReader(stdin, maxAdminRequest))
+	default:
+		content, err = os.ReadFile(path) //nolint:gosec // the user's own file
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the token: %w", err)
+	}
+	token := strings.TrimSpace(string(content))
+	if token == "" || strings.ContainsAny(token, " \t\r\n") {
+		return "", errors.New("the token file must hold one token and nothing else")
+	}
+	return token, nil
+}
+
+func (i *invocation) watchWarming(status *warmingStatus) error {
+	progress := i.newProgress("fetching")
+	defer progress.end()
+	id := status.ID
+	err := i.watch(func() (over bool, err error) {
+		*status = warmingStatus{}
+		if err := i.call(http.MethodGet, "warm", url.Values{"id": {id}}, nil, status); err != nil {
+			return false, err
+		}
+		progress.show(status.DoneBytes, status.Bytes, fmt.Sprintf("%d of %d files", status.Already+status.Fetched+status.Failed, status.Files))
+		return !status.Running, nil
+	})
+	if errors.Is(err, errLeft) {
+		return nil
+	}
+	return err
+}
+
+func (i *invocation) showWarming(status warmingStatus) {
+	if status.Running {
+		printf(i.out, "%s is running: %d of %d files\n", status.ID, status.Already+status.Fetched, status.Files)
+		return
+	}
+	printf(i.out, "%d files, %s: %d fetched, %d were stored before, %d pinned, %d failed\n", status.Files, sizeText(status.Bytes),
+		status.Fetched, status.Already, status.Pinned, status.Failed)
+	for _, line := range status.Errors {
+		printf(i.out, "  %s\n", line)
+	}
+}

@@ -1,0 +1,221 @@
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// maxListedProjects bounds the list of projects of which files are stored.
+const maxListedProjects = 10_000
+
+// projectStatus is a project as the list shows it.
+type projectStatus struct {
+	Upstream string `json:"upstream"`
+	// Project is the spelling that the config, an admin or the callers use; Names are its other names, as far as they are
+	// known.
+	Project string   `json:"project"`
+	Names   []string `json:"names,omitempty"`
+	// State is on or off.
+	State string `json:"state"`
+	// From is "run time", "run time, for all", "config" or "config's default"; Since is when it was said at run time.
+	From  string     `json:"from"`
+	Since *time.Time `json:"since,omitempty"`
+}
+
+// projectList is the answer to GET projects.
+type projectList struct {
+	// Others is what holds for projects that aren't listed.
+	Others   []projectStatus `json:"others"`
+	Projects []projectStatus `json:"projects"`
+}
+
+func (s switchState) sinceOrNil() *time.Time {
+	if s.since.IsZero() {
+		return nil
+	}
+	return &s.since
+}
+
+// stateOfOthers is the state of projects of which nothing was said.
+func (h *Handler) stateOfOthers() switchState {
+	if all := h.app.switches.of(h.client.Upstream()).All; all != nil {
+		return switchState{all.On, fromRunTimeAll, all.Since}
+	}
+	return switchState{on: h.switches.defaultOn, from: fromDefault}
+}
+
+// adminProjects answers GET projects: all that the config names, that were switched at run time, and of which files are
+// stored.
+func (a *App) adminProjects(r *http.Request) (any, error) {
+	if err := readQuery(r, nil); err != nil {
+		return nil, err
+	}
+	handlers, err := a.handlersOf("")
+	if err != nil {
+		return nil, err
+	}
+	list := projectList{Others: []projectStatus{}, Projects: []projectStatus{}}
+	seen := make(map[string]bool)
+	for _, h := range handlers {
+		others := h.stateOfOthers()
+		row := projectStatus{Upstream: h.client.Upstream(), State: onOff(others.on), From: others.from, Since: others.sinceOrNil()}
+		if !slices.ContainsFunc(list.Others, func(other projectStatus) bool { return other.Upstream == row.Upstream && other.State == row.State }) {
+			list.Others = append(list.Others, row)
+		}
+		names, err := h.knownProjects(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		for _, project := range names {
+			row := h.projectStatus(r.Context(), project)
+			// Two handlers of one GitLab can say different things of a project; then both are told.
+			key := strings.Join(append(slices.Sorted(slices.Values(append(slices.Clone(row.Names), project))), row.Upstream, row.State, row.From), "\x00")
+			if !seen[key] {
+				seen[key] = true
+				list.Projects = append(list.Projects, row)
+			}
+		}
+	}
+	slices.SortStableFunc(list.Projects, func(a, b projectStatus) int {
+		return cmp.Or(cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Project, b.Project))
+	})
+	return list, nil
+}
+
+// knownProjects are the names to list, those that admins used first.
+func (h *Handler) knownProjects(ctx context.Context) (names []string, err error) {
+	for name := range h.app.switches.of(h.client.Upstream()).Projects {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for name, group := range h.switches.groups {
+		if group[0] == name {
+			names = append(names, name)
+		}
+	}
+	if store := h.attachment.state.store.Load(); store != nil {
+		stored, err := store.Projects(ctx, maxListedProjects)
+		if err != nil {
+			return nil, err
+		}
+		for _, project := range stored {
+			if project.Upstream == h.client.Upstream() {
+				names = append(names, project.Project)
+			}
+		}
+	}
+	return names, nil
+}
+
+func (h *Handler) projectStatus(ctx context.Context, project string) projectStatus {
+	state := h.stateOf(ctx, project)
+	names := h.otherNames(ctx, project)
+	slices.Sort(names)
+	return projectStatus{
+		Upstream: h.client.Upstream(), Project: project, Names: slices.Compact(names), State: onOff(state.on), From: state.from,
+		Since: state.sinceOrNil(),
+	}
+}
+
+// switchRequest is the body of POST enable, disable and reset.
+type switchRequest struct {
+	// Upstream is the GitLab; it may be left out where there is one.
+	Upstream string `json:"upstream"`
+	// Project is an id or a path; all projects of which nothing else was said at run time if it is left out.
+	Project string `json:"project"`
+}
+
+// switchAnswer is the answer to them: what holds now.
+type switchAnswer struct {
+	projectStatus
+	// Kept are projects that were switched by themselves at run time, and keep their state while all others are switched.
+	Kept []projectStatus `json:"kept,omitempty"`
+}
+
+func (a *App) adminEnable(r *http.Request) (any, error)  { return a.adminSwitch(r, true, false) }
+func (a *App) adminDisable(r *http.Request) (any, error) { return a.adminSwitch(r, false, false) }
+func (a *App) adminReset(r *http.Request) (any, error)   { return a.adminSwitch(r, false, true) }
+
+// adminSwitch switches a project, or all, on or off, or takes back what was said at run time.
+func (a *App) adminSwitch(r *http.Request, on, reset bool) (any, error) {
+	var request switchRequest
+	if err := readJSON(r, &request); err != nil {
+		return nil, err
+	}
+	handlers, err := a.handlersOfOne(request.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	project, err := projectOf(request.Project)
+	if err != nil {
+		return nil, err
+	}
+	names := namesOf(r.Context(), handlers, project)
+	known := handlers[0].client.Upstream()
+	before, after, err := a.switches.change(r.Context(), known, func(said *runtimeSwitches) {
+		to := runtimeSwitch{On: on, Since: time.Now().UTC().Truncate(time.Second)}
+		if project == "" {
+			said.All = &to
+			if reset {
+				said.All = nil
+			}
+			return
+		}
+		// Whatever was said of the same project by another name is out of date.
+		for _, name := range names {
+			delete(said.Projects, name)
+		}
+		if !reset {
+			said.Projects[project] = to
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.tellSwitched(before, after)
+	h := handlers[0]
+	if project != "" {
+		return switchAnswer{projectStatus: h.projectStatus(r.Context(), project)}, nil
+	}
+	others := h.stateOfOthers()
+	answer := switchAnswer{projectStatus: projectStatus{Upstream: known, State: onOff(others.on), From: others.from, Since: others.sinceOrNil()}}
+	for name := range a.switches.of(known).Projects {
+		answer.Kept = append(answer.Kept, h.projectStatus(r.Context(), name))
+	}
+	slices.SortFunc(answer.Kept, func(a, b projectStatus) int { return cmp.Compare(a.Project, b.Project) })
+	return answer, nil
+}
+
+// projectOf reads a project as admins spell it; empty for none.
+func projectOf(spelling string) (string, error) {
+	if spelling == "" {
+		return "", nil
+	}
+	project, err := upstream.ParseProject(spelling)
+	if err != nil {
+		return "", badRequest("%q is no project; write its id or its path, such as 24 or group/app", spelling)
+	}
+	return project, nil
+}
+
+// namesOf returns all names of a project that any of these handlers knows, the given one first; none for none.
+func namesOf(ctx context.Context, handlers []*Handler, project string) (names []string) {
+	if project == "" {
+		return nil
+	}
+	names = []string{project}
+	for _, h := range handlers {
+		for _, name := range h.otherNames(ctx, project) {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}

@@ -1,0 +1,144 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// warmRequest is the body of POST warm.
+type warmRequest struct {
+	// Upstream is the GitLab; it may be left out where there is one.
+	Upstream string `json:"upstream"`
+	// Project is the spelling by which callers ask; files belong to it.
+	Project string `json:"project"`
+	Package string `json:"package"`
+	// Version is the one to fetch; all if it is left out.
+	Version string `json:"version"`
+	// Token is a GitLab token that may read the project. Default: the handler's api_token; without that the edge asks
+	// anonymously.
+	Token string `json:"token"`
+	// Pin keeps the files from eviction for that long, such as 30d; not at all if it is left out.
+	Pin string `json:"pin"`
+}
+
+// warmingStatus is the answer to all calls about a warming: how far it is.
+type warmingStatus struct {
+	ID      string `json:"id"`
+	Running bool   `json:"running"`
+	// Listed says that GitLab has told which files there are; Files is how many, Bytes their size.
+	Listed bool  `json:"listed"`
+	Files  int   `json:"files"`
+	Bytes  int64 `json:"bytes"`
+	// Already were here before, Fetched came, Pinned were pinned, Failed came to nothing. DoneBytes is the size of all
+	// that are done with.
+	Already   int   `json:"already"`
+	Fetched   int   `json:"fetched"`
+	Pinned    int   `json:"pinned"`
+	Failed    int   `json:"failed"`
+	DoneBytes int64 `json:"done_bytes"`
+	// Errors say of the first few files why they failed; Error why the warming as a whole did.
+	Errors []string   `json:"errors,omitempty"`
+	Error  string     `json:"error,omitempty"`
+	Begun  time.Time  `json:"begun"`
+	Ended  *time.Time `json:"ended,omitempty"`
+}
+
+// adminWarm answers POST warm.
+func (a *App) adminWarm(r *http.Request) (any, error) {
+	var request warmRequest
+	if err := readJSON(r, &request); err != nil {
+		return nil, err
+	}
+	handlers, err := a.handlersOfOne(request.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	h := handlers[0]
+	project, err := projectOf(request.Project)
+	if err != nil {
+		return nil, err
+	}
+	if project == "" || request.Package == "" {
+		return nil, badRequest("which package? Name its project and the package, and a version if it is to be one alone")
+	}
+	if !h.isOn(r.Context(), project) {
+		return nil, apiError(http.StatusConflict, "the project %s is switched off", project)
+	}
+	state := h.attachment.state
+	store, err := storeOf(state)
+	if err != nil {
+		return nil, err
+	}
+	var pinUntil time.Time
+	if request.Pin != "" {
+		pin, err := caddy.ParseDuration(request.Pin)
+		if err != nil || pin <= 0 {
+			return nil, badRequest("pin is %q; it must be a duration such as 30d or 12h", request.Pin)
+		}
+		pinUntil = state.now().Add(pin)
+	}
+	token := request.Token
+	if token == "" {
+		token = h.APIToken
+	}
+	w := h.newWarming(project, request.Package, request.Version, token, pinUntil)
+	switch err := state.beginWarming(store, w); {
+	case errors.Is(err, errTooManyWarmings):
+		return nil, apiError(http.StatusTooManyRequests, "%w", err)
+	case err != nil:
+		return nil, apiError(http.StatusServiceUnavailable, "%w", err)
+	}
+	return w.status(), nil
+}
+
+// adminWarming answers GET warm?id=.
+func (a *App) adminWarming(r *http.Request) (any, error) {
+	w, err := a.findWarming(r)
+	if err != nil {
+		return nil, err
+	}
+	return w.status(), nil
+}
+
+// adminStopWarming answers DELETE warm?id=: no further file is begun, and those that are on their way still come.
+func (a *App) adminStopWarming(r *http.Request) (any, error) {
+	w, err := a.findWarming(r)
+	if err != nil {
+		return nil, err
+	}
+	w.cancel()
+	return w.status(), nil
+}
+
+func (a *App) findWarming(r *http.Request) (*warming, error) {
+	var id string
+	if err := readQuery(r, map[string]*string{"id": &id}); err != nil {
+		return nil, err
+	}
+	handlers, err := a.handlersOf("")
+	if err != nil {
+		return nil, err
+	}
+	for _, state := range statesOf(handlers) {
+		if w := state.warmings.find(id); w != nil {
+			return w, nil
+		}
+	}
+	return nil, apiError(http.StatusNotFound, "there is no warming %q, or it is long over", id)
+}
+
+func (w *warming) status() warmingStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	status := warmingStatus{
+		ID: w.id, Running: w.ended.IsZero(), Listed: w.listed, Files: w.files, Bytes: w.bytes, Already: w.already, Fetched: w.fetched,
+		Pinned: w.pinned, Failed: w.failed, DoneBytes: w.doneBytes, Errors: w.errors, Begun: w.begun.UTC(), Ended: timeOrNil(w.ended),
+	}
+	if w.err != nil {
+		status.Error = w.err.Error()
+	}
+	return status
+}
