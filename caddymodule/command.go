@@ -88,7 +88,8 @@ func (i *invocation) call(method, path string, query url.Values, body, into any)
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
-	response, err := caddycmd.AdminAPIRequest(i.address, method, path, http.Header{}, content)
+	// Each call has a connection of its own, which would stay open: long work is asked about many times.
+	response, err := caddycmd.AdminAPIRequest(i.address, method, path, http.Header{"Connection": {"close"}}, content)
 	if err != nil {
 		return readableError(err)
 	}
