@@ -1,0 +1,223 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
+)
+
+// status asks for a file of a project, by a spelling of it, and returns the answer's status.
+func (e *edge) status(t testing.TB, spelling string) int {
+	t.Helper()
+	return e.do(t, call{path: "/api/v4/projects/" + spelling + "/packages/generic/pkg/1.0.0/app.bin", token: developer}).StatusCode
+}
+
+func (e *edge) expectStatus(t testing.TB, want int, spellings ...string) {
+	t.Helper()
+	for _, spelling := range spellings {
+		if got := e.status(t, spelling); got != want {
+			t.Errorf("%s: %d, want %d", spelling, got, want)
+		}
+	}
+}
+
+// startSwitchable starts an edge in front of two projects with a file each, and forgets what other tests switched.
+func startSwitchable(t *testing.T, options string) (*edge, *gitlabtest.Server) {
+	t.Helper()
+	lastSwitches.Store(nil)
+	gitlab := newGitLab(t)
+	for _, id := range []int{project, otherProject} {
+		gitlab.Publish(id, "pkg", "1.0.0", "app.bin", []byte("x"))
+	}
+	return startEdge(t, gitlab.URL, options, withAdmin), gitlab
+}
+
+func TestWhatIsSwitchedAtRunTimeWinsOverTheConfigAndOutlivesIt(t *testing.T) {
+	e, gitlab := startSwitchable(t, "projects on {\n off 24 group/app\n}")
+	e.expectStatus(t, http.StatusNotFound, "24", "group%2Fapp")
+	e.expectCLI(t, 0, []string{"on", "run time"}, "enable", "Group/App")
+	e.expectStatus(t, http.StatusOK, "24", "group%2Fapp", "25")
+	e.expectCLI(t, 0, []string{"off", "run time"}, "disable", "25")
+	e.expectStatus(t, http.StatusNotFound, "25")
+
+	e.reload(t, "projects on {\n off 24 group/app\n}\nmax_age 2m")
+	e.expectStatus(t, http.StatusOK, "24", "group%2Fapp")
+	e.expectStatus(t, http.StatusNotFound, "25")
+	// A new process knows nothing but what the storage says.
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	lastSwitches.Store(nil)
+	e.reload(t, "projects on {\n off 24 group/app\n}")
+	e.expectStatus(t, http.StatusOK, "24", "group%2Fapp")
+	before := len(gitlab.Requests())
+	e.expectStatus(t, http.StatusNotFound, "25")
+	if after := len(gitlab.Requests()); after != before {
+		t.Error("GitLab was asked about a project that is off")
+	}
+
+	e.expectCLI(t, 0, []string{"off", "config"}, "reset", "24") // by another name than it was switched by
+	e.expectStatus(t, http.StatusNotFound, "24", "group%2Fapp")
+	e.expectCLI(t, 0, []string{"on", "config's default"}, "reset", "25")
+	e.expectStatus(t, http.StatusOK, "25")
+}
+
+func TestTheWholeInstanceIsSwitchedExceptWhatWasSwitchedByItself(t *testing.T) {
+	e, _ := startSwitchable(t, "projects on {\n on 24 group/app\n}")
+	e.expectCLI(t, 0, []string{"(all others)", "off", "run time, for all"}, "disable")
+	e.expectStatus(t, http.StatusNotFound, "24", "group%2Fapp", "25")
+	e.expectCLI(t, 0, nil, "enable", "24")
+	e.expectStatus(t, http.StatusOK, "24", "group%2Fapp")
+	e.expectStatus(t, http.StatusNotFound, "25")
+	out := e.expectCLI(t, 0, []string{"(all others)", "24"}, "disable")
+	if !strings.Contains(out, "on     run time") {
+		t.Errorf("it isn't told that a project stays on:\n%s", out)
+	}
+	e.expectCLI(t, 0, []string{`"from":"config's default"`}, "reset", "--json")
+	e.expectStatus(t, http.StatusOK, "24", "25")
+}
+
+func TestProjectsAreListedWithTheirStateAndWhereItWasSaid(t *testing.T) {
+	e, _ := startSwitchable(t, "projects on {\n off 31 group/tools\n}")
+	e.expectStatus(t, http.StatusOK, "25") // now one of its files is stored
+	awaitNoFlight(t)
+	e.expectCLI(t, 0, nil, "disable", "24")
+	list := mustCall[projectList](t, e, http.MethodGet, "projects", "")
+	if len(list.Others) != 1 || list.Others[0].State != "on" || list.Others[0].From != fromDefault {
+		t.Errorf("others: %+v", list.Others)
+	}
+	var rows []string
+	for _, p := range list.Projects {
+		rows = append(rows, fmt.Sprintf("%s %v %s %s %v", p.Project, p.Names, p.State, p.From, p.Since != nil && time.Since(*p.Since) < time.Minute))
+	}
+	want := "24 [] off run time true; 25 [] on config's default false; 31 [group/tools] off config false"
+	if got := strings.Join(rows, "; "); got != want {
+		t.Errorf("listed %s", got)
+	}
+	e.expectCLI(t, 0, []string{"(all others)", "group/tools"}, "projects")
+}
+
+func TestASwitchHoldsForAllNamesThatGitLabKnows(t *testing.T) {
+	e, _ := startSwitchable(t, "api_token "+administrator)
+	e.expectCLI(t, 0, []string{"off", "24"}, "disable", "group/app")
+	e.expectStatus(t, http.StatusNotFound, "24", "group%2Fapp", "Group%2fApp", "024")
+	e.expectStatus(t, http.StatusOK, "25")
+	// The other name is the same project: what was said by the first is out of date.
+	e.expectCLI(t, 0, nil, "enable", "24")
+	e.expectStatus(t, http.StatusOK, "24", "group%2Fapp")
+	if _, said := runningSwitches(t).Projects["group/app"]; said {
+		t.Error("what was said by the other name is still there")
+	}
+}
+
+// runningSwitches are the run-time switches of the running edge's only GitLab.
+func runningSwitches(t testing.TB) *runtimeSwitches {
+	t.Helper()
+	app, err := runningApp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return app.switches.of(app.handlers[0].client.Upstream())
+}
+
+// otherInstance is the switches of an edge elsewhere that shares the storage.
+func otherInstance(e *edge) *switchStore {
+	storage := &certmagic.FileStorage{Path: filepath.Join(filepath.Dir(e.directory), "storage")}
+	return newSwitchStore(storage, zap.NewNop())
+}
+
+func TestWhatAnotherInstanceSwitchesArrives(t *testing.T) {
+	if switchesPoll+switchesTimeout > 10*time.Second {
+		t.Errorf("it may take %s to arrive", switchesPoll+switchesTimeout)
+	}
+	setForTest(t, &switchesPoll, 5*time.Millisecond)
+	e, gitlab := startSwitchable(t, "")
+	e.expectStatus(t, http.StatusOK, "24")
+	_, _, err := otherInstance(e).change(t.Context(), gitlab.URL, func(said *runtimeSwitches) {
+		said.Projects["24"] = runtimeSwitch{On: false, Since: time.Now()}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { return e.status(t, "24") == http.StatusNotFound })
+	if !strings.Contains(e.log(t), "switched at run time") {
+		t.Error("the log doesn't tell")
+	}
+}
+
+func TestSwitchesOfTwoInstancesAtOnceAllCount(t *testing.T) {
+	e, gitlab := startSwitchable(t, "")
+	var instances sync.WaitGroup
+	for instance := range 4 {
+		instances.Go(func() {
+			store := otherInstance(e)
+			for i := range 5 {
+				_, _, err := store.change(t.Context(), gitlab.URL, func(said *runtimeSwitches) {
+					said.Projects[fmt.Sprint(100+instance*10+i)] = runtimeSwitch{Since: time.Now()}
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	instances.Wait()
+	store := otherInstance(e)
+	if _, _, err := store.look(t.Context()); err != nil || len(store.of(gitlab.URL).Projects) != 20 {
+		t.Errorf("%d switches, %v", len(store.of(gitlab.URL).Projects), err)
+	}
+}
+
+func TestSwitchesThatCannotBeReadStayAsTheyWereAndAreNotOverwritten(t *testing.T) {
+	setForTest(t, &switchesPoll, 5*time.Millisecond)
+	e, _ := startSwitchable(t, "")
+	e.expectCLI(t, 0, nil, "disable", "24")
+	stored := filepath.Join(filepath.Dir(e.directory), "storage", filepath.FromSlash(switchesKey))
+	good, err := os.ReadFile(stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"nonsense", `{"version":2,"upstreams":{}}`} {
+		if err := os.WriteFile(stored, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		e.expectCLI(t, 1, []string{"reading the run-time switches"}, "enable", "24")
+		e.reload(t, "max_age 2m")
+		await(t, func() bool { return strings.Contains(e.log(t), "can't be read from Caddy's storage") })
+		e.expectStatus(t, http.StatusNotFound, "24")
+		if got, err := os.ReadFile(stored); err != nil || string(got) != bad {
+			t.Errorf("%s was overwritten: %s %v", bad, got, err)
+		}
+	}
+	if err := os.WriteFile(stored, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.expectCLI(t, 0, nil, "enable", "24")
+	e.expectStatus(t, http.StatusOK, "24")
+}
+
+func TestWithSeveralGitLabsTheOneMustBeNamed(t *testing.T) {
+	lastSwitches.Store(nil)
+	gitlab, other := newGitLab(t), newGitLab(t)
+	site := fmt.Sprintf("handle_path /other/* {\n gitlab_packages %s {\n cache %s {\n min_free 0\n }\n }\n}\n", other.URL, t.TempDir())
+	e := startEdge(t, gitlab.URL, "", withAdmin, around{site: site})
+	e.expectCLI(t, 1, []string{"which GitLab?", gitlab.URL, other.URL}, "disable", "24")
+	e.expectCLI(t, 0, nil, "disable", "24", "--upstream", other.URL+"/")
+	gitlab.Publish(project, "pkg", "1.0.0", "app.bin", []byte("x"))
+	other.Publish(project, "pkg", "1.0.0", "app.bin", []byte("y"))
+	e.expectStatus(t, http.StatusOK, "24")
+	if got := e.do(t, call{path: "/other" + filePath("app.bin"), token: developer}); got.StatusCode != http.StatusNotFound {
+		t.Errorf("the other: %s", got.Status)
+	}
+}
