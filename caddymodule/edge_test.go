@@ -88,7 +88,8 @@ func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 	t.Helper()
 	others := goleak.IgnoreCurrent()
 	address, admin := freeAddress(t), "admin off"
-	var global, site string
+	var global, site, format string
+	accessLog := "log"
 	root := t.TempDir()
 	e := &edge{url: "http://" + address, directory: filepath.Join(root, "cache"), logs: filepath.Join(root, "logs")}
 	for _, lines := range around {
@@ -96,6 +97,10 @@ func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 		if lines.admin {
 			adminAddress := freeAddress(t)
 			admin, e.admin = "admin "+adminAddress, "http://"+adminAddress
+		}
+		if lines.redacted {
+			format = "format gitlab_redacted {\n headers X-Team\n}"
+			accessLog = "log {\n output file " + e.logs + "\n " + format + "\n}"
 		}
 	}
 	e.config = func(options string) []byte {
@@ -112,6 +117,7 @@ func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 	log default {
 		level DEBUG
 		output file %s
+		%s
 	}
 	servers {
 		trusted_proxies static 127.0.0.0/8
@@ -119,7 +125,7 @@ func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 	%s
 }
 http://%s {
-	log
+	%s
 	%s
 	gitlab_packages %s {
 		%s
@@ -131,7 +137,7 @@ http://%s {
 		}
 	}
 }
-`, admin, filepath.Join(root, "storage"), e.logs, global, address, site, gitlab, cacheLine, options, originOf(gitlab))
+`, admin, filepath.Join(root, "storage"), e.logs, format, global, address, accessLog, site, gitlab, cacheLine, options, originOf(gitlab))
 		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 		if err != nil {
 			t.Fatalf("adapting: %v\n%s", err, caddyfile)
@@ -162,6 +168,7 @@ http://%s {
 type around struct {
 	global, site string
 	admin        bool // whether there is an admin API
+	redacted     bool // whether all logs use gitlab_redacted
 }
 
 func freeAddress(t testing.TB) string {
