@@ -45,6 +45,8 @@ func (s *state) beginVerification(store *cache.Store, rate int64) (over <-chan s
 	// Ends with the verification, or with ctx.
 	go func() {
 		defer s.leave()
+		// What came in during the last second counts too. A disk that keeps it from the index is told of elsewhere.
+		_ = store.Sync(ctx)
 		result, err := store.Verify(ctx, rate, v.note)
 		cancel()
 		v.mu.Lock()
