@@ -40,6 +40,8 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //			max_object <size>
 //			max_pinned <size>
 //			min_free   <size>
+//			verify_every <duration>
+//			verify_rate  <size>
 //		}
 //		max_age           <duration>
 //		grant_ttl         <duration>

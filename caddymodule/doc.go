@@ -1,5 +1,6 @@
 // Package caddymodule is the edge's Caddy face: the handler http.handlers.gitlab_packages with its directive
-// gitlab_packages, the app gitlab_packages, and the command `caddy gitlab-packages`.
+// gitlab_packages, the app gitlab_packages, the admin API admin.api.gitlab_packages, the log encoder gitlab_redacted, and
+// the command `caddy gitlab-packages`.
 //
 // # The way of one GET
 //
@@ -19,7 +20,16 @@
 //
 // When the disk fails under a download, stored or on its way in, it goes on from GitLab at its own place (disk_body.go).
 //
-// A PUT is publish.go. The body of any request is read no longer than its exchange lasts (body.go).
+// Each answer says what happened: its outcome (outcome.go), Cache-Status (cache_status.go), the metrics (metrics.go,
+// collector.go). A PUT is publish.go. The body of any request is read no longer than its exchange lasts (body.go).
+//
+// # The admin's side
+//
+// The admin API (admin.go) looks up the app in force and answers with its parts: status.go with failures.go, projects.go,
+// entries.go, purge.go, verify_api.go, warm_api.go. The work behind the last two is verify.go and warm.go. The verbs of the
+// command line (command.go, command_show.go, command_work.go) call it; demo.go stands by itself. Switches at run time are
+// in switch_store.go, and what decides is in switches.go. Events for Caddy's events app are in events.go. redact.go and
+// redact_fields.go keep tokens out of logs; logger.go keeps logs from filling up.
 //
 // # What lives how long
 //

@@ -63,6 +63,43 @@ func TestTheReadmeShowsEverySettingOfTheDirective(t *testing.T) {
 	}
 }
 
+// TestTheReadmeTellsAdminsOfAllThatTheyCanUse goes through the closed sets that dashboards, alerts and scripts rest on.
+func TestTheReadmeTellsAdminsOfAllThatTheyCanUse(t *testing.T) {
+	gitlab := newGitLab(t)
+	startEdge(t, gitlab.URL, "")
+	content, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := string(content)
+	expect := func(kind, text string) {
+		t.Helper()
+		if !strings.Contains(readme, text) {
+			t.Errorf("README.md doesn't tell of the %s %s", kind, text)
+		}
+	}
+	for _, name := range metricNames(t) {
+		name, _ = strings.CutPrefix(name, "caddy_gitlab_packages_")
+		if base, isPart := strings.CutSuffix(name, "_bucket"); isPart {
+			expect("metric", "`"+base+"`")
+		} else if !strings.HasSuffix(name, "_count") && !strings.HasSuffix(name, "_sum") {
+			expect("metric", "`"+name+"`")
+		}
+	}
+	for _, outcome := range allOutcomes {
+		expect("outcome", "`"+string(outcome)+"`")
+	}
+	for call := range adminCalls {
+		expect("admin call", call)
+	}
+	for _, verb := range verbs() {
+		expect("verb", "gitlab-packages "+verb.Name())
+	}
+	for _, event := range []string{eventDiskFull, eventUpstreamDown, eventUpstreamUp, eventSwitched} {
+		expect("event", "`"+event+"`")
+	}
+}
+
 // TestTheStoreAndTheUpstreamKnowNeitherEachOtherNorCaddy holds the border between the packages.
 func TestTheStoreAndTheUpstreamKnowNeitherEachOtherNorCaddy(t *testing.T) {
 	const own = "github.com/gitlab-edge/caddy-gitlab-packages/"

@@ -92,7 +92,9 @@ func TestNoFailureShowsASecret(t *testing.T) {
 					sent++
 				}
 				awaitNoFlight(t)
-				await(t, func() bool { return strings.Count(e.log(t), "handled request")+strings.Count(e.log(t), "aborting") >= sent })
+				await(t, func() bool {
+					return strings.Count(e.log(t), "handled request")+strings.Count(e.log(t), "aborting") >= sent
+				})
 				expectNoSecret(t, e, redacted)
 			})
 		}
