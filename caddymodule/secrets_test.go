@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,11 +17,7 @@ type brokenFS struct{ cache.FS }
 
 func (brokenFS) Create(string) (cache.File, error) { return nil, errBrokenDisk }
 
-type brokenDisk struct{}
-
-var errBrokenDisk = brokenDisk{}
-
-func (brokenDisk) Error() string { return "the disk is broken" }
+var errBrokenDisk = errors.New("the disk is broken")
 
 // failuresWithSecrets are all ways to fail that the edge knows of, each with how it is brought about.
 var failuresWithSecrets = []struct {

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -97,7 +97,7 @@ func TestProjectsAreListedWithTheirStateAndWhereItWasSaid(t *testing.T) {
 	if len(list.Others) != 1 || list.Others[0].State != "on" || list.Others[0].From != fromDefault {
 		t.Errorf("others: %+v", list.Others)
 	}
-	var rows []string
+	rows := make([]string, 0, len(list.Projects))
 	for _, p := range list.Projects {
 		rows = append(rows, fmt.Sprintf("%s %v %s %s %v", p.Project, p.Names, p.State, p.From, p.Since != nil && time.Since(*p.Since) < time.Minute))
 	}
