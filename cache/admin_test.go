@@ -125,3 +125,36 @@ func TestAFullFileSystemIsToldOnceAndWhenItIsOver(t *testing.T) {
 		t.Errorf("told %v", told)
 	}
 }
+
+func TestAListIsNoShorterForWhatIsOutOfDate(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	for i := range 9 {
+		s.put(t, numberedKey(i), randomBytes(100, byte(i)))
+	}
+	if err := s.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	// Gone now, or others, and the index doesn't know yet.
+	for i := range 3 {
+		s.mu.Lock()
+		n, _ := s.entries.Peek(numberedKey(i).hash())
+		s.dropLocked(numberedKey(i).hash(), n)
+		s.mu.Unlock()
+	}
+	s.put(t, numberedKey(4), randomBytes(100, 104))
+	var listed []string
+	var after *Key
+	for range 2 {
+		page, err := s.Entries(context.Background(), Selector{}, after, 3)
+		if err != nil || len(page) != 3 {
+			t.Fatalf("a page of %d, %v", len(page), err)
+		}
+		for _, e := range page {
+			listed = append(listed, e.Key.Version)
+		}
+		after = &page[2].Key
+	}
+	if want := "[1.0.3 1.0.4 1.0.5 1.0.6 1.0.7 1.0.8]"; fmt.Sprint(listed) != want {
+		t.Errorf("listed %v", listed)
+	}
+}

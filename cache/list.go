@@ -22,28 +22,43 @@ type Listed struct {
 	Pinned time.Time
 }
 
-// Entries returns up to limit selected entries in key order, those after the given key if there is one. It is for
-// admins: it reads the index, and is no use of the entries.
+// Entries returns up to limit selected entries in key order, those after the given key if there is one; fewer only if
+// there are no more. It is for admins: it reads the index, and is no use of the entries.
 func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int) ([]Listed, error) {
-	records, err := s.recordsAfter(ctx, sel, after, limit)
-	if err != nil {
-		return nil, fmt.Errorf("listing entries: %w", err)
+	listed := make([]Listed, 0, min(limit, purgeBatch))
+	for {
+		// What is read may be out of date, so that less is left of it than was read.
+		records, last, err := s.recordsAfter(ctx, sel, after, limit-len(listed))
+		if err != nil {
+			return nil, fmt.Errorf("listing entries: %w", err)
+		}
+		uses, err := s.usesOf(records)
+		if err != nil {
+			return nil, fmt.Errorf("listing entries: %w", err)
+		}
+		records = append(records, s.pendingBetween(sel, after, last)...)
+		slices.SortStableFunc(records, func(a, b *Entry) int { return a.Key.compare(b.Key) })
+		listed = append(listed, s.present(records, uses, limit-len(listed))...)
+		if last == nil || len(listed) >= limit {
+			return listed, nil
+		}
+		after = last
 	}
-	uses, err := s.usesOf(records)
-	if err != nil {
-		return nil, fmt.Errorf("listing entries: %w", err)
-	}
+}
+
+// pendingBetween returns the records of selected entries that aren't durable yet, after one key and up to another; nil for
+// no bound.
+func (s *Store) pendingBetween(sel Selector, after, last *Key) (records []*Entry) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, waiting := range []map[keyHash]*Entry{s.recording, s.pending} {
 		for _, record := range waiting {
-			if sel.Matches(record.Key) && (after == nil || record.Key.compare(*after) > 0) {
+			if sel.Matches(record.Key) && (after == nil || record.Key.compare(*after) > 0) && (last == nil || record.Key.compare(*last) <= 0) {
 				records = append(records, record)
 			}
 		}
 	}
-	s.mu.Unlock()
-	slices.SortStableFunc(records, func(a, b *Entry) int { return a.Key.compare(b.Key) })
-	return s.present(records, uses, limit), nil
+	return records
 }
 
 // usesOf reads when records were last used, as far as the index knows.
@@ -62,8 +77,8 @@ func (s *Store) usesOf(records []*Entry) (uses map[keyHash]time.Time, err error)
 	return uses, err
 }
 
-// recordsAfter reads up to limit records of the index.
-func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limit int) (records []*Entry, err error) {
+// recordsAfter reads up to limit records of the index, and returns the key of the last if there may be more.
+func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limit int) (records []*Entry, last *Key, err error) {
 	prefix := sel.prefix()
 	start := prefix
 	if after != nil {
@@ -81,7 +96,10 @@ func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limi
 		}
 		return nil
 	})
-	return records, err
+	if len(records) == limit && limit > 0 {
+		last = &records[limit-1].Key
+	}
+	return records, last, err
 }
 
 // present makes entries of records that still hold, each key once, with what memory knows of them.

@@ -35,9 +35,7 @@ func (s *state) beginVerification(store *cache.Store, rate int64) (over <-chan s
 		return v.over, false
 	}
 	if !s.enter() {
-		over := make(chan struct{})
-		close(over)
-		return over, false
+		return s.ctx.Done(), false // closing
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	v.over, v.cancel, v.running, v.begun, v.ended = make(chan struct{}), cancel, true, s.now(), time.Time{}
