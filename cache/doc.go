@@ -18,6 +18,8 @@
 // wrong (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go).
 // The janitor (janitor.go) does all of this behind the requests.
 //
+// Admins list entries (list.go), pin some of them against eviction (pin.go), and read numbers (stats.go).
+//
 // After a start (load.go) look-ups ask the index until all entries are in memory, and files that nothing names are
 // removed (sweep.go).
 //

@@ -20,13 +20,13 @@ func init() {
 // adminAPI is the edge's part of Caddy's admin API: JSON below /gitlab_packages/. It holds nothing, since it is made
 // before a config's apps and never cleaned up; each call looks up the app that is in force.
 //
-//	GET    /gitlab_packages/status     how the edge does (status.go)
-//	GET    /gitlab_packages/projects   which projects are served, and why (projects.go)
+//	GET    /gitlab_packages/status     how the edge does (admin_status.go)
+//	GET    /gitlab_packages/projects   which projects are served, and why (admin_projects.go)
 //	POST   /gitlab_packages/enable     switch a project, or all, on; likewise disable, reset
-//	GET    /gitlab_packages/entries    what is stored (entries.go)
-//	POST   /gitlab_packages/purge      remove files, mark them stale, forget grants (purge.go)
-//	POST   /gitlab_packages/verify     compare all files with their SHA-256; GET tells, DELETE stops (verify_api.go)
-//	POST   /gitlab_packages/warm       fetch a package in advance; GET tells, DELETE stops (warm_api.go)
+//	GET    /gitlab_packages/entries    what is stored (admin_entries.go)
+//	POST   /gitlab_packages/purge      remove files, mark them stale, forget grants (admin_purge.go)
+//	POST   /gitlab_packages/verify     compare all files with their SHA-256; GET tells, DELETE stops (admin_verify.go)
+//	POST   /gitlab_packages/warm       fetch a package in advance; GET tells, DELETE stops (admin_warm.go)
 type adminAPI struct{}
 
 // adminPath is where the API is mounted.

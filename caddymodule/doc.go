@@ -25,10 +25,10 @@
 //
 // # The admin's side
 //
-// The admin API (admin.go) looks up the app in force and answers with its parts: status.go with failures.go, projects.go,
-// entries.go, purge.go, verify_api.go, warm_api.go. The work behind the last two is verify.go and warm.go. The verbs of the
-// command line (command.go, command_show.go, command_work.go) call it; demo.go stands by itself. Switches at run time are
-// in switch_store.go, and what decides is in switches.go. Events for Caddy's events app are in events.go. redact.go and
+// The admin API (admin.go) looks up the app in force and answers from the admin_*.go beside it, one for each kind of call;
+// failures.go remembers what went wrong, verify.go and warm.go do the long work. The verbs of the command line
+// (command.go, command_show.go, command_work.go) call it; demo.go stands by itself. Switches at run time are in
+// switch_store.go, and what decides is in switches.go. Events for Caddy's events app are in events.go. redact.go and
 // redact_fields.go keep tokens out of logs; logger.go keeps logs from filling up.
 //
 // # What lives how long
