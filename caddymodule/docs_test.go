@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
@@ -97,6 +99,32 @@ func TestTheReadmeTellsAdminsOfAllThatTheyCanUse(t *testing.T) {
 	}
 	for _, event := range []string{eventDiskFull, eventUpstreamDown, eventUpstreamUp, eventSwitched} {
 		expect("event", "`"+event+"`")
+	}
+}
+
+// TestTheReadmesCommandsAreUnderstood reads all lines with the command, in blocks and in tables, as the command would.
+func TestTheReadmesCommandsAreUnderstood(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := regexp.MustCompile("(?m)(?:^|`)caddy gitlab-packages ([^`#\n]*)").FindAllStringSubmatch(string(readme), -1)
+	if len(lines) < 15 {
+		t.Fatalf("found only %d commands", len(lines))
+	}
+	for _, line := range lines {
+		root := &cobra.Command{Use: "gitlab-packages"}
+		root.AddCommand(verbs()...)
+		command, args, err := root.Find(strings.Fields(line[1]))
+		if err == nil {
+			err = command.ParseFlags(args)
+		}
+		if err == nil {
+			err = command.ValidateArgs(command.Flags().Args())
+		}
+		if err != nil || command == root {
+			t.Errorf("%s: %v", line[0], err)
+		}
 	}
 }
 
