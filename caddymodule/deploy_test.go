@@ -33,7 +33,7 @@ func TestEveryCaddyfileToDeployIsValidAndFormatted(t *testing.T) {
 			return err
 		}
 		found++
-		written, err := os.ReadFile(path)
+		written, err := os.ReadFile(path) //nolint:gosec // the repository's own file
 		if err != nil {
 			return err
 		}
@@ -178,7 +178,7 @@ func (both *twoEdges) stored(t *testing.T) (first, second int) {
 }
 
 func spreadFile(i int) (name string, body []byte) {
-	return fmt.Sprintf("spread-%d.bin", i), someBytes(20_000+i, byte(i))
+	return fmt.Sprintf("spread-%d.bin", i), someBytes(20_000+i, byte(i)) //nolint:gosec // small numbers
 }
 
 // spreadFiles are so many that all of them belong to one edge once in eight million runs.
