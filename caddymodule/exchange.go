@@ -225,9 +225,10 @@ func (x *exchange) forward(outcome outcome, reason string) bool {
 // in front of ours (RFC 9211, section 2).
 func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forwarding) bool {
 	how.Caller, how.Path, how.DropHeaders = x.caller(), x.path, x.h.DropHeaders
-	seen := how.OnAnswer
+	seen, begun := how.OnAnswer, time.Now()
 	how.OnAnswer = func(response *http.Response) {
 		x.record.outcome = outcome
+		x.record.waited(begun)
 		x.record.answering()
 		if response.StatusCode != http.StatusSwitchingProtocols {
 			response.Body = struct {

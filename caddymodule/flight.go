@@ -72,6 +72,12 @@ func (f *flight) waitHead(ctx context.Context) bool {
 	}
 }
 
+// awaitHead is waitHead for a caller, whose waiting is told.
+func (d *download) awaitHead(fl *flight) bool {
+	defer d.record.waited(time.Now())
+	return fl.waitHead(d.r.Context())
+}
+
 func (f *flight) isHeaded() bool {
 	select {
 	case <-f.head:
@@ -186,10 +192,7 @@ func (d *download) lead() bool {
 	// Ends when the body has ended, or with the state's context.
 	go d.h.fly(fl, d.state, d.store, d.ref, d.caller(), d.grantKey(), d.r.Context())
 
-	begun := time.Now()
-	there := fl.waitHead(d.r.Context())
-	d.record.waited(begun)
-	if !there {
+	if !d.awaitHead(fl) {
 		return d.abandon()
 	}
 	var unreachable *upstream.UnreachableError

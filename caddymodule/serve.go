@@ -225,7 +225,7 @@ func (d *download) agrees(identity upstream.Identity) bool {
 // mayFollow reports, after a check that allowed this caller, whether the flight brings what the caller may have: the
 // same content, or content that the check doesn't contradict and that GitLab named recently.
 func (d *download) mayFollow(running *flight) bool {
-	if !running.waitHead(d.r.Context()) || running.err != nil {
+	if !d.awaitHead(running) || running.err != nil {
 		return false
 	}
 	if d.agrees(running.identity) {
@@ -241,7 +241,7 @@ func (d *download) mayFollow(running *flight) bool {
 // answeredWithin reports whether GitLab's answer to the flight's fetch was asked for at most that long ago. It waits
 // for that answer.
 func (d *download) answeredWithin(running *flight, age time.Duration) bool {
-	return running.waitHead(d.r.Context()) && running.err == nil && d.state.now().Sub(running.sent) < age
+	return d.awaitHead(running) && running.err == nil && d.state.now().Sub(running.sent) < age
 }
 
 // serveOffline answers while GitLab can't be asked: those whom it allowed within offline_grace get what is stored,
