@@ -259,3 +259,17 @@ func TestAFetchThatEndsLateDoesNotReplaceWhatWasNamedAfterIt(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestKeysOutOfOrderAreDamageAndNoEndlessWay(t *testing.T) {
+	var order keyOrder
+	for _, key := range []string{"a", "b", "ba"} {
+		if err := order.meet([]byte(key)); err != nil {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
+	for _, key := range []string{"ba", "b", "a", ""} {
+		if err := order.meet([]byte(key)); !errors.Is(err, errDamagedIndex) {
+			t.Errorf("%q after ba: %v", key, err)
+		}
+	}
+}

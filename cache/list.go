@@ -80,8 +80,9 @@ func (s *Store) usesOf(records []*Entry) (uses map[keyHash]time.Time, err error)
 // recordsAfter reads up to limit records of the index, and returns the key of the last if there may be more.
 func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limit int) (records []*Entry, last *Key, err error) {
 	prefix := sel.prefix()
-	start := prefix
+	start, order := prefix, keyOrder{}
 	if after != nil {
+		order.last = after.bytes()
 		start = laterOf(prefix, append(after.bytes(), 0))
 	}
 	err = s.viewIndex(func(tx *bolt.Tx) error {
@@ -90,6 +91,9 @@ func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limi
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
+			if err := order.meet(raw); err != nil {
+				return err
+			}
 			if record, err := decodeRecord(data); err == nil && sel.Matches(record.Key) {
 				records = append(records, record)
 			}
@@ -97,7 +101,9 @@ func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limi
 		return nil
 	})
 	if len(records) == limit && limit > 0 {
-		last = &records[limit-1].Key
+		if k, ok := parseKey(order.last); ok {
+			last = &k
+		}
 	}
 	return records, last, err
 }
@@ -161,11 +167,14 @@ func (s *Store) Projects(ctx context.Context, limit int) (projects []Project, er
 	}
 	s.mu.Unlock()
 	err = s.viewIndex(func(tx *bolt.Tx) error {
-		cursor := tx.Bucket(entriesBucket).Cursor()
+		cursor, order := tx.Bucket(entriesBucket).Cursor(), keyOrder{}
 		// The first so many of the index are all that can be among the first so many.
 		for raw, found := first(cursor), 0; raw != nil && found < limit; found++ {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
+			}
+			if err := order.meet(raw); err != nil {
+				return err
 			}
 			k, ok := parseKey(raw)
 			if !ok {

@@ -73,6 +73,7 @@ func (s *Store) readAll() (found []loaded, err error) {
 		}
 		err := s.viewIndex(func(tx *bolt.Tx) error {
 			entries, uses := tx.Bucket(entriesBucket).Cursor(), tx.Bucket(usesBucket)
+			order := keyOrder{last: slices.Clone(after)}
 			key, record := entries.Seek(after)
 			if after != nil && bytes.Equal(key, after) {
 				key, record = entries.Next()
@@ -81,6 +82,9 @@ func (s *Store) readAll() (found []loaded, err error) {
 				if key == nil {
 					done = true
 					return nil
+				}
+				if err := order.meet(key); err != nil {
+					return err
 				}
 				if digest, size, err := checkRecord(record); err == nil {
 					h := hashOf(key)

@@ -94,16 +94,23 @@ func (s *Store) pendingKeys(sel Selector) (keys []Key) {
 
 // keysAfter returns the next selected keys, and the last key that was looked at; nil at the end.
 func (s *Store) keysAfter(ctx context.Context, sel Selector, after []byte) (keys []Key, last []byte, err error) {
-	prefix := sel.prefix()
+	prefix, order := sel.prefix(), keyOrder{}
 	err = s.viewIndex(func(tx *bolt.Tx) error {
 		cursor := tx.Bucket(entriesBucket).Cursor()
 		raw, _ := cursor.Seek(laterOf(prefix, after))
+		if after != nil && bytes.Equal(raw, after) {
+			raw, _ = cursor.Next()
+		}
+		order.last = slices.Clone(after)
 		for range purgeBatch {
 			if raw == nil || !bytes.HasPrefix(raw, prefix) {
 				last = nil
 				return nil
 			}
-			if k, ok := parseKey(raw); ok && sel.Matches(k) && !bytes.Equal(raw, after) {
+			if err := order.meet(raw); err != nil {
+				return err
+			}
+			if k, ok := parseKey(raw); ok && sel.Matches(k) {
 				keys = append(keys, k)
 			}
 			last = append(last[:0], raw...)

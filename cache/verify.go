@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -104,7 +105,7 @@ const verifyBatch = 256
 // digestsAfter returns the digests of the next entries in the index, and the last key; nil at the end.
 func (s *Store) digestsAfter(after []byte) (digests []Digest, last []byte, err error) {
 	err = s.viewIndex(func(tx *bolt.Tx) error {
-		cursor := tx.Bucket(entriesBucket).Cursor()
+		cursor, order := tx.Bucket(entriesBucket).Cursor(), keyOrder{last: slices.Clone(after)}
 		key, record := cursor.Seek(after)
 		if after != nil && string(key) == string(after) {
 			key, record = cursor.Next()
@@ -113,6 +114,9 @@ func (s *Store) digestsAfter(after []byte) (digests []Digest, last []byte, err e
 			if key == nil {
 				last = nil
 				return nil
+			}
+			if err := order.meet(key); err != nil {
+				return err
 			}
 			if digest, _, err := checkRecord(record); err == nil {
 				digests = append(digests, digest)
