@@ -142,7 +142,7 @@ func TestAListIsNoShorterForWhatIsOutOfDate(t *testing.T) {
 		s.mu.Unlock()
 	}
 	s.put(t, numberedKey(4), randomBytes(100, 104))
-	var listed []string
+	listed := make([]string, 0, 6)
 	var after *Key
 	for range 2 {
 		page, err := s.Entries(context.Background(), Selector{}, after, 3)
