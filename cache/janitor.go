@@ -29,6 +29,7 @@ func (s *Store) tend() {
 		case <-s.ctx.Done():
 			return
 		case <-s.wake:
+			s.tellOutgrown()
 			s.remove()
 			s.evict()
 		case <-uses.C:

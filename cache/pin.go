@@ -101,7 +101,8 @@ func (s *Store) fillPinLocked(h keyHash, size int64) {
 	p.bytes = size
 	if s.pinned > s.limits.maxPinned() {
 		s.dropPinLocked(h)
-		s.logger.Warn("a pinned file has outgrown what may be pinned; it can be evicted now", zap.Int64("bytes", size))
+		s.outgrown++
+		s.wakeJanitor()
 	}
 }
 
@@ -141,6 +142,17 @@ func (s *Store) readPins() {
 		if s.pins[h] == nil {
 			s.pins[h] = &pin{until: until}
 		}
+	}
+}
+
+// tellOutgrown tells how many pinned files became too large to be pinned.
+func (s *Store) tellOutgrown() {
+	s.mu.Lock()
+	outgrown := s.outgrown
+	s.outgrown = 0
+	s.mu.Unlock()
+	if outgrown > 0 {
+		s.logger.Warn("pinned files have outgrown what may be pinned; they can be evicted now", zap.Int("files", outgrown))
 	}
 }
 

@@ -98,6 +98,8 @@ type Store struct {
 	// pins keep entries from eviction; pinned is the bytes of those that are there.
 	pins   map[keyHash]*pin
 	pinned int64
+	// outgrown counts pins that were given up for want of room, for the janitor to tell.
+	outgrown int
 	// touched are last uses that the index doesn't know yet.
 	touched map[keyHash]time.Time
 	// loading is true until all entries are in entries; forgotten are those removed meanwhile.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -142,7 +143,11 @@ func readJSON(r *http.Request, into any) error {
 
 // readQuery reads a call's query parameters, each at most once. Unknown ones are refused.
 func readQuery(r *http.Request, into map[string]*string) error {
-	for name, values := range r.URL.Query() {
+	given, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return badRequest("the query can't be read: names and values are percent-encoded, and separated by ampersands")
+	}
+	for name, values := range given {
 		target, ok := into[name]
 		if !ok {
 			known := make([]string, 0, len(into))

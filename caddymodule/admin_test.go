@@ -156,6 +156,7 @@ func TestWrongAdminCallsGetA4xxWithASentence(t *testing.T) {
 		{"GET", "entries?limit=0", "", 400, "from 1 to 1000"},
 		{"GET", "entries?limit=x", "", 400, "from 1 to 1000"},
 		{"GET", "entries?after=x", "", 400, "the field next"},
+		{"GET", "entries?project=24;package=x", "", 400, "separated by ampersands"},
 		{"GET", "entries?pakage=x", "", 400, "there is no parameter"},
 		{"GET", "entries?file=x&file=y", "", 400, "given 2 times"},
 		{"POST", "warm", `{"project":"24"}`, 400, "which package?"},

@@ -113,6 +113,7 @@ func TestADeadGitLabIsNotAskedByEachCallerAndAReloadKnowsThatItIsDead(t *testing
 	if asked := len(gitlab.Requests()); asked != 3 {
 		t.Errorf("after a reload GitLab was asked %d times", asked)
 	}
+	await(t, func() bool { return strings.Contains(e.log(t), "it doesn't answer") })
 	if told := strings.Count(e.log(t), "it doesn't answer"); told != 1 {
 		t.Errorf("the log tells of it %d times", told)
 	}

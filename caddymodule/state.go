@@ -67,6 +67,8 @@ type state struct {
 	inForce atomic.Pointer[storeSettings]
 	// changed receives when there are other settings, or the store is open at last.
 	changed chan struct{}
+	// notices are what is to be told (later).
+	notices chan func()
 
 	// breakersMu guards breakers: those of each GitLab. Nothing is waited for under it.
 	breakersMu sync.Mutex
@@ -102,6 +104,7 @@ func newState(directory string, settings storeSettings) *state {
 		grants:        upstream.NewGrants(maxGrants),
 		fingerprinter: upstream.NewFingerprinter(),
 		changed:       make(chan struct{}, 1),
+		notices:       make(chan func(), maxNotices),
 		fullTrouble:   rate.Sometimes{First: 1, Interval: 10 * time.Minute},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -110,8 +113,9 @@ func newState(directory string, settings storeSettings) *state {
 		// Ends when the store is open or with ctx.
 		s.chores.Go(s.keepOpening)
 	}
-	// Ends with ctx.
+	// Both end with ctx.
 	s.chores.Go(s.keepVerifying)
+	s.chores.Go(s.keepTelling)
 	return s
 }
 
@@ -161,16 +165,7 @@ func (s *state) breakersOf(gitlab string) *upstream.Breakers {
 	breakers := s.breakers[gitlab]
 	if breakers == nil {
 		breakers = upstream.NewBreakers(breakerPause, func(server string, up bool) {
-			about := map[string]any{"upstream": gitlab, "server": server}
-			if up {
-				s.tell(eventUpstreamUp, about)
-				s.logger.Info("it answers again", zap.String("server", server), zap.String("upstream", gitlab))
-				return
-			}
-			s.tell(eventUpstreamDown, about)
-			processFailures.note(s.now(), server+" of "+gitlab+" doesn't answer", upstream.Ref{}, nil)
-			s.logger.Error("it doesn't answer; it is asked again every few seconds until it does, and who was allowed recently is served what is stored",
-				zap.String("server", server), zap.String("upstream", gitlab), zap.Duration("next_try_in", breakerPause))
+			s.later(func() { s.tellUpstream(gitlab, server, up) })
 		})
 		if s.breakers == nil {
 			s.breakers = make(map[string]*upstream.Breakers)
@@ -187,6 +182,44 @@ func (s *state) allBreakers() map[string]*upstream.Breakers {
 	return maps.Clone(s.breakers)
 }
 
+// tellUpstream tells that a server isn't asked any more, or answers again.
+func (s *state) tellUpstream(gitlab, server string, up bool) {
+	about := map[string]any{"upstream": gitlab, "server": server}
+	if up {
+		s.tell(eventUpstreamUp, about)
+		s.logger.Info("it answers again", zap.String("server", server), zap.String("upstream", gitlab))
+		return
+	}
+	s.tell(eventUpstreamDown, about)
+	processFailures.note(s.now(), server+" of "+gitlab+" doesn't answer", upstream.Ref{}, nil)
+	s.logger.Error("it doesn't answer; it is asked again every few seconds until it does, and who was allowed recently is served what is stored",
+		zap.String("server", server), zap.String("upstream", gitlab), zap.Duration("next_try_in", breakerPause))
+}
+
+// maxNotices bounds what waits to be told; more is dropped.
+const maxNotices = 64
+
+// later has something told soon, in order, by somebody else: who notices it holds a lock that requests take, and a log
+// can be slow.
+func (s *state) later(tell func()) {
+	select {
+	case s.notices <- tell:
+	default:
+	}
+}
+
+// keepTelling tells what was noticed, until ctx ends.
+func (s *state) keepTelling() {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case tell := <-s.notices:
+			tell()
+		}
+	}
+}
+
 // tell tells Caddy's events app of the newest config. It waits for nothing.
 func (s *state) tell(name string, data map[string]any) {
 	if app := s.newest.Load(); app != nil {
@@ -199,12 +232,14 @@ func (s *state) tellFull(full bool) {
 	if !full {
 		return
 	}
-	s.fullTrouble.Do(func() {
-		s.logger.Error("the disk has no room; what doesn't fit streams through and isn't kept. Told every ten minutes at most",
-			zap.String("directory", s.directory))
-		processFailures.note(s.now(), "the disk of "+s.directory+" has no room", upstream.Ref{}, nil)
-		s.tell(eventDiskFull, map[string]any{"directory": s.directory})
-	})
+	s.fullTrouble.Do(func() { s.later(s.tellFullNow) })
+}
+
+func (s *state) tellFullNow() {
+	s.logger.Error("the disk has no room; what doesn't fit streams through and isn't kept. Told every ten minutes at most",
+		zap.String("directory", s.directory))
+	processFailures.note(s.now(), "the disk of "+s.directory+" has no room", upstream.Ref{}, nil)
+	s.tell(eventDiskFull, map[string]any{"directory": s.directory})
 }
 
 // adopt puts a config's settings into force.
