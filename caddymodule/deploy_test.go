@@ -104,10 +104,9 @@ func adaptToDeploy(t *testing.T, path string) []byte {
 
 // twoEdges are two edges and the balancer in front of them, each a process of its own, as deploy/two-edges has them.
 type twoEdges struct {
-	*edge    // reached through the balancer
-	edges    [2]*edge
-	process  [2]*exec.Cmd
-	balancer *exec.Cmd
+	*edge     // reached through the balancer
+	edges     [2]*edge
+	processes [2]*exec.Cmd
 }
 
 func startTwoEdges(t *testing.T, gitlab *gitlabtest.Server) *twoEdges {
@@ -122,16 +121,15 @@ func startTwoEdges(t *testing.T, gitlab *gitlabtest.Server) *twoEdges {
 		both.edges[i] = &edge{url: "http://" + address, directory: filepath.Join(home, fmt.Sprintf("cache-%d", i+1))}
 		t.Setenv("EDGE_ADDRESS", both.edges[i].url)
 		t.Setenv("CACHE_DIR", both.edges[i].directory)
-		both.process[i] = startDeployed(t, "edge.Caddyfile", home)
+		both.processes[i] = startDeployed(t, "edge.Caddyfile", home)
 		t.Setenv(fmt.Sprintf("EDGE_%d", i+1), both.edges[i].url)
 	}
-	// Else the balancer finds one of them dead at first, for a second.
-	for _, e := range both.edges {
-		await(t, e.alive)
-	}
+	// The balancer looks at once whether they are there, and then only a second later.
+	await(t, both.edges[0].alive)
+	await(t, both.edges[1].alive)
 	both.edge = &edge{url: "http://" + freeAddress(t)}
 	t.Setenv("BALANCER_ADDRESS", both.url)
-	both.balancer = startDeployed(t, "balancer.Caddyfile", home)
+	startDeployed(t, "balancer.Caddyfile", home)
 	await(t, both.alive)
 	return both
 }
@@ -253,10 +251,10 @@ func TestWhenAnEdgeEndsDownloadsAndUploadsGoOnThroughTheOther(t *testing.T) {
 		publishOld(gitlab, name, body)
 		both.mustGet(t, name, developer, body)
 	}
-	if err := both.process[0].Process.Kill(); err != nil {
+	if err := both.processes[0].Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = both.process[0].Wait()
+	_ = both.processes[0].Wait()
 	for i := range spreadFiles {
 		name, body := spreadFile(i)
 		both.mustGet(t, name, developer, body)
@@ -279,16 +277,15 @@ func TestBrokenUploadsAndRefusalsShutNoEdgeOut(t *testing.T) {
 		if response, err := both.begin(call{method: http.MethodPut, path: filePath(name), token: developer, body: broken, length: 8 << 20}); err == nil {
 			_ = response.Body.Close()
 		}
-		illegal, err := both.begin(call{
-			method: http.MethodPut, path: strings.Replace(filePath(name), "1.0.0", "latest", 1), token: developer,
-			body: bytes.NewReader(make([]byte, 8<<20)),
-		})
+		// An early refusal of a large upload: the caller who doesn't wait for it may see the connection end.
+		path := strings.Replace(filePath(name), "1.0.0", "latest", 1)
+		response, err := both.begin(call{method: http.MethodPut, path: path, token: developer, body: bytes.NewReader(make([]byte, 8<<20))})
 		if err != nil {
-			continue // Go's client, which is still sending, may see that the connection ends before it sees the answer
+			continue
 		}
-		_ = illegal.Body.Close()
-		if illegal.StatusCode != http.StatusBadRequest {
-			t.Errorf("an illegal version: %s", illegal.Status)
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusBadRequest {
+			t.Errorf("an illegal version: %s", response.Status)
 		}
 	}
 	for i := range spreadFiles {
@@ -303,6 +300,29 @@ func TestBrokenUploadsAndRefusalsShutNoEdgeOut(t *testing.T) {
 	first, second := both.stored(t)
 	if first == 0 || second == 0 {
 		t.Errorf("%d files went to one edge and %d to the other", first, second)
+	}
+}
+
+func TestACallerWhoWaitsForContinueSendsNoBodyThatTheEdgeRefuses(t *testing.T) {
+	both := startTwoEdges(t, newGitLab(t))
+	const size = 8 << 20
+	path := strings.Replace(filePath("app.bin"), "1.0.0", "latest", 1)
+	body := &countingReader{reader: bytes.NewReader(make([]byte, size))}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: time.Minute}, Timeout: time.Minute}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, both.url+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.ContentLength = size
+	request.Header.Set("Private-Token", developer)
+	request.Header.Set("Expect", "100-continue")
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusBadRequest || body.count != 0 {
+		t.Errorf("%s after %d bytes of body", response.Status, body.count)
 	}
 }
 
