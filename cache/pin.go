@@ -56,16 +56,11 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 	if err != nil {
 		return fmt.Errorf("pinning %s: %w", k, err)
 	}
-	err = s.updateIndex(func(tx *bolt.Tx) error {
-		pins, err := tx.CreateBucketIfNotExists(pinsBucket)
-		if err != nil {
-			return err
-		}
-		if expired {
-			return pins.Delete(k.bytes())
-		}
-		return pins.Put(k.bytes(), writeNumber(until.UnixNano()))
-	})
+	err = s.writePin(k, until, expired)
+	if err == nil && !expired && !s.isPinned(h) {
+		// Purged meanwhile, maybe before it was written: it must not come back at the next start.
+		err = s.writePin(k, until, true)
+	}
 	if err != nil {
 		s.mu.Lock()
 		s.dropPinLocked(h)
@@ -73,6 +68,20 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 		return fmt.Errorf("pinning %s: %w", k, err)
 	}
 	return nil
+}
+
+// writePin puts a pin into the index, or takes it out.
+func (s *Store) writePin(k Key, until time.Time, remove bool) error {
+	return s.updateIndex(func(tx *bolt.Tx) error {
+		pins, err := tx.CreateBucketIfNotExists(pinsBucket)
+		if err != nil {
+			return err
+		}
+		if remove {
+			return pins.Delete(k.bytes())
+		}
+		return pins.Put(k.bytes(), writeNumber(until.UnixNano()))
+	})
 }
 
 // isPinnedLocked reports whether a key is pinned now.

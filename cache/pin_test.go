@@ -131,3 +131,52 @@ func TestAPinWithATimeThatHasPassedUnpins(t *testing.T) {
 		t.Errorf("%d bytes are pinned", got)
 	}
 }
+
+func TestAPurgeDuringAPinLeavesNoPinBehind(t *testing.T) {
+	dir := t.TempDir()
+	purged := false
+	var s *Store
+	fs := &purgingFS{FS: OS()}
+	s, err := Open(Config{Dir: dir, Limits: Limits{MaxSize: 1 << 30}, FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitLoaded(t, s)
+	s.put(t, testKey("a"), randomBytes(1000, 1))
+	if err := s.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	fs.before = func() {
+		if purged {
+			return
+		}
+		purged = true
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.dropPinLocked(testKey("a").hash()) // as a purge does first, when the pin isn't in the index yet
+	}
+	if err := s.Pin(context.Background(), testKey("a"), time.Now().Add(time.Hour)); err != nil || !purged {
+		t.Fatal(err, purged)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, dir, Limits{})
+	awaitLoaded(t, s)
+	if got := s.Stats().Pinned; got != 0 {
+		t.Errorf("%d bytes are pinned after a restart", got)
+	}
+}
+
+// purgingFS calls a function before each transaction of the index.
+type purgingFS struct {
+	FS
+	before func()
+}
+
+func (f *purgingFS) UpdateIndex(transaction func() error) error {
+	if f.before != nil {
+		f.before()
+	}
+	return transaction()
+}
