@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -270,22 +269,6 @@ func (db *database) close() error {
 	case <-timer.C:
 		return errors.New("the index doesn't close")
 	}
-}
-
-// keyOrder makes sure that keys are met in their order. In a damaged file they can stand in any, and whoever goes through
-// them in steps, each from the last key on, would go round for ever.
-type keyOrder struct {
-	// last is the key that was met last, or from which on keys are looked for; nil for none.
-	last []byte
-}
-
-// meet notes a key; an error says that it doesn't come after the last.
-func (o *keyOrder) meet(key []byte) error {
-	if o.last != nil && bytes.Compare(key, o.last) <= 0 {
-		return fmt.Errorf("%w: its keys are out of order", errDamagedIndex)
-	}
-	o.last = append(o.last[:0], key...)
-	return nil
 }
 
 // readIndex reads a key's record; nil if there is none. A record that isn't what was written, or another key's, is none.

@@ -1,11 +1,11 @@
 package cache
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -79,31 +79,21 @@ func (s *Store) usesOf(records []*Entry) (uses map[keyHash]time.Time, err error)
 
 // recordsAfter reads up to limit records of the index, and returns the key of the last if there may be more.
 func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limit int) (records []*Entry, last *Key, err error) {
-	prefix := sel.prefix()
-	start, order := prefix, keyOrder{}
+	var from []byte
 	if after != nil {
-		order.last = after.bytes()
-		start = laterOf(prefix, append(after.bytes(), 0))
+		from = after.bytes()
 	}
-	err = s.viewIndex(func(tx *bolt.Tx) error {
-		cursor := tx.Bucket(entriesBucket).Cursor()
-		for raw, data := cursor.Seek(start); raw != nil && bytes.HasPrefix(raw, prefix) && len(records) < limit; raw, data = cursor.Next() {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if err := order.meet(raw); err != nil {
-				return err
-			}
-			if record, err := decodeRecord(data); err == nil && sel.Matches(record.Key) {
-				records = append(records, record)
-			}
+	found, err := s.walkIndex(ctx, sel.prefix(), from, math.MaxInt, func(_ *bolt.Tx, _, data []byte) error {
+		if record, err := decodeRecord(data); err == nil && sel.Matches(record.Key) {
+			records = append(records, record)
+		}
+		if len(records) == limit {
+			return errEnough
 		}
 		return nil
 	})
-	if len(records) == limit && limit > 0 {
-		if k, ok := parseKey(order.last); ok {
-			last = &k
-		}
+	if k, ok := parseKey(found); ok {
+		last = &k
 	}
 	return records, last, err
 }
@@ -147,11 +137,6 @@ func (s *Store) listedLocked(h keyHash, entry Entry, hits uint32, uses map[keyHa
 	return listed
 }
 
-func first(cursor *bolt.Cursor) []byte {
-	key, _ := cursor.First()
-	return key
-}
-
 // Project is a project of one upstream.
 type Project struct{ Upstream, Project string }
 
@@ -169,7 +154,8 @@ func (s *Store) Projects(ctx context.Context, limit int) (projects []Project, er
 	err = s.viewIndex(func(tx *bolt.Tx) error {
 		cursor, order := tx.Bucket(entriesBucket).Cursor(), keyOrder{}
 		// The first so many of the index are all that can be among the first so many.
-		for raw, found := first(cursor), 0; raw != nil && found < limit; found++ {
+		raw, _ := cursor.First()
+		for found := 0; raw != nil && found < limit; found++ {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}

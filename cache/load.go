@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"bytes"
 	"cmp"
 	"math"
 	"path/filepath"
@@ -66,39 +65,19 @@ func (s *Store) removeOldParts() {
 // readAll reads what memory keeps of each entry, in many short transactions. What changes between them is known to
 // merge.
 func (s *Store) readAll() (found []loaded, err error) {
-	var after []byte
-	for done := false; !done; {
-		if s.ctx.Err() != nil {
-			return nil, s.ctx.Err()
-		}
-		err := s.viewIndex(func(tx *bolt.Tx) error {
-			entries, uses := tx.Bucket(entriesBucket).Cursor(), tx.Bucket(usesBucket)
-			order := keyOrder{last: slices.Clone(after)}
-			key, record := entries.Seek(after)
-			if after != nil && bytes.Equal(key, after) {
-				key, record = entries.Next()
-			}
-			for range loadBatch {
-				if key == nil {
-					done = true
-					return nil
-				}
-				if err := order.meet(key); err != nil {
-					return err
-				}
-				if digest, size, err := checkRecord(record); err == nil {
-					h := hashOf(key)
-					at, _ := decodeUse(uses.Get(h[:]))
-					found = append(found, loaded{hash: h, digest: digest, size: size, use: at})
-				} // a damaged record is no entry
-				after = append(after[:0], key...)
-				key, record = entries.Next()
-			}
+	for after, more := []byte(nil), true; more; {
+		last, err := s.walkIndex(s.ctx, nil, after, loadBatch, func(tx *bolt.Tx, key, record []byte) error {
+			if digest, size, err := checkRecord(record); err == nil {
+				h := hashOf(key)
+				at, _ := decodeUse(tx.Bucket(usesBucket).Get(h[:]))
+				found = append(found, loaded{hash: h, digest: digest, size: size, use: at})
+			} // a damaged record is no entry
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
+		after, more = last, last != nil
 	}
 	return found, nil
 }

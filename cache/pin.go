@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -11,6 +12,7 @@ import (
 
 // pin keeps a key's entry from eviction. It belongs to the key: it outlives a publish, and bytes that prove damaged.
 type pin struct {
+	key   []byte // as the index has it
 	until time.Time
 	// bytes is the size of the entry's file; 0 while there is no entry.
 	bytes int64
@@ -49,7 +51,7 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 		err = ErrNoRoom
 	default:
 		s.dropPinLocked(h)
-		s.pins[h] = &pin{until: until}
+		s.pins[h] = &pin{key: k.bytes(), until: until}
 		s.fillPinLocked(h, n.blob.size)
 	}
 	s.mu.Unlock()
@@ -130,14 +132,14 @@ func (s *Store) dropPinLocked(h keyHash) {
 
 // readPins takes the index's pins in. What was pinned since the start is newer.
 func (s *Store) readPins() {
-	read := make(map[keyHash]time.Time)
+	var read []*pin
 	err := s.viewIndex(func(tx *bolt.Tx) error {
 		pins := tx.Bucket(pinsBucket)
 		if pins == nil {
 			return nil
 		}
 		return pins.ForEach(func(key, until []byte) error {
-			read[hashOf(key)] = time.Unix(0, readNumber(until)).UTC()
+			read = append(read, &pin{key: slices.Clone(key), until: pinnedUntil(until)})
 			return nil
 		})
 	})
@@ -147,12 +149,15 @@ func (s *Store) readPins() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for h, until := range read {
-		if s.pins[h] == nil {
-			s.pins[h] = &pin{until: until}
+	for _, p := range read {
+		if h := hashOf(p.key); s.pins[h] == nil {
+			s.pins[h] = p
 		}
 	}
 }
+
+// pinnedUntil reads the time of a pin in the index.
+func pinnedUntil(data []byte) time.Time { return time.Unix(0, readNumber(data)).UTC() }
 
 // tellOutgrown tells how many pinned files became too large to be pinned.
 func (s *Store) tellOutgrown() {
@@ -167,11 +172,11 @@ func (s *Store) tellOutgrown() {
 
 // removeExpiredPins forgets pins whose time has passed, here and in the index.
 func (s *Store) removeExpiredPins() {
-	expired := make(map[keyHash]struct{})
+	var expired [][]byte
 	s.mu.Lock()
 	for h, p := range s.pins {
 		if !p.until.After(s.now()) {
-			expired[h] = struct{}{}
+			expired = append(expired, p.key)
 			s.dropPinLocked(h)
 		}
 	}
@@ -184,17 +189,10 @@ func (s *Store) removeExpiredPins() {
 		if pins == nil {
 			return nil
 		}
-		var keys [][]byte
-		err := pins.ForEach(func(key, until []byte) error {
-			if _, ok := expired[hashOf(key)]; ok && !time.Unix(0, readNumber(until)).After(s.now()) {
-				keys = append(keys, key)
+		for _, key := range expired {
+			if pinnedUntil(pins.Get(key)).After(s.now()) {
+				continue // pinned anew meanwhile
 			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		for _, key := range keys {
 			if err := pins.Delete(key); err != nil {
 				return err
 			}

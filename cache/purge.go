@@ -1,12 +1,9 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // Purged tells what a purge removed.
@@ -63,20 +60,16 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 	if err != nil {
 		return total, err
 	}
-	var after []byte
-	for {
-		keys, last, err := s.keysAfter(ctx, sel, after)
-		if err != nil {
-			return total, fmt.Errorf("looking for entries to purge: %w", err)
-		}
+	err = s.forEachKeys(ctx, sel, func(keys []Key) error {
 		purged, err := s.purgeKeys(ctx, keys)
 		total.Entries += purged.Entries
 		total.Bytes += purged.Bytes
-		if err != nil || last == nil {
-			return total, err
-		}
-		after = last
+		return err
+	})
+	if err != nil {
+		return total, fmt.Errorf("purging: %w", err)
 	}
+	return total, nil
 }
 
 func (s *Store) pendingKeys(sel Selector) (keys []Key) {
@@ -90,43 +83,6 @@ func (s *Store) pendingKeys(sel Selector) (keys []Key) {
 		}
 	}
 	return keys
-}
-
-// keysAfter returns the next selected keys, and the last key that was looked at; nil at the end.
-func (s *Store) keysAfter(ctx context.Context, sel Selector, after []byte) (keys []Key, last []byte, err error) {
-	prefix, order := sel.prefix(), keyOrder{}
-	err = s.viewIndex(func(tx *bolt.Tx) error {
-		cursor := tx.Bucket(entriesBucket).Cursor()
-		raw, _ := cursor.Seek(laterOf(prefix, after))
-		if after != nil && bytes.Equal(raw, after) {
-			raw, _ = cursor.Next()
-		}
-		order.last = slices.Clone(after)
-		for range purgeBatch {
-			if raw == nil || !bytes.HasPrefix(raw, prefix) {
-				last = nil
-				return nil
-			}
-			if err := order.meet(raw); err != nil {
-				return err
-			}
-			if k, ok := parseKey(raw); ok && sel.Matches(k) {
-				keys = append(keys, k)
-			}
-			last = append(last[:0], raw...)
-			raw, _ = cursor.Next()
-		}
-		return ctx.Err()
-	})
-	return keys, last, err
-}
-
-// laterOf returns the one that sorts after the other.
-func laterOf(a, b []byte) []byte {
-	if bytes.Compare(a, b) < 0 {
-		return b
-	}
-	return a
 }
 
 // purgeKeys removes entries and waits until that is durable.
@@ -189,19 +145,15 @@ func (s *Store) Soften(ctx context.Context, sel Selector) (entries int, err erro
 	for _, k := range pending {
 		waiting[k] = struct{}{}
 	}
-	var after []byte
-	for {
-		keys, last, err := s.keysAfter(ctx, sel, after)
-		if err != nil {
-			return entries, fmt.Errorf("looking for entries to mark as stale: %w", err)
-		}
+	err = s.forEachKeys(ctx, sel, func(keys []Key) error {
 		soften(slices.DeleteFunc(keys, func(k Key) bool {
 			_, done := waiting[k]
 			return done
 		}))
-		if last == nil {
-			return entries, nil
-		}
-		after = last
+		return nil
+	})
+	if err != nil {
+		return entries, fmt.Errorf("marking entries as stale: %w", err)
 	}
+	return entries, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -51,10 +50,7 @@ func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(
 	v.progress = progress
 	var after []byte
 	for {
-		if ctx.Err() != nil {
-			return v.result, context.Cause(ctx)
-		}
-		digests, last, err := s.digestsAfter(after)
+		digests, last, err := s.digestsAfter(ctx, after)
 		if err != nil {
 			return v.result, fmt.Errorf("looking for files to verify: %w", err)
 		}
@@ -103,26 +99,10 @@ func (s *Store) noteVerified(at time.Time) error {
 const verifyBatch = 256
 
 // digestsAfter returns the digests of the next entries in the index, and the last key; nil at the end.
-func (s *Store) digestsAfter(after []byte) (digests []Digest, last []byte, err error) {
-	err = s.viewIndex(func(tx *bolt.Tx) error {
-		cursor, order := tx.Bucket(entriesBucket).Cursor(), keyOrder{last: slices.Clone(after)}
-		key, record := cursor.Seek(after)
-		if after != nil && string(key) == string(after) {
-			key, record = cursor.Next()
-		}
-		for range verifyBatch {
-			if key == nil {
-				last = nil
-				return nil
-			}
-			if err := order.meet(key); err != nil {
-				return err
-			}
-			if digest, _, err := checkRecord(record); err == nil {
-				digests = append(digests, digest)
-			}
-			last = append(last[:0], key...)
-			key, record = cursor.Next()
+func (s *Store) digestsAfter(ctx context.Context, after []byte) (digests []Digest, last []byte, err error) {
+	last, err = s.walkIndex(ctx, nil, after, verifyBatch, func(_ *bolt.Tx, _, record []byte) error {
+		if digest, _, err := checkRecord(record); err == nil {
+			digests = append(digests, digest)
 		}
 		return nil
 	})
