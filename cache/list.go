@@ -87,7 +87,7 @@ func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limi
 		if record, err := decodeRecord(data); err == nil && sel.Matches(record.Key) {
 			records = append(records, record)
 		}
-		if len(records) == limit {
+		if len(records) >= limit {
 			return errEnough
 		}
 		return nil
