@@ -208,7 +208,7 @@ func (s *Store) writeRecords(tx *bolt.Tx, batch []*Entry, touched map[keyHash]ti
 			continue
 		}
 		key := entry.Key.bytes()
-		if err := entries.Put(key, encodeRecord(entry)); err != nil {
+		if err := entries.Put(key, encodeRecord(key, entry)); err != nil {
 			return fmt.Errorf("writing a record: %w", err)
 		}
 		if err := uses.Put(h[:], encodeUse(entry.Stored, key)); err != nil {

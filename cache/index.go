@@ -27,7 +27,7 @@ var (
 )
 
 // indexFormat changes when an edge could not read what another one wrote.
-const indexFormat = "gitlab_packages 2"
+const indexFormat = "gitlab_packages 3"
 
 // errDamagedIndex says that index.db can't be used. It is set aside then, and an empty one begun.
 var errDamagedIndex = errors.New("the index is damaged")
@@ -274,12 +274,9 @@ func (db *database) close() error {
 // readIndex reads a key's record; nil if there is none. A record that isn't what was written, or another key's, is none.
 func (s *Store) readIndex(k Key) (entry *Entry, err error) {
 	err = s.viewIndex(func(tx *bolt.Tx) error {
-		data := tx.Bucket(entriesBucket).Get(k.bytes())
-		if data == nil {
-			return nil
-		}
-		if found, err := decodeRecord(data); err == nil && found.Key == k {
-			entry = found
+		key := k.bytes()
+		if data := tx.Bucket(entriesBucket).Get(key); data != nil {
+			entry, _ = decodeRecord(key, data) // a damaged record is no entry
 		}
 		return nil
 	})

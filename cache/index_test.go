@@ -6,26 +6,31 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"reflect"
 	"testing"
 	"time"
 )
 
 func FuzzDecodeRecord(f *testing.F) {
-	f.Add(encodeRecord(&Entry{Key: testKey("a"), Size: 1, Stored: time.Unix(1, 2), Disposition: "x"}))
-	f.Add(encodeRecord(&Entry{Identity: Identity{SHA256: "s", Location: "l", ETag: "e", LastModified: time.Unix(5, 0), Settled: true, Length: -1}}))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, record []byte) {
+	key := testKey("a")
+	for _, entry := range []*Entry{
+		{Key: key, Size: 1, Stored: time.Unix(1, 2), Disposition: "x"},
+		{Key: key, Size: 1, Disposition: usualDisposition("a"), Identity: Identity{SHA256: Digest{}.String(), Length: 1}},
+		{Key: key, Identity: Identity{SHA256: "s", Location: "l", ETag: "e", LastModified: time.Unix(5, 0), Settled: true, Length: -1}},
+	} {
+		f.Add(key.bytes(), encodeRecord(key.bytes(), entry))
+	}
+	f.Add([]byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, key, record []byte) {
 		// The check sum hides nearly everything from a fuzzer, so it is made right.
 		if len(record) >= recordHeader {
-			record = resum(record)
+			record = resum(key, record)
 		}
-		entry, err := decodeRecord(record)
+		entry, err := decodeRecord(key, record)
 		if err != nil {
 			return
 		}
-		again, err := decodeRecord(encodeRecord(entry))
+		again, err := decodeRecord(key, encodeRecord(key, entry))
 		if err != nil || !reflect.DeepEqual(entry, again) {
 			t.Errorf("%+v became %+v, %v", entry, again, err)
 		}
@@ -33,39 +38,59 @@ func FuzzDecodeRecord(f *testing.F) {
 }
 
 // resum returns the record with the check sum that it would have.
-func resum(record []byte) []byte {
+func resum(key, record []byte) []byte {
 	record = bytes.Clone(record)
-	binary.BigEndian.PutUint32(record, crc32.Checksum(record[4:], castagnoli))
+	binary.BigEndian.PutUint32(record, sumOfRecord(key, record))
 	return record
 }
 
 func TestARecordComesBackAsItWas(t *testing.T) {
-	for _, entry := range []*Entry{
-		{},
-		{
-			Key: testKey("a/b"), Digest: numberedDigest(1), Size: 1 << 40, Stored: time.Unix(1700000000, 123456789).UTC(),
+	for name, entry := range map[string]*Entry{
+		"nothing known": {Key: testKey("a")},
+		"as GitLab names it": {
+			Key: testKey("a-b.tar.gz"), Digest: numberedDigest(1), Size: 1 << 40, Stored: time.Unix(1700000000, 123456789).UTC(),
+			Disposition: `attachment; filename="a-b.tar.gz"; filename*=UTF-8''a-b.tar.gz`,
+			Identity:    Identity{SHA256: numberedDigest(1).String(), Length: 1 << 40, LastModified: time.Unix(1700000000, 0).UTC(), Settled: true},
+		},
+		"all else": {
+			Key: testKey("a/b"), Digest: numberedDigest(1), Size: 1, Stored: time.Unix(-5, 0).UTC(),
 			Disposition: `attachment; filename="ä"`,
-			Identity: Identity{
-				SHA256: numberedDigest(1).String(), Location: "host/path", ETag: `"tag"`,
-				LastModified: time.Unix(1700000000, 0).UTC(), Settled: true, Length: -1,
-			},
+			Identity:    Identity{SHA256: numberedDigest(2).String(), Location: "host/path", ETag: `"tag"`, LastModified: time.Unix(-7, 0).UTC(), Length: -1},
 		},
 	} {
 		if entry.Stored.IsZero() {
 			entry.Stored = time.Unix(0, 0).UTC()
 		}
-		record := encodeRecord(entry)
-		got, err := decodeRecord(record)
+		key := entry.Key.bytes()
+		record := encodeRecord(key, entry)
+		got, err := decodeRecord(key, record)
 		if err != nil || !reflect.DeepEqual(got, entry) {
-			t.Errorf("%+v became %+v, %v", entry, got, err)
+			t.Errorf("%s: %+v became %+v, %v", name, entry, got, err)
+		}
+		if digest, size, err := checkRecord(key, record); err != nil || digest != entry.Digest || size != entry.Size {
+			t.Errorf("%s: a start reads %s, %d, %v", name, digest, size, err)
 		}
 		for i := range record {
 			damaged := bytes.Clone(record)
 			damaged[i] ^= 0x10
-			if _, err := decodeRecord(damaged); err == nil {
-				t.Errorf("a change of byte %d goes unnoticed", i)
+			if _, err := decodeRecord(key, damaged); err == nil {
+				t.Errorf("%s: a change of byte %d goes unnoticed", name, i)
 			}
 		}
+		if _, err := decodeRecord(testKey("other").bytes(), record); err == nil {
+			t.Errorf("%s: a record is taken for another key's", name)
+		}
+	}
+}
+
+func TestWhatMostRecordsHaveAlikeTakesNoRoom(t *testing.T) {
+	key := testKey("a-rather-long-name-of-a-file.tar.gz")
+	record := encodeRecord(key.bytes(), &Entry{
+		Key: key, Digest: numberedDigest(1), Size: 1 << 20, Stored: time.Unix(1700000000, 123456789), Disposition: usualDisposition(key.File),
+		Identity: Identity{SHA256: numberedDigest(1).String(), Length: 1 << 20, LastModified: time.Unix(1700000000, 0)},
+	})
+	if len(record) > 64 {
+		t.Errorf("a record takes %d bytes", len(record))
 	}
 }
 

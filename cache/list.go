@@ -83,8 +83,8 @@ func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limi
 	if after != nil {
 		from = after.bytes()
 	}
-	found, err := s.walkIndex(ctx, sel.prefix(), from, math.MaxInt, func(_ *bolt.Tx, _, data []byte) error {
-		if record, err := decodeRecord(data); err == nil && sel.Matches(record.Key) {
+	found, err := s.walkIndex(ctx, sel.prefix(), from, math.MaxInt, func(_ *bolt.Tx, key, data []byte) error {
+		if record, err := decodeRecord(key, data); err == nil && sel.Matches(record.Key) {
 			records = append(records, record)
 		}
 		if len(records) >= limit {

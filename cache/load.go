@@ -67,7 +67,7 @@ func (s *Store) removeOldParts() {
 func (s *Store) readAll() (found []loaded, err error) {
 	for after, more := []byte(nil), true; more; {
 		last, err := s.walkIndex(s.ctx, nil, after, loadBatch, func(tx *bolt.Tx, key, record []byte) error {
-			if digest, size, err := checkRecord(record); err == nil {
+			if digest, size, err := checkRecord(key, record); err == nil {
 				h := hashOf(key)
 				at, _ := decodeUse(tx.Bucket(usesBucket).Get(h[:]))
 				found = append(found, loaded{hash: h, digest: digest, size: size, use: at})

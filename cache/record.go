@@ -8,110 +8,181 @@ import (
 	"time"
 )
 
-// A record of the index, all numbers big-endian:
+// A record of the index stands under its key, which it doesn't repeat. Numbers are varints unless a width is given:
 //
-//	 0  check sum of the rest (CRC-32C)
-//	 4  flags
-//	 5  SHA-256
+//	 0  check sum of the key and of the rest (CRC-32C, 4 bytes, big-endian)
+//	 4  flags (1 byte)
+//	 5  SHA-256 (32 bytes)
 //	37  size
-//	45  stored, Unix nanoseconds
-//	53  identity: length
-//	61  identity: last modified, Unix seconds, if flagged
-//	69  texts, each with its length in 4 bytes before it: the key's five fields, Content-Disposition,
-//	    the identity's SHA-256, location and ETag
+//	    stored, Unix nanoseconds
+//	    identity: length, unless flagged as the size
+//	    identity: last modified, Unix seconds, if flagged
+//	    texts, each with its length before it: Content-Disposition, unless flagged as the usual one; the identity's
+//	    SHA-256, unless flagged as the blob's; its location and ETag
 //
-// The fixed part stands in front so that a start reads what memory keeps of an entry and nothing else.
+// What a start needs stands in front. What nearly every record would have alike is a flag, since there may be a million
+// records, and what is read of them stays mapped in memory.
 
 const (
-	recordHeader = 69
-	recordTexts  = 9
+	recordHeader = 37
 
-	flagSettled      = 1 << 0
-	flagLastModified = 1 << 1
+	flagSettled          = 1 << 0
+	flagLastModified     = 1 << 1
+	flagLengthIsSize     = 1 << 2
+	flagUsualDisposition = 1 << 3
+	flagSHA256IsBlobs    = 1 << 4
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errDamagedRecord says that a record can't be what was written.
+// errDamagedRecord says that a record can't be what was written under its key.
 var errDamagedRecord = errors.New("damaged record")
 
-func encodeRecord(e *Entry) []byte {
-	texts := [recordTexts]string{
-		e.Key.Upstream, e.Key.Project, e.Key.Package, e.Key.Version, e.Key.File,
-		e.Disposition, e.Identity.SHA256, e.Identity.Location, e.Identity.ETag,
-	}
-	length := recordHeader
-	for _, text := range texts {
-		length += 4 + len(text)
-	}
-	record := make([]byte, 4, length)
+// usualDisposition is the Content-Disposition that a file of a plain name nearly always has.
+func usualDisposition(file string) string {
+	return `attachment; filename="` + file + `"; filename*=UTF-8''` + file
+}
+
+func encodeRecord(key []byte, e *Entry) []byte {
+	record := make([]byte, 5, 128)
+	record = append(record, e.Digest[:]...)
+	record = binary.AppendUvarint(record, uint64(e.Size)) //nolint:gosec // no file has less than no bytes
+	record = binary.AppendVarint(record, e.Stored.UnixNano())
 	var flags byte
-	var lastModified int64
 	if e.Identity.Settled {
 		flags |= flagSettled
 	}
+	if e.Identity.Length == e.Size {
+		flags |= flagLengthIsSize
+	} else {
+		record = binary.AppendVarint(record, e.Identity.Length)
+	}
 	if !e.Identity.LastModified.IsZero() {
 		flags |= flagLastModified
-		lastModified = e.Identity.LastModified.Unix()
+		record = binary.AppendVarint(record, e.Identity.LastModified.Unix())
 	}
-	record = append(record, flags)
-	record = append(record, e.Digest[:]...)
-	for _, number := range [...]int64{e.Size, e.Stored.UnixNano(), e.Identity.Length, lastModified} {
-		record = append(record, writeNumber(number)...)
+	if e.Disposition == usualDisposition(e.Key.File) {
+		flags |= flagUsualDisposition
+	} else {
+		record = appendText(record, e.Disposition)
 	}
-	for _, text := range texts {
-		record = binary.BigEndian.AppendUint32(record, uint32(len(text))) //nolint:gosec // header values, far below 4 GiB
-		record = append(record, text...)
+	if e.Identity.SHA256 == e.Digest.String() {
+		flags |= flagSHA256IsBlobs
+	} else {
+		record = appendText(record, e.Identity.SHA256)
 	}
-	binary.BigEndian.PutUint32(record, crc32.Checksum(record[4:], castagnoli))
+	record = appendText(record, e.Identity.Location)
+	record = appendText(record, e.Identity.ETag)
+	record[4] = flags
+	binary.BigEndian.PutUint32(record, sumOfRecord(key, record))
 	return record
 }
 
-// checkRecord returns what a start needs of a record.
-func checkRecord(record []byte) (digest Digest, size int64, err error) {
-	if len(record) < recordHeader || crc32.Checksum(record[4:], castagnoli) != binary.BigEndian.Uint32(record) {
-		return Digest{}, 0, errDamagedRecord
-	}
-	size = readNumber(record[37:45])
-	if size < 0 {
-		return Digest{}, 0, errDamagedRecord
-	}
-	return Digest(record[5:37]), size, nil
+func appendText(record []byte, text string) []byte {
+	return append(binary.AppendUvarint(record, uint64(len(text))), text...)
 }
 
-func decodeRecord(record []byte) (*Entry, error) {
-	digest, size, err := checkRecord(record)
+// sumOfRecord covers the key too: a record that damage has put under another key must not be taken for that key's.
+func sumOfRecord(key, record []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, record[4:])
+}
+
+// checkRecord returns what a start needs of a record.
+func checkRecord(key, record []byte) (digest Digest, size int64, err error) {
+	digest, fields, err := openRecord(key, record)
+	if err != nil {
+		return Digest{}, 0, err
+	}
+	size = fields.size()
+	if fields.damaged {
+		return Digest{}, 0, errDamagedRecord
+	}
+	return digest, size, nil
+}
+
+// openRecord makes sure that the record is what was written under the key, and returns its fields from the size on.
+func openRecord(key, record []byte) (Digest, recordFields, error) {
+	if len(record) < recordHeader || sumOfRecord(key, record) != binary.BigEndian.Uint32(record) {
+		return Digest{}, recordFields{}, errDamagedRecord
+	}
+	return Digest(record[5:recordHeader]), recordFields{rest: record[recordHeader:]}, nil
+}
+
+func decodeRecord(key, record []byte) (*Entry, error) {
+	k, ok := parseKey(key)
+	if !ok {
+		return nil, errDamagedRecord
+	}
+	digest, fields, err := openRecord(key, record)
 	if err != nil {
 		return nil, err
 	}
-	var texts [recordTexts]string
-	rest := record[recordHeader:]
-	for i := range texts {
-		if len(rest) < 4 {
-			return nil, errDamagedRecord
-		}
-		length := binary.BigEndian.Uint32(rest)
-		rest = rest[4:]
-		if uint64(length) > uint64(len(rest)) {
-			return nil, errDamagedRecord
-		}
-		texts[i], rest = string(rest[:length]), rest[length:]
+	flags := record[4]
+	e := &Entry{Key: k, Digest: digest, Size: fields.size(), Stored: time.Unix(0, fields.number()).UTC()}
+	e.Identity.Settled = flags&flagSettled != 0
+	e.Identity.Length = e.Size
+	if flags&flagLengthIsSize == 0 {
+		e.Identity.Length = fields.number()
 	}
-	if len(rest) != 0 {
+	if flags&flagLastModified != 0 {
+		e.Identity.LastModified = time.Unix(fields.number(), 0).UTC()
+	}
+	if flags&flagUsualDisposition != 0 {
+		e.Disposition = usualDisposition(k.File)
+	} else {
+		e.Disposition = fields.text()
+	}
+	if flags&flagSHA256IsBlobs != 0 {
+		e.Identity.SHA256 = digest.String()
+	} else {
+		e.Identity.SHA256 = fields.text()
+	}
+	e.Identity.Location, e.Identity.ETag = fields.text(), fields.text()
+	if fields.damaged || len(fields.rest) != 0 {
 		return nil, errDamagedRecord
 	}
-	e := &Entry{
-		Key:    Key{texts[0], texts[1], texts[2], texts[3], texts[4]},
-		Digest: digest, Size: size, Stored: time.Unix(0, readNumber(record[45:53])).UTC(), Disposition: texts[5],
-		Identity: Identity{
-			SHA256: texts[6], Location: texts[7], ETag: texts[8],
-			Settled: record[4]&flagSettled != 0, Length: readNumber(record[53:61]),
-		},
-	}
-	if record[4]&flagLastModified != 0 {
-		e.Identity.LastModified = time.Unix(readNumber(record[61:69]), 0).UTC()
-	}
 	return e, nil
+}
+
+// recordFields reads a record's fields one after the other. After a field that isn't one it is damaged, and reads
+// nothing more.
+type recordFields struct {
+	rest    []byte
+	damaged bool
+}
+
+func (f *recordFields) number() int64 {
+	n, length := binary.Varint(f.rest)
+	f.skip(length)
+	return n
+}
+
+func (f *recordFields) size() int64 {
+	n, length := binary.Uvarint(f.rest)
+	f.skip(length)
+	f.damaged = f.damaged || n > math.MaxInt64
+	return int64(n) //nolint:gosec // else it is damaged
+}
+
+func (f *recordFields) text() string {
+	length, prefix := binary.Uvarint(f.rest)
+	f.skip(prefix)
+	if length > uint64(len(f.rest)) {
+		f.damaged = true
+		return ""
+	}
+	text := string(f.rest[:length])
+	f.rest = f.rest[length:]
+	return text
+}
+
+// skip goes on after a number of so many bytes; encoding/binary says that there is none by giving no more than 0.
+func (f *recordFields) skip(length int) {
+	if length <= 0 {
+		f.damaged, f.rest = true, nil
+		return
+	}
+	f.rest = f.rest[length:]
 }
 
 // A use is when an entry was last used, and its key, so that an eviction, which knows the hash only, finds the record.

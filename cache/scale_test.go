@@ -49,7 +49,7 @@ func writeIndex(t testing.TB, dir string, n int) {
 				entry := &Entry{Key: key, Digest: numberedDigest(i), Size: 100, Stored: now, Disposition: "attachment", Identity: Identity{ETag: `"x"`, Length: 100}}
 				h := key.hash()
 				if err := errors.Join(
-					tx.Bucket(entriesBucket).Put(key.bytes(), encodeRecord(entry)),
+					tx.Bucket(entriesBucket).Put(key.bytes(), encodeRecord(key.bytes(), entry)),
 					tx.Bucket(usesBucket).Put(h[:], encodeUse(now, key.bytes())),
 				); err != nil {
 					return err
