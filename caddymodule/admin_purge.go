@@ -124,7 +124,7 @@ func (a *App) forgetGrants(ctx context.Context, request purgeRequest) (any, erro
 		}
 		for _, state := range statesOf(handlersFor(handlers, known)) {
 			for _, name := range names {
-				answer.Grants += state.grants.Forget(known, name)
+				answer.Grants += state.grants.Forget(known, name, state.now())
 			}
 		}
 	}

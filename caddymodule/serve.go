@@ -107,7 +107,8 @@ func (d *download) attempt() (done bool) {
 		return d.serveEntry(entry, outcomeHit)
 	}
 	running := d.state.flights.running(d.key, d.generation, d.ruledOut)
-	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) && d.grantCovers(running.sent) {
+	// Looked at once more: the head may have been waited for, and the grant ended meanwhile.
+	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) && d.grantedWithin(d.h.grantTTL) && d.grantCovers(running.sent) {
 		return d.follow(running, outcomeJoined)
 	}
 	if !stored && running == nil {
@@ -144,6 +145,10 @@ func (d *download) attempt() (done bool) {
 // is on its way, else a fetch.
 func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight) (done bool) {
 	if stored && d.agrees(identityOf(entry)) {
+		if !d.isStillAllowed() {
+			d.answer = nil
+			return false
+		}
 		confirmed, ok := d.store.Confirm(entry, d.generation, d.answer.Sent)
 		if !ok {
 			d.answer = nil // replaced or published meanwhile, or a later answer says otherwise: ask again
@@ -158,6 +163,10 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 	}
 	if running != nil {
 		if d.mayFollow(running) {
+			if !d.isStillAllowed() {
+				d.answer = nil
+				return false
+			}
 			return d.follow(running, outcomeJoined)
 		}
 		if d.r.Context().Err() != nil {
@@ -220,6 +229,13 @@ func (d *download) agrees(identity upstream.Identity) bool {
 	d.answer.Unproven = false
 	d.state.grants.Allow(d.grantKey(), d.answer.Sent)
 	return true
+}
+
+// isStillAllowed reports whether GitLab's yes to this caller's check still counts when bytes are about to be sent: no later
+// no is known, no admin has had the grant forgotten, and it hasn't grown old while the head of a flight was waited for. With
+// grant_ttl 0 a check counts for its own request, and that may take a second.
+func (d *download) isStillAllowed() bool {
+	return d.grantedWithin(max(d.h.grantTTL, time.Second))
 }
 
 // mayFollow reports, after a check that allowed this caller, whether the flight brings what the caller may have: the

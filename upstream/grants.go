@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +42,22 @@ type Grants struct {
 	// allowed and refused hold the times at which the requests were sent that GitLab last answered so. They are apart so
 	// that a stranger who makes GitLab refuse any number of made-up tokens pushes out other refusals and nobody's grant.
 	allowed, refused *answerTimes
+	// forgettings are the latest calls of Forget: what GitLab was asked before one of them is no grant.
+	forgettings []forgetting
 }
+
+// forgetting is one call of Forget.
+type forgetting struct {
+	upstream, project string
+	at                time.Time
+}
+
+func (f forgetting) covers(key GrantKey) bool {
+	return (f.upstream == "" || f.upstream == key.Upstream) && (f.project == "" || f.project == key.Project)
+}
+
+// keptForgettings is for how long calls of Forget are remembered: longer than any answer of GitLab's can be on its way.
+const keptForgettings = time.Hour
 
 // NewGrants returns an empty memory of at most that many grants, and of as many refusals; the least recently used go
 // first. Where keys are long (256 bytes on average), fewer are kept.
@@ -50,7 +66,7 @@ func NewGrants(most int) *Grants {
 }
 
 // Allow notes that GitLab said yes to a request sent then. It counts unless a no to a request sent at that time or
-// later is known.
+// later is known, or the grant was to be forgotten since.
 func (g *Grants) Allow(key GrantKey, sent time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -58,6 +74,9 @@ func (g *Grants) Allow(key GrantKey, sent time.Time) {
 		return
 	}
 	if allowed, ok := g.allowed.get(key); ok && !sent.After(allowed) {
+		return
+	}
+	if slices.ContainsFunc(g.forgettings, func(f forgetting) bool { return f.covers(key) && !sent.After(f.at) }) {
 		return
 	}
 	g.allowed.put(key, sent)
@@ -85,13 +104,17 @@ func (g *Grants) Granted(key GrantKey) (sent time.Time, ok bool) {
 }
 
 // Forget drops the grants of one project, of a whole upstream if project is empty, or all if both are, and returns how
-// many there were. Refusals are kept: an older yes must not pass them.
-func (g *Grants) Forget(upstream, project string) int {
+// many there were. An answer that is still on its way to a request sent at `at` or before brings none of them back.
+// Refusals are kept: an older yes must not pass them.
+func (g *Grants) Forget(upstream, project string, at time.Time) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	latest := forgetting{upstream: upstream, project: project, at: at}
+	g.forgettings = slices.DeleteFunc(g.forgettings, func(f forgetting) bool { return at.Sub(f.at) > keptForgettings })
+	g.forgettings = append(g.forgettings, latest)
 	forgotten := 0
 	for _, key := range g.allowed.lru.Keys() {
-		if (upstream == "" || key.Upstream == upstream) && (project == "" || key.Project == project) {
+		if latest.covers(key) {
 			g.allowed.remove(key)
 			forgotten++
 		}

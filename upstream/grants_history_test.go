@@ -130,7 +130,7 @@ func TestLongNamesAreBoundedInBytes(t *testing.T) {
 	if n := grants.Len(); n < most-1 {
 		t.Errorf("only %d short ones are remembered after that", n)
 	}
-	grants.Forget("", "")
+	grants.Forget("", "", sent)
 	if grants.allowed.bytes != 0 || grants.Len() != 0 {
 		t.Errorf("nothing is remembered, but %d bytes are counted", grants.allowed.bytes)
 	}
@@ -178,7 +178,7 @@ func TestForgetTakesWhatItSays(t *testing.T) {
 		for _, key := range all {
 			grants.Allow(key, sent)
 		}
-		if got := grants.Forget(test.upstream, test.project); got != test.want || grants.Len() != len(all)-test.want {
+		if got := grants.Forget(test.upstream, test.project, sent); got != test.want || grants.Len() != len(all)-test.want {
 			t.Errorf("%q %q: forgot %d, want %d; %d are left", test.upstream, test.project, got, test.want, grants.Len())
 		}
 		for _, key := range all {
@@ -196,7 +196,7 @@ func TestForgettingAGrantForgetsNoRefusal(t *testing.T) {
 	grants, key := NewGrants(10), GrantKey{Upstream: "u", Project: "24"}
 	grants.Refuse(key, start.Add(2*time.Second))
 	grants.Allow(key, start.Add(3*time.Second))
-	if forgotten := grants.Forget("u", "24"); forgotten != 1 {
+	if forgotten := grants.Forget("u", "24", start.Add(3*time.Second)); forgotten != 1 {
 		t.Fatalf("forgot %d", forgotten)
 	}
 	grants.Allow(key, start.Add(time.Second))
@@ -273,4 +273,27 @@ func BenchmarkGrantedInParallel(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestAForgottenGrantIsNotBroughtBackByALateYes: an admin has grants forgotten so that GitLab is asked again.
+func TestAForgottenGrantIsNotBroughtBackByALateYes(t *testing.T) {
+	start := time.Now()
+	grants, ours, other := NewGrants(10), GrantKey{Upstream: "u", Project: "24"}, GrantKey{Upstream: "u", Project: "25"}
+	grants.Forget("u", "24", start)
+	grants.Allow(ours, start)
+	grants.Allow(other, start)
+	if _, ok := grants.Granted(ours); ok {
+		t.Error("granted by an answer to a request from before the forgetting")
+	}
+	if _, ok := grants.Granted(other); !ok {
+		t.Error("another project's grant doesn't count")
+	}
+	grants.Allow(ours, start.Add(1))
+	if _, ok := grants.Granted(ours); !ok {
+		t.Error("a new yes isn't a grant")
+	}
+	grants.Forget("v", "", start.Add(2*keptForgettings))
+	if n := len(grants.forgettings); n != 1 {
+		t.Errorf("%d forgettings are remembered", n)
+	}
 }

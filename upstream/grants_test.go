@@ -49,10 +49,10 @@ func TestGrantsAreBoundedAndForgotten(t *testing.T) {
 	if _, ok := grants.Granted(GrantKey{Upstream: "u", Project: "1"}); !ok || grants.Len() != 3 {
 		t.Errorf("the one in use was dropped; %d are left", grants.Len())
 	}
-	if n := grants.Forget("u", "1"); n != 1 {
+	if n := grants.Forget("u", "1", now); n != 1 {
 		t.Errorf("forgot %d", n)
 	}
-	if n := grants.Forget("", ""); n != 2 || grants.Len() != 0 {
+	if n := grants.Forget("", "", now); n != 2 || grants.Len() != 0 {
 		t.Errorf("forgot %d, %d are left", n, grants.Len())
 	}
 }
