@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -89,7 +90,7 @@ func (s *Store) replaceIndex(damaged *database, reason error) error {
 	s.index.mu.Lock()
 	ours := s.index.db == damaged && damaged != nil
 	if ours {
-		s.index.db = nil
+		s.index.db, s.index.condemned = nil, reason
 		s.index.replaced++
 	}
 	s.index.mu.Unlock()
@@ -97,23 +98,32 @@ func (s *Store) replaceIndex(damaged *database, reason error) error {
 		return reason // somebody else was faster
 	}
 	s.counters.diskErrors.Add(1)
-	if err := s.setIndexAside(reason); err != nil {
-		s.logger.Error("setting the damaged index aside failed; it is tried again", zap.Error(err))
-	}
+	s.mendIndex()
 	if err := damaged.close(); err != nil {
 		s.logger.Warn("closing the damaged index failed", zap.Error(err))
 	}
-	s.mendIndex()
 	return reason
 }
 
-// mendIndex begins an index if there is none, because a damaged one was set aside. The janitor calls it until that has
-// worked.
+// mendIndex begins an index if there is none, because a damaged one was given up. That one is set aside first: opened
+// once more it would be taken for the new one. The janitor calls it until all has worked.
 func (s *Store) mendIndex() {
 	s.mending.Lock()
 	defer s.mending.Unlock()
 	if _, err := s.index.current(); !errors.Is(err, errNoIndex) {
 		return
+	}
+	s.index.mu.Lock()
+	condemned := s.index.condemned
+	s.index.mu.Unlock()
+	if condemned != nil {
+		if err := s.setIndexAside(condemned); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.logger.Error("setting the damaged index aside failed; it is tried again", zap.Error(err))
+			return
+		}
+		s.index.mu.Lock()
+		s.index.condemned = nil
+		s.index.mu.Unlock()
 	}
 	db, err := openIndex(indexPath(s.dir))
 	if errors.Is(err, errDamagedIndex) {
@@ -144,6 +154,36 @@ func (s *Store) welcomeIndex() {
 		s.logger.Warn("naming the new index durably failed", zap.Error(err))
 	}
 	s.keepRemembered()
+	if err := s.notePins(); err != nil {
+		s.logger.Error("noting pins in the new index failed; they hold until the next start", zap.Error(err))
+	}
+}
+
+// notePins puts all pins into a new index. It looks for no damage: that would begin another one within this one's
+// beginning.
+func (s *Store) notePins() error {
+	s.mu.Lock()
+	pins := make([]pin, 0, len(s.pins))
+	for _, p := range s.pins {
+		pins = append(pins, *p)
+	}
+	s.mu.Unlock()
+	if len(pins) == 0 {
+		return nil
+	}
+	_, err := s.index.update(func(tx *bolt.Tx) error {
+		bucket, err := tx.CreateBucketIfNotExists(pinsBucket)
+		if err != nil {
+			return err
+		}
+		for _, p := range pins {
+			if err := bucket.Put(p.key, writeNumber(p.until.UnixNano())); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
 }
 
 // forgetBatch is how many entries are looked at under the lock at a time.

@@ -25,6 +25,8 @@ type batch struct {
 	// fresh are the blobs to sync first, failed those of them whose bytes the disk may not have.
 	fresh  []*blobState
 	failed []*blobState
+	// postponed says why the batch can't become durable now, although nothing is wrong with its files; nil if it can.
+	postponed error
 	// replaced are blobs that the index doesn't name any more once the batch's records are there.
 	replaced []*blobState
 	// touched are last uses to note.
@@ -75,15 +77,20 @@ func (s *Store) takeBatch(withUses bool) *batch {
 
 // syncBlobs makes the batch's blobs survive a power cut: their bytes, then their names. It runs beside the janitor, so
 // that room can be made meanwhile. After a sync has failed the kernel may have given the bytes up and says that all is
-// well when asked again, so it is asked once.
+// well when asked again, so it is asked once. Where the process lacks something, such as file descriptors, nothing was
+// asked yet, and the whole batch waits.
 func (s *Store) syncBlobs(b *batch) {
 	if len(b.fresh) >= syncAllFrom && s.fs.SyncAll(s.dir) == nil {
 		return
 	}
-	var mu sync.Mutex // guards b.failed
+	var mu sync.Mutex // guards b.failed and b.postponed
 	fail := func(blob *blobState, err error) {
 		mu.Lock()
 		defer mu.Unlock()
+		if isShortage(err) {
+			b.postponed = err
+			return
+		}
 		b.failed = append(b.failed, blob)
 		s.counters.diskErrors.Add(1)
 		s.logger.Error("syncing a file failed", zap.Stringer("sha256", blob.digest), zap.Error(err))
@@ -132,10 +139,14 @@ func (s *Store) recordBatch(b *batch) bool {
 	for _, blob := range b.failed {
 		s.discard(blob, reasonUnsynced)
 	}
+	if b.postponed != nil {
+		s.postponeBatch(b)
+		return false
+	}
 	s.mu.Lock()
 	for _, blob := range b.fresh {
 		blob.durable = true // or damaged, and then of no consequence
-		if !blob.damaged {
+		if s.blobs[blob.digest] == blob && !blob.damaged {
 			delete(s.named, blob.digest)
 		}
 	}
@@ -166,6 +177,25 @@ func (s *Store) recordBatch(b *batch) bool {
 	return err == nil
 }
 
+// postponeBatch puts a batch back whose files could not be synced now.
+func (s *Store) postponeBatch(b *batch) {
+	failed := make(map[*blobState]struct{}, len(b.failed))
+	for _, blob := range b.failed {
+		failed[blob] = struct{}{}
+	}
+	s.mu.Lock()
+	for _, blob := range b.fresh {
+		if _, gone := failed[blob]; !gone {
+			s.fresh = append(s.fresh, blob)
+		}
+	}
+	s.mu.Unlock()
+	s.endBatch(b, b.postponed)
+	for _, waiter := range b.waiters {
+		waiter <- b.postponed
+	}
+}
+
 // endBatch takes in how the writing of a batch's records went.
 func (s *Store) endBatch(b *batch, err error) {
 	s.mu.Lock()
@@ -187,6 +217,8 @@ func (s *Store) endBatch(b *batch, err error) {
 	s.logger.Error("noting files in the index failed; they are served, and it is tried again",
 		zap.Int("files", len(recorded)), zap.Error(err))
 	for h, entry := range recorded {
+		// The transaction may have been done all the same, and only the word of it lost.
+		s.named[entry.Digest] = struct{}{}
 		if _, newer := s.pending[h]; !newer {
 			s.pending[h] = entry
 		}

@@ -45,6 +45,11 @@ func (s *Store) setFull(full bool) {
 	}
 }
 
+// isShortage reports whether the process lacks what it needs to look at a file at all.
+func isShortage(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
 // isMediaError reports whether the disk could not give back what it holds. Other errors, such as too many open files,
 // say nothing about the file.
 func isMediaError(err error) bool {

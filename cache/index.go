@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -47,8 +48,10 @@ type index struct {
 	closed bool
 	// db is nil while a damaged database is gone and no other could be begun.
 	db *database
-	// replaced counts how often an empty database took the place of a damaged one.
+	// replaced counts how often a database was given up as damaged.
 	replaced int
+	// condemned says why the file that still has the index's name must not be opened again, but set aside first.
+	condemned error
 }
 
 // database is an open index.db, and the file once more, to look at its beginning.
@@ -119,17 +122,20 @@ const (
 // inspectIndex makes sure that the file begins as bbolt's do, and is as long as it says. Its length matters before it is
 // mapped, where a page past its end would be a fault. And its beginning matters before each transaction: where that is
 // damaged bbolt panics with its own locks held, and whoever comes next would wait for ever.
+//
+// The beginning is read before the length: bbolt makes the file longer before it says so there, and in the other order a
+// file that grows meanwhile would look cut off.
 func inspectIndex(file *os.File) error {
-	info, err := file.Stat()
-	if err != nil {
-		return classifyOpenError(err)
-	}
 	// bbolt takes the page size from the first page, or looks for the second; ours are always the system's.
 	pageSize := int64(os.Getpagesize())
 	var newest []byte
 	for page := range int64(2) {
 		meta := make([]byte, boltMetaLength)
-		if _, err := file.ReadAt(meta, page*pageSize+boltPageHeader); err != nil || !isBoltMeta(meta) {
+		_, err := file.ReadAt(meta, page*pageSize+boltPageHeader)
+		switch {
+		case err != nil && !errors.Is(err, io.EOF):
+			return classifyOpenError(err)
+		case err != nil || !isBoltMeta(meta):
 			continue
 		}
 		if newest == nil || boltTransaction(meta) > boltTransaction(newest) {
@@ -138,6 +144,10 @@ func inspectIndex(file *os.File) error {
 	}
 	if newest == nil {
 		return fmt.Errorf("%w: it is no bbolt database", errDamagedIndex)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return classifyOpenError(err)
 	}
 	pages := binary.NativeEndian.Uint64(newest[40:48])
 	if length := uint64(info.Size()) / uint64(pageSize); pages > length { //nolint:gosec // neither is negative

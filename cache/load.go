@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	bolt "go.etcd.io/bbolt"
@@ -33,14 +34,21 @@ func (s *Store) load() {
 	replaced := s.index.replaced
 	s.index.mu.Unlock()
 	found, err := s.readAll()
-	s.index.mu.Lock()
-	replaced = s.index.replaced - replaced
-	s.index.mu.Unlock()
-	if err != nil || replaced > 0 {
-		if s.ctx.Err() != nil {
+	for err != nil && s.ctx.Err() == nil && !s.isIndexReplacedSince(replaced) {
+		// It isn't damaged, so all that it names is there, and must not be swept.
+		s.logger.Error("reading the index failed; it is tried again", zap.Error(err))
+		select {
+		case <-s.ctx.Done():
 			return
+		case <-time.After(loadPause):
 		}
-		s.logger.Error("reading the index failed; what it names is fetched again", zap.Error(err))
+		found, err = s.readAll()
+	}
+	if s.ctx.Err() != nil {
+		return
+	}
+	if s.isIndexReplacedSince(replaced) {
+		s.logger.Error("the index was damaged; what it named is fetched again", zap.Error(err))
 		found = nil
 	}
 	slices.SortFunc(found, func(a, b loaded) int { return cmp.Compare(a.use, b.use) })
@@ -50,6 +58,15 @@ func (s *Store) load() {
 	s.sweep(listed)
 	close(s.ready)
 	s.wakeJanitor()
+}
+
+// loadPause is how long a start waits before it tries again to read an index that can't be read now.
+const loadPause = time.Second
+
+func (s *Store) isIndexReplacedSince(replaced int) bool {
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	return s.index.replaced != replaced
 }
 
 func (s *Store) removeOldParts() {
