@@ -12,17 +12,13 @@ const (
 // evict removes what was used least recently until there is the room that waiting fills want, or some to spare. It
 // never removes what is being read.
 func (s *Store) evict() {
-	free, err := s.fs.Free(s.dir)
+	seen, err := s.sampleFree()
 	if err != nil {
-		_ = s.diskError("asking for free space", err)
 		s.giveUpRoom()
 		return
 	}
 	s.mu.Lock()
-	wanted := max(s.space.wanted, s.limits.MaxSize/headroomShare)
-	// What is removed may count as free only later, so how much that must be is asked once.
-	tight := s.limits.MinFree + s.space.unwritten + s.space.wanted - free
-	excess := max(s.space.used()+wanted-s.limits.MaxSize, tight)
+	excess, inVain := s.excessLocked(s.freeLocked(seen))
 	before := s.counters.freedBytes.Load()
 	loading, leaving := s.loading, len(s.orphans) > 0
 	s.mu.Unlock()
@@ -55,9 +51,32 @@ func (s *Store) evict() {
 			break
 		}
 	}
+	if inVain {
+		s.giveUpRoom()
+		return
+	}
 	s.mu.Lock()
 	s.space.announce()
 	s.mu.Unlock()
+}
+
+// excessLocked is how many bytes are to be evicted, by what is free on the file system. inVain says that there won't be
+// all the room that is wanted of the file system: what was removed for it already hasn't become free, or all that could
+// be removed wouldn't do. Then nothing is evicted for its sake: others may be filling it, or hold what we remove.
+func (s *Store) excessLocked(free int64) (excess int64, inVain bool) {
+	excess = s.space.used() - s.limits.MaxSize + max(s.space.wanted, s.limits.MaxSize/headroomShare)
+	short := s.space.short(s.space.wanted, free, s.limits)
+	if short <= 0 {
+		return excess, false
+	}
+	evictable := s.space.blobs - s.space.open
+	switch lacking := short - s.space.owed.bytes; {
+	case lacking <= 0, lacking-s.space.wanted > evictable:
+		return excess, true
+	default:
+		// Each of the fills that wait would find room, if not all of them.
+		return max(excess, min(lacking, evictable)), false
+	}
 }
 
 // isStuck reports whether the disk refuses to remove files, and not only this one or that. Evicting more would empty

@@ -244,6 +244,7 @@ func (f *Fill) wrote(n int64) {
 	f.store.mu.Lock()
 	defer f.store.mu.Unlock()
 	f.onDisk += n
+	f.store.space.written += n
 	switch {
 	case f.closed:
 	case f.released:

@@ -175,6 +175,8 @@ func (s *Store) unlinkedLocked(blob *blobState) {
 	if blob.open > 0 {
 		s.space.open -= blob.size
 		s.space.lingering += blob.size
+	} else {
+		s.space.owed.add(blob.size, s.now())
 	}
 	s.space.announce()
 }

@@ -6,6 +6,14 @@ import (
 	"time"
 )
 
+// plus adds what isn't negative, up to what a number can be: limits and lengths come from outside.
+func plus(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
+}
+
 // space counts bytes. Guarded by Store.mu.
 type space struct {
 	// blobs is the sum of all blobs under their names, reserved what fills may still become, lingering what was removed
@@ -17,6 +25,10 @@ type space struct {
 	estimate int64
 	// unwritten is the part of reserved that isn't on disk yet, and thus still counted as free by the file system.
 	unwritten int64
+	// written is how much fills have written since the start.
+	written int64
+	// owed is what was removed and doesn't show as free yet.
+	owed owed
 	// wanted is how many bytes waiting fills want to reserve.
 	wanted int64
 	// exhausted counts how often the janitor found nothing more to evict.
@@ -30,7 +42,35 @@ func (p *space) used() int64 { return max(p.blobs, p.estimate) + p.reserved + p.
 // missing is how many bytes must go before n more may be reserved, with free bytes left on the file system; not more
 // than 0 for none.
 func (p *space) missing(n, free int64, limits Limits) int64 {
-	return max(p.used()+n-limits.MaxSize, limits.MinFree+p.unwritten+n-free)
+	return max(p.used()-(limits.MaxSize-n), p.short(n, free, limits))
+}
+
+// short is how many bytes must become free on the file system before n more may be reserved.
+func (p *space) short(n, free int64, limits Limits) int64 {
+	return plus(plus(limits.MinFree, p.unwritten), n) - free
+}
+
+// sample is what the file system said of its free bytes, and how much fills had written before it was asked.
+type sample struct{ free, written int64 }
+
+// sampleFree asks the file system for its free bytes.
+func (s *Store) sampleFree() (sample, error) {
+	s.mu.Lock()
+	written := s.space.written
+	s.mu.Unlock()
+	free, err := s.fs.Free(s.dir)
+	if err != nil {
+		return sample{}, s.diskError("asking for free space", err)
+	}
+	return sample{free, written}, nil
+}
+
+// freeLocked is what is free now, after a sample. What was written since is unwritten no more, and may have been free
+// still when the file system was asked.
+func (s *Store) freeLocked(seen sample) int64 {
+	free := max(seen.free-(s.space.written-seen.written), 0)
+	s.space.owed.settle(plus(free, s.space.written), s.now())
+	return free
 }
 
 func (p *space) announce() {
@@ -93,12 +133,13 @@ func (s *Store) reserve(n int64) error {
 // tryReserve takes n bytes if they are free. Else it tells how often evicting has come to its end, so that the caller
 // knows whether waiting helps.
 func (s *Store) tryReserve(n int64) (taken bool, exhausted uint64, err error) {
-	free, err := s.fs.Free(s.dir)
+	seen, err := s.sampleFree()
 	if err != nil {
-		return false, 0, s.diskError("asking for free space", err)
+		return false, 0, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	free := s.freeLocked(seen)
 	switch {
 	case s.closed:
 		return false, 0, ErrClosed
@@ -107,10 +148,10 @@ func (s *Store) tryReserve(n int64) (taken bool, exhausted uint64, err error) {
 		s.space.unwritten += n
 		s.setFull(false)
 		return true, 0, nil
-	case n+s.space.reserved+s.space.lingering+s.space.open > s.limits.MaxSize || s.loading,
-		s.limits.MinFree+s.space.unwritten+n-free > s.space.blobs-s.space.open:
+	case s.loading, n+s.space.reserved+s.space.lingering+s.space.open > s.limits.MaxSize,
+		s.space.short(n, free, s.limits) > s.space.blobs-s.space.open:
 		// Evicting all that can be wouldn't help. Or it isn't known yet what was used least recently.
-		if s.limits.MinFree+s.space.unwritten+n > free && s.space.missing(n, math.MaxInt64, s.limits) <= 0 {
+		if s.space.short(n, free, s.limits) > 0 && s.space.missing(n, math.MaxInt64, s.limits) <= 0 {
 			s.setFull(true)
 		}
 		return false, 0, fmt.Errorf("%w for %d bytes", ErrNoRoom, n)
