@@ -69,7 +69,7 @@ func (s *Store) excessLocked(free int64) (excess int64, inVain bool) {
 	if short <= 0 {
 		return excess, false
 	}
-	evictable := s.space.blobs - s.space.open
+	evictable := s.space.blobs - s.keptLocked()
 	switch lacking := short - s.space.owed.bytes; {
 	case lacking <= 0, lacking-s.space.wanted > evictable:
 		return excess, true

@@ -148,8 +148,7 @@ func (s *Store) tryReserve(n int64) (taken bool, exhausted uint64, err error) {
 		s.space.unwritten += n
 		s.setFull(false)
 		return true, 0, nil
-	case s.loading, n+s.space.reserved+s.space.lingering+s.space.open > s.limits.MaxSize,
-		s.space.short(n, free, s.limits) > s.space.blobs-s.space.open:
+	case s.loading || !s.canFitLocked(n, free):
 		// Evicting all that can be wouldn't help. Or it isn't known yet what was used least recently.
 		if s.space.short(n, free, s.limits) > 0 && s.space.missing(n, math.MaxInt64, s.limits) <= 0 {
 			s.setFull(true)
@@ -157,6 +156,31 @@ func (s *Store) tryReserve(n int64) (taken bool, exhausted uint64, err error) {
 		return false, 0, fmt.Errorf("%w for %d bytes", ErrNoRoom, n)
 	}
 	return false, s.space.exhausted, nil
+}
+
+// canFitLocked reports whether n more bytes would have room if all were evicted that can be.
+func (s *Store) canFitLocked(n, free int64) bool {
+	kept := s.keptLocked()
+	return plus(n, s.space.reserved+s.space.lingering+kept) <= s.limits.MaxSize &&
+		s.space.short(n, free, s.limits) <= s.space.blobs-kept
+}
+
+// keptLocked is the part of all blobs that isn't evicted, because it is being read or pinned. It goes through the pins,
+// of which there are few, and is asked only when there is no room.
+func (s *Store) keptLocked() int64 {
+	kept := s.space.open
+	counted := make(map[*blobState]struct{}, len(s.pins))
+	for h := range s.pins {
+		n, known := s.entries.Peek(h)
+		if !known || n.blob.open > 0 || n.blob.unlinked || !s.isPinnedLocked(h) {
+			continue
+		}
+		if _, twice := counted[n.blob]; !twice {
+			counted[n.blob] = struct{}{}
+			kept += n.blob.size
+		}
+	}
+	return kept
 }
 
 // releaseLocked gives reserved bytes back, of which some were never written.

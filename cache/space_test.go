@@ -1,9 +1,11 @@
 package cache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 )
 
 // tightFS has a fixed number of bytes free, whatever is removed.
@@ -32,3 +34,50 @@ func TestAFileThatCanNeverFitEvictsNothing(t *testing.T) {
 		t.Errorf("%+v", stats)
 	}
 }
+
+func TestAFileThatCannotFitBesidePinnedOnesEvictsNothing(t *testing.T) {
+	s, fs, _ := openLate(t, 1<<20) // 4,000,000 bytes
+	for i := range 50 {
+		if err := s.Pin(context.Background(), numberedKey(i), s.now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Some of what is pinned is being read, too, and some has a second name: neither counts twice.
+	for i := range 10 {
+		blob, err := s.OpenBlob(must(s.Lookup(numberedKey(i))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer blob.Close()
+	}
+	k := testKey("second name")
+	linked, err := s.Link(k, s.Generation(k), FillSpec{Size: -1, SHA256: must(s.Lookup(numberedKey(20))).Digest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Pin(context.Background(), linked.Key, s.now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(size int64, why string) {
+		t.Helper()
+		if err := beginAndAbort(s, size); !errors.Is(err, ErrNoRoom) {
+			t.Errorf("%s: %v", why, err)
+		}
+		if stats := s.Stats(); stats.Entries != 201 || stats.Evictions != 0 {
+			t.Fatalf("%s: %+v", why, stats)
+		}
+	}
+	fs.set(1 << 20)
+	refused(3_000_001, "no more than 3,000,000 can become free on the disk")
+	fs.set(1 << 40)
+	s.SetLimits(Limits{MaxSize: 4_100_000})
+	refused(3_100_001, "no more than 3,100,000 can become free of max_size")
+	s.mu.Lock()
+	fits, more := s.canFitLocked(3_100_000, 1<<40), s.canFitLocked(3_100_001, 1<<40)
+	s.mu.Unlock()
+	if !fits || more {
+		t.Errorf("what just fits: %v, more: %v", fits, more)
+	}
+}
+
+func must(e Entry, _ error) Entry { return e }
