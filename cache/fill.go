@@ -80,7 +80,7 @@ func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 	switch {
 	case closed:
 		return nil, ErrClosed
-	case stuck, !k.isStorable(), limits.MaxObject > 0 && spec.Size > limits.MaxObject:
+	case stuck, !k.isStorable(), spec.Size > limits.MaxSize, limits.MaxObject > 0 && spec.Size > limits.MaxObject:
 		s.counters.noRoom.Add(1)
 		return nil, ErrNoRoom
 	case s.generations.of(k) != g:

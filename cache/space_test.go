@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 )
@@ -81,3 +82,24 @@ func TestAFileThatCannotFitBesidePinnedOnesEvictsNothing(t *testing.T) {
 }
 
 func must(e Entry, _ error) Entry { return e }
+
+func TestALengthBeyondReasonEvictsNothing(t *testing.T) {
+	s, fs, _ := openLate(t, 1<<20)
+	blob, err := s.OpenBlob(must(s.Lookup(numberedKey(0))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	fs.set(1<<20 - 100)
+	for _, maxSize := range []int64{1 << 30, math.MaxInt64} {
+		s.SetLimits(Limits{MaxSize: maxSize, MinFree: 1 << 20})
+		for _, size := range []int64{math.MaxInt64, math.MaxInt64 - 1<<20, 1<<30 + 1} {
+			if err := beginAndAbort(s, size); !errors.Is(err, ErrNoRoom) {
+				t.Errorf("%d bytes: %v", size, err)
+			}
+		}
+	}
+	if stats := s.Stats(); stats.Entries < 199 { // one makes up for the 100 bytes
+		t.Errorf("%+v", stats)
+	}
+}
