@@ -38,6 +38,8 @@ type Fill struct {
 	// the file is closed, and lingers no more.
 	reserved, onDisk int64
 	released, closed bool
+	// left is the part, if it should be gone and couldn't be removed; guarded by Store.mu.
+	left *leftPart
 
 	// mu guards all below; it is taken before Store.mu. Nothing is read or written under it.
 	mu sync.Mutex
@@ -367,10 +369,7 @@ func (f *Fill) finish(end ending) {
 	f.mu.Unlock()
 	s := f.store
 	if end.blob == nil {
-		// Gone from the directory; its readers go on with the open file.
-		if err := s.fs.Remove(f.path); err != nil {
-			_ = s.diskError("removing a fill", err)
-		}
+		f.removePart()
 	}
 	s.mu.Lock()
 	delete(s.fills, f)
@@ -412,6 +411,10 @@ func (f *Fill) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.closed = true
+	if f.left != nil && !f.left.removed {
+		f.left.bytes = f.onDisk // they linger without it
+		return
+	}
 	s.space.lingering -= f.onDisk
 	s.space.announce()
 }

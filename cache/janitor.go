@@ -35,6 +35,7 @@ func (s *Store) tend() {
 		case <-uses.C:
 			withUses = true
 			s.removeExpiredPins()
+			s.removeLeftParts()
 			s.remove() // what failed before
 			s.evict()  // others may be filling the disk
 		case <-durable.C:

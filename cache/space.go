@@ -17,7 +17,7 @@ func plus(a, b int64) int64 {
 // space counts bytes. Guarded by Store.mu.
 type space struct {
 	// blobs is the sum of all blobs under their names, reserved what fills may still become, lingering what was removed
-	// and is still open.
+	// and is still open, and parts that can't be removed.
 	blobs, reserved, lingering int64
 	// open is the part of blobs that is being read, and thus not evicted.
 	open int64

@@ -19,7 +19,8 @@ import (
 
 // Limits bound what the store takes, in bytes.
 type Limits struct {
-	// MaxSize covers blobs, each once, fills with their reservations, and removed files that are still being read.
+	// MaxSize covers blobs, each once, fills with their reservations, and what is still there after its end: files that
+	// are being read, and those that the disk doesn't remove.
 	MaxSize int64
 	// Memory bounds the memory tier; 0 for none.
 	Memory int64
@@ -108,8 +109,10 @@ type Store struct {
 	memory    memoryTier
 	// doubts are, by key, the latest times of asking at which the upstream named other content than ours, or none, counted
 	// from started. A fixed table, as that of generations; unconfirmed for never.
-	doubts    [keySlots]time.Duration
-	fills     map[*Fill]struct{}
+	doubts [keySlots]time.Duration
+	fills  map[*Fill]struct{}
+	// leftParts are those that should be gone and couldn't be removed.
+	leftParts map[*leftPart]struct{}
 	serial    uint32
 	parts     uint64
 	verifying uint32 // number of the last verification
@@ -152,7 +155,8 @@ func newStore(cfg Config) *Store {
 		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
 		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
 		touched: make(map[keyHash]time.Time), pins: make(map[keyHash]*pin), forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
-		loading: true, memory: newMemoryTier(),
+		leftParts: make(map[*leftPart]struct{}),
+		loading:   true, memory: newMemoryTier(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1), ready: make(chan struct{}),
 	}
 	if s.fs == nil {
