@@ -26,17 +26,18 @@ func (s *Store) evict() {
 		if leaving {
 			// What is on its way out already goes first.
 			leaving = false
-			if !s.removeAll() && s.isStuck() {
-				s.giveUpRoom()
-				break
-			}
+			s.removeAll()
 		}
 		left := excess - (s.counters.freedBytes.Load() - before)
 		if left <= 0 {
 			break
 		}
 		s.mu.Lock()
-		victims := s.victimsLocked(left)
+		most := evictionBatch
+		if s.stuck.refusals > 0 {
+			most = maxRefusals - s.stuck.refusals // no more than are tried
+		}
+		victims := s.victimsLocked(left, most)
 		if len(victims.hashes) > 0 {
 			s.removals = append(s.removals, victims)
 		}
@@ -46,10 +47,7 @@ func (s *Store) evict() {
 			break
 		}
 		s.logger.Debug("evicting", zap.Int("entries", len(victims.hashes)), zap.Int64("bytes", left))
-		if !s.removeAll() && s.isStuck() {
-			s.giveUpRoom()
-			break
-		}
+		s.removeAll()
 	}
 	if inVain {
 		s.giveUpRoom()
@@ -79,14 +77,6 @@ func (s *Store) excessLocked(free int64) (excess int64, inVain bool) {
 	}
 }
 
-// isStuck reports whether the disk refuses to remove files, and not only this one or that. Evicting more would empty
-// the store then and free nothing.
-func (s *Store) isStuck() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.orphans) >= maxStuck
-}
-
 // giveUpRoom tells fills that wait for room that there won't be more: asking again and again doesn't help.
 func (s *Store) giveUpRoom() {
 	s.mu.Lock()
@@ -95,12 +85,12 @@ func (s *Store) giveUpRoom() {
 	s.space.announce()
 }
 
-// victimsLocked takes the least recently used entries out of memory, as many as it takes to free that many bytes.
+// victimsLocked takes the least recently used entries out of memory, as many as it takes to free that many bytes, or most.
 // Those that are being read, or pinned, are passed over and count as used now.
-func (s *Store) victimsLocked(excess int64) *removal {
+func (s *Store) victimsLocked(excess int64, most int) *removal {
 	victims := new(removal)
 	for range s.entries.Len() {
-		if excess <= 0 || len(victims.hashes) == evictionBatch {
+		if excess <= 0 || len(victims.hashes) >= most {
 			break
 		}
 		h, n, ok := s.entries.GetOldest()

@@ -30,13 +30,14 @@ func (s *Store) tend() {
 			return
 		case <-s.wake:
 			s.tellOutgrown()
+			s.retryRefused()
 			s.remove()
 			s.evict()
 		case <-uses.C:
 			withUses = true
 			s.removeExpiredPins()
-			s.removeLeftParts()
-			s.remove() // what failed before
+			s.retry()  // what couldn't be removed before
+			s.remove() // or not be taken out of the index
 			s.evict()  // others may be filling the disk
 		case <-durable.C:
 			scheduled = false

@@ -1,12 +1,16 @@
 package cache
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // stickyFS doesn't remove what it is told to keep.
@@ -82,5 +86,82 @@ func TestPartsThatCannotBeRemovedCountUntilTheyAre(t *testing.T) {
 	}
 	if stats := s.Stats(); stats.Bytes != 0 || stats.Lingering != 0 {
 		t.Errorf("at the end: %+v", stats)
+	}
+}
+
+func TestFilesThatCannotBeRemovedDoNotStopEviction(t *testing.T) {
+	const files, size = 100, 20_000
+	core, logs := observer.New(zap.ErrorLevel)
+	fs := &stickyFS{FS: OS()}
+	s, err := Open(Config{
+		Dir: t.TempDir(), Limits: Limits{MaxSize: files * size}, FS: fs, Now: new(testClock).now, Logger: zap.New(core),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	awaitLoaded(t, s)
+	sticky := make(map[string]struct{})
+	for i := range files - 2 {
+		entry := s.put(t, numberedKey(i), randomBytes(size, byte(i)))
+		if i < 2*maxRefusals {
+			sticky[blobPath(s.dir, entry.Digest)] = struct{}{}
+		}
+	}
+	healthy := len(sticky)
+	fs.keep(func(path string) bool { _, ok := sticky[path]; return ok })
+	more := func(from, to int) (stored int) {
+		for i := from; i < to; i++ {
+			k := numberedKey(i)
+			f, err := s.Begin(k, s.Generation(k), FillSpec{Size: size})
+			if err != nil {
+				continue
+			}
+			f.write(t, randomBytes(size, byte(i)))
+			if _, err = f.Commit(s.Generation(k)); err == nil {
+				stored++
+			}
+			f.Abort(err)
+		}
+		if stats := s.Stats(); stats.Bytes > files*size || diskUse(t, s.dir) > files*size {
+			t.Errorf("%d bytes are on the disk: %+v", diskUse(t, s.dir), stats)
+		}
+		return stored
+	}
+	// So many in a row are the disk's fault, as far as can be told.
+	more(100, 150)
+	if tried, left := fs.tried.Load(), s.Stats().Entries; tried != maxRefusals || left < files-4-maxRefusals {
+		t.Errorf("%d were tried in vain, %d entries are left", tried, left)
+	}
+	if n := logs.Len(); n != 1 {
+		t.Errorf("%d lines of log", n)
+	}
+	if err := s.Sync(context.Background()); err != nil {
+		t.Error(err)
+	}
+	// With each tick one file more may show otherwise. The known ones are tried then, as far as is worthwhile.
+	for range healthy - maxRefusals {
+		s.retry()
+		s.evict()
+	}
+	if tried := fs.tried.Load(); tried != int64(healthy+(healthy-maxRefusals)*maxStuck) {
+		t.Errorf("%d were tried in vain", tried)
+	}
+	s.retry()
+	s.evict()
+	before := fs.tried.Load()
+	if stored := more(150, 200); stored != 50 {
+		t.Errorf("%d of 50 were stored beside those that can't be removed", stored)
+	}
+	if again := fs.tried.Load() - before; again != 0 {
+		t.Errorf("the stuck files were tried again %d times", again)
+	}
+	fs.heal()
+	s.retry()
+	if err := s.Sync(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if stats := s.Stats(); stats.Blobs != stats.Entries || stats.Bytes != diskUse(t, s.dir) {
+		t.Errorf("healed: %+v", stats)
 	}
 }

@@ -21,26 +21,20 @@ type removal struct {
 // unlinkBatch bounds how many files are removed before the janitor looks for other work.
 const unlinkBatch = 1024
 
-// maxStuck is how many files that can't be removed are tried in a row: one must not keep the others, and a disk that
-// fails altogether is left alone.
-const maxStuck = 8
-
 // remove takes removed entries out of the index, durably, and then files that nothing names any more out of the
 // directory: the index never names a blob that isn't there. What is left to remove it comes back for.
 func (s *Store) remove() {
 	failed := s.removeRecords() != nil
-	if more, _ := s.unlinkOrphans(unlinkBatch, failed); more {
+	if s.unlinkOrphans(unlinkBatch, failed) {
 		s.wakeJanitor()
 	}
 }
 
-// removeAll is remove to the end; false if files could not be removed.
-func (s *Store) removeAll() bool {
-	for {
+// removeAll is remove to the end, or until the disk refuses.
+func (s *Store) removeAll() {
+	for more := true; more; {
 		failed := s.removeRecords() != nil
-		if more, err := s.unlinkOrphans(unlinkBatch, failed); !more {
-			return err == nil
-		}
+		more = s.unlinkOrphans(unlinkBatch, failed)
 	}
 }
 
@@ -115,62 +109,69 @@ func (s *Store) isRecorded(h keyHash) bool {
 }
 
 // unlinkOrphans removes up to limit files of blobs that no entry names or that are damaged, and reports whether there
-// may be more. It stops where entries were removed meanwhile whose records the index still has, unless it is to go on
-// without the index. Whoever stores the same bytes meanwhile waits for it.
-func (s *Store) unlinkOrphans(limit int, withoutIndex bool) (more bool, err error) {
-	var stuck []*blobState
+// may be more that can be. It stops where entries were removed meanwhile whose records the index still has, unless it is
+// to go on without the index. Whoever stores the same bytes meanwhile waits for it.
+func (s *Store) unlinkOrphans(limit int, withoutIndex bool) (more bool) {
+	var why error
 	defer func() {
-		// They stay counted, and are tried again with the next removal.
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, blob := range stuck {
-			s.orphans[blob] = struct{}{}
+		if why != nil {
+			s.tellStuck(why)
 		}
 	}()
 	for range limit {
 		s.mu.Lock()
 		if len(s.removals) > 0 && !withoutIndex {
 			s.mu.Unlock()
-			return err == nil, err
+			return true
 		}
-		blob := s.nextOrphanLocked()
+		var blob *blobState
+		if s.stuck.refusals < maxRefusals {
+			blob = s.nextOrphanLocked()
+		}
 		if blob == nil {
 			s.mu.Unlock()
-			return false, err
+			return false
 		}
 		if blob.damaged || withoutIndex {
 			s.named[blob.digest] = struct{}{}
 		}
 		blob.busy = make(chan struct{})
-		s.memory.remove(blob.digest)
 		s.mu.Unlock()
-		failed := s.fs.Remove(blobPath(s.dir, blob.digest))
-
-		s.mu.Lock()
-		close(blob.busy)
-		blob.busy = nil
-		if failed == nil {
-			delete(s.blobs, blob.digest)
-			s.counters.freedBytes.Add(blob.size)
-			s.unlinkedLocked(blob)
-			s.mu.Unlock()
-			continue
-		}
-		s.mu.Unlock()
-		s.logger.Error("removing a file failed", zap.Stringer("sha256", blob.digest), zap.Error(failed))
-		err = s.diskError("removing a blob", failed)
-		stuck = append(stuck, blob)
-		if len(stuck) == maxStuck {
-			return false, err
+		if err := s.unlink(blob); err != nil {
+			why = err
 		}
 	}
-	return err == nil, err
+	return true
+}
+
+// unlink removes the file of a busy blob, which isn't busy any more then. One that can't be removed is stuck.
+func (s *Store) unlink(blob *blobState) error {
+	s.mu.Lock()
+	s.memory.remove(blob.digest)
+	s.mu.Unlock()
+	err := s.fs.Remove(blobPath(s.dir, blob.digest))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(blob.busy)
+	blob.busy = nil
+	if err != nil {
+		s.stuck.blobs[blob] = struct{}{}
+		s.stuck.refusals++
+		s.stuck.tried = s.now()
+		return s.diskError("removing a blob", err)
+	}
+	delete(s.blobs, blob.digest)
+	s.counters.freedBytes.Add(blob.size)
+	s.unlinkedLocked(blob)
+	s.stuck.refusals = 0
+	return nil
 }
 
 // unlinkedLocked moves a blob's bytes from those in the directory to those that its readers still hold.
 func (s *Store) unlinkedLocked(blob *blobState) {
 	blob.unlinked = true
 	delete(s.orphans, blob)
+	delete(s.stuck.blobs, blob)
 	s.space.blobs -= blob.size
 	if blob.open > 0 {
 		s.space.open -= blob.size
@@ -192,9 +193,14 @@ func (s *Store) nextOrphanLocked() *blobState {
 			continue
 		}
 		delete(s.orphans, blob)
-		if !blob.unlinked && s.blobs[blob.digest] == blob && (blob.entries == 0 || blob.damaged) {
+		if s.isOrphanLocked(blob) {
 			return blob
 		}
 	}
 	return nil
+}
+
+// isOrphanLocked reports whether a blob's file is to be removed.
+func (s *Store) isOrphanLocked(blob *blobState) bool {
+	return !blob.unlinked && s.blobs[blob.digest] == blob && (blob.entries == 0 || blob.damaged)
 }

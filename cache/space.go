@@ -165,8 +165,8 @@ func (s *Store) canFitLocked(n, free int64) bool {
 		s.space.short(n, free, s.limits) <= s.space.blobs-kept
 }
 
-// keptLocked is the part of all blobs that isn't evicted, because it is being read or pinned. It goes through the pins,
-// of which there are few, and is asked only when there is no room.
+// keptLocked is the part of all blobs that isn't evicted, because it is being read or pinned, or can't be removed. It goes
+// through all of these, of which there are few, and is asked only when there is no room.
 func (s *Store) keptLocked() int64 {
 	kept := s.space.open
 	counted := make(map[*blobState]struct{}, len(s.pins))
@@ -178,6 +178,11 @@ func (s *Store) keptLocked() int64 {
 		if _, twice := counted[n.blob]; !twice {
 			counted[n.blob] = struct{}{}
 			kept += n.blob.size
+		}
+	}
+	for blob := range s.stuck.blobs {
+		if blob.entries == 0 && blob.open == 0 && !blob.unlinked {
+			kept += blob.size
 		}
 	}
 	return kept

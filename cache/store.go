@@ -113,6 +113,7 @@ type Store struct {
 	fills  map[*Fill]struct{}
 	// leftParts are those that should be gone and couldn't be removed.
 	leftParts map[*leftPart]struct{}
+	stuck     stuck
 	serial    uint32
 	parts     uint64
 	verifying uint32 // number of the last verification
@@ -155,8 +156,8 @@ func newStore(cfg Config) *Store {
 		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
 		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
 		touched: make(map[keyHash]time.Time), pins: make(map[keyHash]*pin), forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
-		leftParts: make(map[*leftPart]struct{}),
-		loading:   true, memory: newMemoryTier(),
+		leftParts: make(map[*leftPart]struct{}), stuck: stuck{blobs: make(map[*blobState]struct{})},
+		loading: true, memory: newMemoryTier(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1), ready: make(chan struct{}),
 	}
 	if s.fs == nil {
