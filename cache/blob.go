@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -179,11 +180,11 @@ func (s *Store) openFile(state *blobState) (*Blob, error) {
 	return blob, nil
 }
 
-// openFailed tells a file that the disk can't give back, which is as good as gone, from a system that can't open it now.
+// openFailed tells a file that can't be had, which is as good as gone, from a system that can't open it now.
 func (s *Store) openFailed(state *blobState, doing string, err error) error {
 	failure := s.diskError(doing, err)
-	if isMediaError(err) {
-		s.discard(state, reasonUnreadable)
+	if isOfFile(err) {
+		s.discard(state, fmt.Sprintf("%s: %v", reasonUnreadable, err))
 		return ErrMiss
 	}
 	return failure

@@ -50,8 +50,19 @@ func isShortage(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
-// isMediaError reports whether the disk could not give back what it holds. Other errors, such as too many open files,
-// say nothing about the file.
+// isOfFile reports whether an error of opening or reading a file is that file's own and stays: the disk can't give it
+// back, or it isn't ours, or no file. Other errors, such as too many open files, say nothing about it.
+func isOfFile(err error) bool {
+	for _, own := range []error{syscall.EACCES, syscall.EPERM, syscall.ELOOP, syscall.ENOTDIR} {
+		if errors.Is(err, own) {
+			return true
+		}
+	}
+	return isMediaError(err)
+}
+
+// isMediaError reports whether the disk could not give back what it holds. Sending a file can fail by its receiver, of
+// which other errors may be.
 func isMediaError(err error) bool {
 	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EUCLEAN) || errors.Is(err, syscall.EBADMSG)
 }

@@ -27,14 +27,21 @@ type VerifyResult struct {
 	Bytes int64
 	// Damaged is how many of them were wrong, short or gone, and were removed.
 	Damaged int
+	// Unread is how many of them could not be read for a reason that says nothing about them. They stay.
+	Unread int
 }
 
 // verifyPiece is how much is read at a time; between two the rate is kept.
 const verifyPiece = 1 << 20
 
-// Verify waits until the store is Ready, reads all blobs that are in the index, each once, at no more than bytesPerSecond (0 for no bound), and removes
-// those that aren't what their names say: the next caller fetches them again. progress may be nil; it is called after
-// each piece that was read and must not block. When ctx ends, Verify returns its error and what it found so far.
+// maxUnread is how many files in a row may prove unreadable for a reason that says nothing about them: one must not keep
+// the others from being verified, and where none can be opened the rest isn't asked for.
+const maxUnread = 8
+
+// Verify waits until the store is Ready, reads all blobs that are in the index, each once, at no more than bytesPerSecond
+// (0 for no bound), and removes those that aren't what their names say, or can't be had: the next caller fetches them
+// again. progress may be nil; it is called after each piece that was read and must not block. When ctx ends, Verify
+// returns its error and what it found so far; when some files stayed unread, the error of the first.
 func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(VerifyProgress)) (VerifyResult, error) {
 	select {
 	case <-s.Ready():
@@ -60,6 +67,9 @@ func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(
 			}
 			v.looked++
 			v.tell()
+		}
+		if last == nil && v.unread != nil {
+			return v.result, fmt.Errorf("verifying files: %d could not be read, the first: %w", v.result.Unread, v.unread)
 		}
 		if last == nil {
 			if err := s.noteVerified(s.now()); err != nil {
@@ -120,9 +130,12 @@ type verification struct {
 	progress func(VerifyProgress)
 	looked   int
 	result   VerifyResult
+	// unread is why the first file stayed unread, inRow how many did since one was read.
+	unread error
+	inRow  int
 }
 
-// verify reads a blob, unless this run has, or it isn't loaded. Its errors are those that say nothing about the blob.
+// verify reads a blob, unless this run has, or it isn't loaded. An error ends the run and says nothing about the blob.
 func (v *verification) verify(ctx context.Context, digest Digest) error {
 	s := v.store
 	s.mu.Lock()
@@ -145,9 +158,10 @@ func (v *verification) verify(ctx context.Context, digest Digest) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return v.passOver(digest, err)
 	}
 	defer blob.Close()
+	v.inRow = 0
 	sum, err := v.sum(ctx, blob)
 	switch {
 	case ctx.Err() != nil:
@@ -164,6 +178,20 @@ func (v *verification) verify(ctx context.Context, digest Digest) error {
 		return nil
 	}
 	v.result.Damaged++
+	return nil
+}
+
+// passOver counts a file that can't be read now.
+func (v *verification) passOver(digest Digest, err error) error {
+	v.store.logger.Warn("a stored file can't be verified now", zap.Stringer("sha256", digest), zap.Error(err))
+	v.result.Unread++
+	v.inRow++
+	if v.unread == nil {
+		v.unread = fmt.Errorf("%s: %w", digest, err)
+	}
+	if v.inRow == maxUnread {
+		return err
+	}
 	return nil
 }
 
