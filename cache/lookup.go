@@ -137,8 +137,13 @@ func (s *Store) isDoubtedLocked(h keyHash, since time.Duration) bool {
 	return since <= s.doubts[h.slot()]
 }
 
+// isStuckLocked reports whether so many entries wait for an index that can't be written that no more are kept.
+func (s *Store) isStuckLocked() bool {
+	return s.failing && len(s.pending)+len(s.recording) >= maxPending
+}
+
 // Link makes k an entry of a blob that is here already, if the upstream named its SHA-256 up front (and its size, if
-// that is known); ErrMiss if it isn't, ErrSuperseded if g is no longer k's generation.
+// that is known); ErrMiss if it isn't, ErrSuperseded if g is no longer k's generation, ErrNoRoom if it couldn't be kept.
 func (s *Store) Link(k Key, g Generation, spec FillSpec) (Entry, error) {
 	if spec.SHA256.IsZero() || !k.isStorable() {
 		return Entry{}, ErrMiss
@@ -157,6 +162,9 @@ func (s *Store) Link(k Key, g Generation, spec FillSpec) (Entry, error) {
 	}
 	if s.generations.of(k) != g {
 		return Entry{}, ErrSuperseded
+	}
+	if s.isStuckLocked() {
+		return Entry{}, ErrNoRoom // counted by Begin, which the caller asks next
 	}
 	if spec.Identity.Length < 0 {
 		spec.Identity.Length = blob.size
