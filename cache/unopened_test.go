@@ -13,12 +13,12 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// refusingFS is a file system some of whose files can't be opened.
+// refusingFS is a file system some of whose files can't be opened, or can and then not be read.
 type refusingFS struct {
 	FS
 	mu sync.Mutex
-	// refused says why, by the file's name.
-	refused map[string]error
+	// refused and unread say why, by the file's name.
+	refused, unread map[string]error
 }
 
 func (f *refusingFS) refuse(d Digest, err error) {
@@ -31,22 +31,34 @@ func (f *refusingFS) heal() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.refused)
+	clear(f.unread)
 }
 
 func (f *refusingFS) Open(path string) (File, error) {
 	f.mu.Lock()
-	err := f.refused[filepath.Base(path)]
+	err, unread := f.refused[filepath.Base(path)], f.unread[filepath.Base(path)]
 	f.mu.Unlock()
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return f.FS.Open(path)
+	file, err := f.FS.Open(path)
+	if err != nil || unread == nil {
+		return file, err
+	}
+	return unreadFile{file, unread}, nil
 }
+
+type unreadFile struct {
+	File
+	reason error
+}
+
+func (f unreadFile) Read([]byte) (int, error) { return 0, f.reason }
 
 // openRefusing opens a store of files, all durable.
 func openRefusing(t *testing.T, files int) (*Store, *refusingFS, *observer.ObservedLogs) {
 	t.Helper()
-	refusing := &refusingFS{FS: OS(), refused: make(map[string]error)}
+	refusing := &refusingFS{FS: OS(), refused: make(map[string]error), unread: make(map[string]error)}
 	core, logs := observer.New(zap.WarnLevel)
 	s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30}, FS: refusing, Logger: zap.New(core)})
 	if err != nil {
@@ -158,5 +170,28 @@ func TestVerifyingGoesOnAfterAFileThatCannotBeOpened(t *testing.T) {
 	refusing.heal()
 	if result, err = s.Verify(context.Background(), 0, nil); err != nil || result.Blobs != files-1 || result.Damaged != 0 || result.Unread != 0 {
 		t.Errorf("at last: %+v, %v", result, err)
+	}
+}
+
+func TestVerifyingRemovesOnlyWhatTheDiskCannotGiveBack(t *testing.T) {
+	s, refusing, _ := openRefusing(t, 3)
+	for i, reason := range []error{syscall.EIO, syscall.ENOMEM} {
+		entry, err := s.Lookup(numberedKey(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		refusing.mu.Lock()
+		refusing.unread[entry.Digest.String()] = reason
+		refusing.mu.Unlock()
+	}
+	result, err := s.Verify(context.Background(), 0, nil)
+	if !errors.Is(err, syscall.ENOMEM) || result.Damaged != 1 || result.Unread != 1 || result.Bytes != 1000 {
+		t.Errorf("%+v, %v", result, err)
+	}
+	refusing.heal()
+	for i := range 3 {
+		if missing := s.content(t, numberedKey(i)) == nil; missing != (i == 0) {
+			t.Errorf("%d is missing: %v", i, missing)
+		}
 	}
 }

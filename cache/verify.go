@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 )
 
 // VerifyProgress tells how far a verification has come.
@@ -52,9 +53,9 @@ func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(
 	}
 	s.mu.Lock()
 	s.verifying++
-	v := &verification{store: s, number: s.verifying, rate: bytesPerSecond, begun: time.Now(), buffer: make([]byte, verifyPiece)}
+	number := s.verifying
 	s.mu.Unlock()
-	v.progress = progress
+	v := &verification{store: s, number: number, pacer: newPacer(bytesPerSecond), buffer: make([]byte, verifyPiece), progress: progress}
 	var after []byte
 	for {
 		digests, last, err := s.digestsAfter(ctx, after)
@@ -123,8 +124,7 @@ func (s *Store) digestsAfter(ctx context.Context, after []byte) (digests []Diges
 type verification struct {
 	store  *Store
 	number uint32
-	rate   int64
-	begun  time.Time
+	pacer  *rate.Limiter
 	buffer []byte
 	// progress hears how far it has come, looked counts the entries.
 	progress func(VerifyProgress)
@@ -161,23 +161,26 @@ func (v *verification) verify(ctx context.Context, digest Digest) error {
 		return v.passOver(digest, err)
 	}
 	defer blob.Close()
-	v.inRow = 0
 	sum, err := v.sum(ctx, blob)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, ErrClosed):
 		return err // and nothing is known of the blob
-	case err != nil:
+	case isOfFile(err):
 		_ = s.diskError("verifying a blob", err)
-		s.discard(state, reasonUnreadable)
-	case sum != digest:
+		s.discard(state, fmt.Sprintf("%s: %v", reasonUnreadable, err))
+		v.result.Damaged++
+		return nil
+	case err != nil:
+		return v.passOver(digest, s.diskError("verifying a blob", err))
+	}
+	v.inRow = 0
+	if sum != digest {
 		s.counters.checksumFailures.Add(1)
 		s.discard(state, reasonChecksum)
-	default:
-		return nil
+		v.result.Damaged++
 	}
-	v.result.Damaged++
 	return nil
 }
 
@@ -205,7 +208,7 @@ func (v *verification) sum(ctx context.Context, blob *Blob) (Digest, error) {
 			return Digest(hash.Sum(nil)), nil
 		}
 		if err == nil {
-			err = v.pace(ctx)
+			err = v.pace(ctx, n)
 		}
 		if err != nil {
 			return Digest{}, err
@@ -224,13 +227,22 @@ func (v *verification) tell() {
 	v.progress(VerifyProgress{Entries: v.looked, Total: max(total, v.looked), Bytes: v.result.Bytes})
 }
 
-// pace waits until what was read so far fits the rate.
-func (v *verification) pace(ctx context.Context) error {
-	v.tell()
-	var wait time.Duration
-	if v.rate > 0 {
-		wait = time.Duration(float64(v.result.Bytes)/float64(v.rate)*float64(time.Second)) - time.Since(v.begun)
+// newPacer keeps a rate, 0 for none. What a slow disk or a stopped machine kept from being read isn't made up for, but
+// for one piece.
+func newPacer(bytesPerSecond int64) *rate.Limiter {
+	if bytesPerSecond <= 0 {
+		return rate.NewLimiter(rate.Inf, 0)
 	}
+	pacer := rate.NewLimiter(rate.Limit(bytesPerSecond), verifyPiece)
+	// It would begin with a piece for nothing.
+	pacer.AllowN(time.Now(), verifyPiece)
+	return pacer
+}
+
+// pace waits until what was just read fits the rate.
+func (v *verification) pace(ctx context.Context, n int) error {
+	v.tell()
+	wait := v.pacer.ReserveN(time.Now(), n).Delay()
 	if wait <= 0 {
 		return ctx.Err()
 	}
