@@ -119,8 +119,10 @@ func (e Entry) usedLocked() {
 	}
 }
 
-// OpenBlob opens an entry's file. ErrMiss means that the entry's file is gone or damaged, and that the entry was dropped
-// for it: fetch the file again. Other errors say nothing about the entry.
+// OpenBlob opens an entry's file. ErrMiss means that there is none to be had now: fetch the file again. It is gone or
+// damaged, and the entry was dropped for it; or it is just being removed, or put under its name by somebody who fetched the
+// same bytes. Then the entry stays what it is: waiting for that would be waiting for a sync. Other errors say nothing about
+// the entry.
 func (s *Store) OpenBlob(e Entry) (*Blob, error) {
 	s.mu.Lock()
 	if s.closed {
