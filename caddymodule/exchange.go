@@ -254,10 +254,12 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 	return true
 }
 
-// abandon ends a request whose caller has left. There is nobody to answer.
+// abandon ends a request whose caller has left before a byte of the answer was written. The caller may only have ended
+// its sending and still read: net/http can't tell, and would make an empty 200 of a handler that returns. An upload would
+// look taken, a file empty. So the connection ends without an answer.
 func (x *exchange) abandon() bool {
 	x.record.outcome = outcomeAbandoned
-	return true
+	panic(http.ErrAbortHandler)
 }
 
 // finish ends the reading of the body, and tells the access log and the metrics what became of the request. It runs
