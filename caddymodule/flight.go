@@ -276,6 +276,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		return
 	}
 	fl.fill = fill
+	body.Verified = !spec.SHA256.IsZero() // by Commit
 	// Both are called by this goroutine, which reads the body.
 	body.OtherCaller = func() (upstream.Caller, bool) {
 		other, ok := fl.otherCaller()

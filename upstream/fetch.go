@@ -54,9 +54,14 @@ func (c *Client) Fetch(ctx context.Context, caller Caller, ref Ref, known ...Ide
 	if strings.EqualFold(d.ContentEncoding, "identity") {
 		d.ContentEncoding = ""
 	}
-	d.Framed = response.ContentLength >= 0 || response.ProtoMajor >= 2 || slices.Contains(response.TransferEncoding, "chunked")
+	d.Framed = isFramed(response)
 	d.body = response.Body
 	return d, nil
+}
+
+// isFramed reports whether the end of a response's body can be told from its breaking off.
+func isFramed(response *http.Response) bool {
+	return response.ContentLength >= 0 || response.ProtoMajor >= 2 || slices.Contains(response.TransferEncoding, "chunked")
 }
 
 // FetchFrom asks for the rest of a file whose beginning the caller has: the bytes from offset on of the content that
@@ -132,7 +137,7 @@ type Download struct {
 	caller Caller
 	ref    Ref
 
-	// Identity, Disposition and Sent are those of the first answer; Length is -1 when it named none.
+	// Identity, Disposition and Sent are those of the first answer; Length is -1 while no answer has named it.
 	Identity    Identity
 	Disposition string
 	Length      int64
@@ -142,6 +147,10 @@ type Download struct {
 	// are not the file's own. A body that isn't framed, or is encoded, must not be stored.
 	Framed          bool
 	ContentEncoding string
+
+	// Verified says that the reader compares the whole body with Identity.SHA256 before it lets go of the end, so that
+	// what proves nothing by itself may continue it. Set it before the first Read.
+	Verified bool
 
 	// OtherCaller returns somebody else who was allowed this very content and still wants it, to go on in their name
 	// when GitLab refuses the first caller's credential by then. It may be nil. Set it before the first Read.
@@ -156,7 +165,9 @@ type Download struct {
 
 	body   io.ReadCloser
 	offset int64
-	tries  int
+	// partial says that body is a part of the file, whose end needn't be the file's.
+	partial bool
+	tries   int
 }
 
 // Storable reports whether the body is the file's own bytes with a known end.
@@ -167,7 +178,7 @@ func (d *Download) Read(p []byte) (int, error) {
 	for {
 		n, err := d.body.Read(p)
 		d.offset += int64(n)
-		if err == nil || (errors.Is(err, io.EOF) && (d.Length < 0 || d.offset == d.Length)) {
+		if err == nil || (errors.Is(err, io.EOF) && d.isAtEnd()) {
 			return n, err
 		}
 		if errors.Is(err, io.EOF) {
@@ -183,6 +194,15 @@ func (d *Download) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// isAtEnd reports whether the end of the present answer's body is the file's. Of a file of unknown length only an answer
+// with all of it tells: a part may end anywhere (RFC 9110, section 15.3.7).
+func (d *Download) isAtEnd() bool {
+	if d.Length < 0 {
+		return !d.partial
+	}
+	return d.offset == d.Length
 }
 
 // Close gives up the rest of the body.
@@ -266,7 +286,11 @@ func (d *Download) reopen() error {
 		_ = response.Body.Close()
 		return err
 	}
-	if response.StatusCode == http.StatusOK {
+	d.partial = response.StatusCode == http.StatusPartialContent
+	if d.Length < 0 {
+		d.Length = contentLength(response)
+	}
+	if !d.partial {
 		// A server that knows no ranges sends it all again; what we have is skipped.
 		if _, err := io.CopyN(io.Discard, response.Body, d.offset); err != nil {
 			_ = response.Body.Close()
@@ -278,12 +302,12 @@ func (d *Download) reopen() error {
 }
 
 // continues checks that a second answer is the rest of the first. Equal validators that prove nothing (a Last-Modified
-// of this very second) are good enough only where the SHA-256 is known and will be checked at the end.
+// of this very second) are good enough only where the SHA-256 is named and will be checked at the end.
 func (d *Download) continues(response *http.Response, identity Identity) error {
 	switch Compare(d.Identity, identity) {
 	case Same:
 	case Unknown:
-		if d.Identity.SHA256 == "" {
+		if d.Identity.SHA256 == "" || !d.Verified {
 			return ErrChanged
 		}
 	case Different:
@@ -293,7 +317,7 @@ func (d *Download) continues(response *http.Response, identity Identity) error {
 		return ErrChanged
 	}
 	if response.StatusCode == http.StatusOK {
-		if d.Length >= 0 && response.ContentLength != d.Length {
+		if !isFramed(response) || (d.Length >= 0 && response.ContentLength != d.Length) {
 			return ErrChanged
 		}
 		return nil
