@@ -7,8 +7,8 @@ import (
 )
 
 // Generation is a number for each key that a publish raises when it starts and when it ends, and a purge when it
-// begins. What began in an older generation is never joined, confirmed or committed. Generations are compared for
-// equality only.
+// begins. What began in an older generation is never joined, confirmed or committed: for that, generations are compared
+// for equality only.
 //
 // 32 bits are enough: to be taken for the present one, an old generation would have to be held while exactly 2^32
 // publishes come by, all of keys that share its slot.
@@ -16,6 +16,15 @@ type Generation struct{ all, slot uint32 }
 
 // Next is the generation after this one if nobody else raises it.
 func (g Generation) Next() Generation { return Generation{g.all, g.slot + 1} }
+
+// Precedes reports whether a key was in this generation before it came to the other, as long as fewer than 2^31 raises
+// lie between them.
+func (g Generation) Precedes(other Generation) bool {
+	if g.all != other.all {
+		return int32(other.all-g.all) > 0
+	}
+	return int32(other.slot-g.slot) > 0
+}
 
 // String tells generations of one process apart.
 func (g Generation) String() string {

@@ -32,8 +32,8 @@ type flight struct {
 	// err says why there is nothing to follow: errLeaderRefused, errNotStored, or an *upstream.UnreachableError.
 	err error
 
-	// handover gives the leader what is for nobody else: a refusal, or a body that can't be stored. The leader closes
-	// it and then done.
+	// handover gives the leader what is for nobody else: a refusal, or a body that can't be stored. Who has received it
+	// closes it, and then done.
 	handover chan handover
 	done     chan struct{}
 
@@ -54,6 +54,14 @@ type follower struct {
 type handover struct {
 	refused  *upstream.RefusedError
 	download *upstream.Download
+}
+
+func (h handover) close() {
+	if h.refused != nil {
+		_ = h.refused.Response.Body.Close()
+		return
+	}
+	_ = h.download.Close()
 }
 
 var (
@@ -152,11 +160,15 @@ func (f *flights) runningLocked(key cache.Key, generation cache.Generation, rule
 	return nil
 }
 
-// begin makes a new flight, unless one is running that the caller hasn't ruled out.
+// begin makes a new flight, unless one is running that the caller hasn't ruled out, or one of a newer generation: a
+// publish has come in since the caller looked, and who looks again must find what it began.
 func (f *flights) begin(key cache.Key, generation cache.Generation, ruledOut *flight) (fl *flight, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.runningLocked(key, generation, ruledOut) != nil {
+		return nil, false
+	}
+	if newest := f.byKey[key]; newest != nil && generation.Precedes(newest.generation) {
 		return nil, false
 	}
 	if f.byKey == nil {
@@ -205,12 +217,13 @@ func (d *download) lead() bool {
 	select {
 	case given := <-fl.handover:
 		defer close(fl.done)
+		defer given.close()
 		if given.refused != nil {
 			return d.relayRefusal(given.refused)
 		}
 		if !asksForWhole(d.r.Header) {
 			// A part, or a condition: GitLab's to judge of a body that isn't kept.
-			_ = given.download.Close()
+			given.close()
 			return d.forward(outcomeForwarded, fwdBypass)
 		}
 		return d.stream(given.download)
@@ -238,20 +251,19 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 			state.grants.Refuse(grant, refused.Sent)
 		}
 		fl.err = fmt.Errorf("%w: %s", errLeaderRefused, refused.Response.Status)
-		fl.giveLeader(handover{refused: refused}, leaderContext, state.ctx, refused.Response.Body)
+		fl.giveLeader(handover{refused: refused}, leaderContext, state.ctx)
 		return
 	case err != nil:
 		fl.err = err
 		close(fl.head)
 		return
 	}
-	defer body.Close()
 	state.grants.Allow(grant, body.Sent)
 	fl.sent, fl.identity, fl.disposition = body.Sent, body.Identity, body.Disposition
 
 	if !body.Storable() {
 		fl.err = errNotStored
-		fl.giveLeader(handover{download: body}, leaderContext, state.ctx, body)
+		fl.giveLeader(handover{download: body}, leaderContext, state.ctx)
 		return
 	}
 	spec := cache.FillSpec{
@@ -261,6 +273,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		if spec.SHA256, err = cache.ParseDigest(body.Identity.SHA256); err == nil {
 			if fl.entry, err = store.Link(fl.key, fl.generation, spec); err == nil {
 				close(fl.head)
+				_ = body.Close()
 				return
 			}
 		}
@@ -272,9 +285,10 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 			h.logger.Error("beginning to store a file failed; it streams uncached", zap.Stringer("ref", ref), zap.Error(err))
 		}
 		fl.err = errNotStored
-		fl.giveLeader(handover{download: body}, leaderContext, state.ctx, body)
+		fl.giveLeader(handover{download: body}, leaderContext, state.ctx)
 		return
 	}
+	defer body.Close()
 	fl.fill = fill
 	body.Verified = !spec.SHA256.IsZero() // by Commit
 	// Both are called by this goroutine, which reads the body.
@@ -290,9 +304,10 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	h.pump(fl, body, ref)
 }
 
-// giveLeader publishes the flight's end and hands the leader what is theirs alone. Its body is closed when the leader
-// is done with it, has left, or the edge closes.
-func (f *flight) giveLeader(given handover, leader, closing context.Context, body io.Closer) {
+// giveLeader publishes the flight's end and hands the leader what is theirs alone, and waits until they are done with it or
+// the edge closes. They may be reading it then, so it is theirs to close; the end of the edge's context ends their reading.
+// What nobody takes, since the leader has left or the edge closes, is closed here.
+func (f *flight) giveLeader(given handover, leader, closing context.Context) {
 	close(f.head)
 	select {
 	case f.handover <- given:
@@ -300,10 +315,11 @@ func (f *flight) giveLeader(given handover, leader, closing context.Context, bod
 		case <-f.done:
 		case <-closing.Done():
 		}
+		return
 	case <-leader.Done():
 	case <-closing.Done():
 	}
-	_ = body.Close()
+	given.close()
 }
 
 // pumpPiece is how much is read from GitLab before it is written to the fill.

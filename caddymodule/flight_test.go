@@ -1,0 +1,72 @@
+package caddymodule
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// closedBody notes that it was closed.
+type closedBody struct {
+	io.Reader
+	closed atomic.Bool
+}
+
+func (b *closedBody) Close() error {
+	b.closed.Store(true)
+	return nil
+}
+
+// TestWhatTheLeaderReadsIsTheirsToClose ends the edge while a leader reads what was handed over: closing it beside them
+// would be a race.
+func TestWhatTheLeaderReadsIsTheirsToClose(t *testing.T) {
+	body := new(closedBody)
+	given := handover{refused: &upstream.RefusedError{Response: &http.Response{Body: body}}}
+	closing, closeEdge := context.WithCancel(context.Background())
+	defer closeEdge()
+	var all flights
+	fl, _ := all.begin(cache.Key{File: "app.bin"}, cache.Generation{}, nil)
+	ended := make(chan struct{})
+	go func() { // ends with the edge
+		defer close(ended)
+		fl.giveLeader(given, context.Background(), closing)
+	}()
+	<-fl.handover
+	closeEdge()
+	<-ended
+	if body.closed.Load() {
+		t.Error("it was closed while the leader had it")
+	}
+	// A leader who has left takes nothing.
+	left, leave := context.WithCancel(context.Background())
+	leave()
+	fl, _ = all.begin(cache.Key{File: "other.bin"}, cache.Generation{}, nil)
+	fl.giveLeader(given, left, context.Background())
+	if !body.closed.Load() {
+		t.Error("what nobody took wasn't closed")
+	}
+}
+
+// TestAFlightOfANewerGenerationIsNotReplacedByAnOlderOne begins a flight in the generation that was read before a publish,
+// when another has begun after it.
+func TestAFlightOfANewerGenerationIsNotReplacedByAnOlderOne(t *testing.T) {
+	var all flights
+	key := cache.Key{File: "app.bin"}
+	older := cache.Generation{}
+	newer := older.Next()
+	if _, ok := all.begin(key, older, nil); !ok {
+		t.Fatal("the first did not begin")
+	}
+	fl, ok := all.begin(key, newer, nil)
+	if !ok {
+		t.Fatal("after a publish none began")
+	}
+	if _, ok := all.begin(key, older, nil); ok || all.running(key, newer, nil) != fl {
+		t.Error("the newer flight was replaced")
+	}
+}
