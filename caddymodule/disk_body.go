@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -110,6 +111,9 @@ func (b *diskBody) goOnFromGitLabLocked() error {
 	begun := time.Now()
 	rest, err := x.h.client.FetchFrom(b.ctx, x.caller(), x.ref, b.offset, b.identity)
 	x.h.metrics.fetched(err, time.Since(begun))
+	if errors.Is(err, upstream.ErrChanged) && b.size() < 0 && b.identity.SHA256 == "" {
+		rest, err = b.fetchAgainLocked()
+	}
 	if err != nil {
 		if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
 			_ = refused.Response.Body.Close()
@@ -121,6 +125,55 @@ func (b *diskBody) goOnFromGitLabLocked() error {
 	}
 	x.h.logger.Debug("a download goes on from GitLab", zap.Stringer("ref", x.ref), zap.Int64("offset", b.offset))
 	b.rest = rest
+	return nil
+}
+
+// fetchAgainLocked fetches the whole of a file whose length GitLab doesn't tell, and nothing else by which the rest of it
+// could be asked for. What was sent before is skipped, after a comparison: if it is the beginning of the file that
+// GitLab has now, all that is sent is that file.
+func (b *diskBody) fetchAgainLocked() (*upstream.Download, error) {
+	x := b.exchange
+	begun := time.Now()
+	again, err := x.h.client.Fetch(b.ctx, x.caller(), x.ref)
+	x.h.metrics.fetched(err, time.Since(begun))
+	if err != nil {
+		return nil, err
+	}
+	if !again.Storable() || upstream.Compare(again.Identity, b.identity) == upstream.Different {
+		err = upstream.ErrChanged
+	} else {
+		err = b.skipSentLocked(again)
+	}
+	if err != nil {
+		_ = again.Close()
+		return nil, err
+	}
+	return again, nil
+}
+
+// skipSentLocked reads from again what comes before b.offset, and compares it with the source, which still has it.
+func (b *diskBody) skipSentLocked(again io.Reader) error {
+	if _, err := b.source.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	here, there := copyBuffers.Get().(*[copyPiece]byte), copyBuffers.Get().(*[copyPiece]byte)
+	defer copyBuffers.Put(here)
+	defer copyBuffers.Put(there)
+	for left := b.offset; left > 0; {
+		n := min(left, copyPiece)
+		if _, err := io.ReadFull(b.source, here[:n]); err != nil {
+			return err
+		}
+		got, err := io.ReadFull(again, there[:n])
+		b.exchange.record.bytesUpstream += int64(got)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || (err == nil && !bytes.Equal(here[:n], there[:n])) {
+			return upstream.ErrChanged
+		}
+		if err != nil {
+			return err
+		}
+		left -= n
+	}
 	return nil
 }
 

@@ -144,6 +144,8 @@ type flights struct {
 	// mu guards byKey; nothing is waited for under it.
 	mu    sync.Mutex
 	byKey map[cache.Key]*flight
+
+	outgrown outgrown
 }
 
 // running returns the key's flight if it belongs to the generation, hasn't broken, and isn't the one that is ruled out.
@@ -261,7 +263,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	state.grants.Allow(grant, body.Sent)
 	fl.sent, fl.identity, fl.disposition = body.Sent, body.Identity, body.Disposition
 
-	if !body.Storable() {
+	if !body.Storable() || (body.Length < 0 && state.flights.outgrown.has(fl.key, state.now())) {
 		fl.err = errNotStored
 		fl.giveLeader(handover{download: body}, leaderContext, state.ctx)
 		return
@@ -302,6 +304,9 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	body.OnRefused = func(sent time.Time) { state.grants.Refuse(grant, sent) }
 	close(fl.head)
 	h.pump(fl, body, ref)
+	if errors.Is(fill.Err(), cache.ErrNoRoom) {
+		state.flights.outgrown.note(fl.key, state.now())
+	}
 }
 
 // giveLeader publishes the flight's end and hands the leader what is theirs alone, and waits until they are done with it or
@@ -341,6 +346,8 @@ func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) {
 	case err == nil:
 	case errors.Is(err, cache.ErrSuperseded):
 		h.logger.Debug("a file was published over while it was fetched; it isn't kept", zap.Stringer("ref", ref))
+	case errors.Is(err, cache.ErrNoRoom):
+		h.logger.Debug("a file of unknown length doesn't fit; it streams uncached", zap.Stringer("ref", ref))
 	case errors.Is(err, cache.ErrDisk):
 		processFailures.note(clock(), "storing a file failed", ref, err)
 		h.logger.Error("storing a file failed; its downloads go on from GitLab", zap.Stringer("ref", ref), zap.Error(err))
