@@ -231,9 +231,18 @@ func unreachable(doing string, err error) *UnreachableError {
 var errHeaderTimeout = errors.New("no answer in time")
 
 // askGitLab sends a request to GitLab and bounds the wait for the answer's head, unless it isn't to be asked now. The
-// answer's body lives until it is closed, however long that takes; closing it also ends the request.
+// answer's body lives until it is closed, however long that takes; closing it also ends the request. A redirect to object
+// storage that isn't followed is an error, and never an answer.
 func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.Response, error) {
-	return c.roundTrip(c.breakers.Load().gitlab, c.cfg.Transport, request, timeout)
+	response, err := c.roundTrip(c.breakers.Load().gitlab, c.cfg.Transport, request, timeout)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.forbiddenStorage(response); err != nil {
+		_ = response.Body.Close()
+		return nil, err
+	}
+	return response, nil
 }
 
 // askStorage is askGitLab for the object storage.

@@ -128,7 +128,7 @@ func TestHTTPSIsNeverLeftForHTTP(t *testing.T) {
 	client := newClient(t, server.URL, func(c *upstream.Config) {
 		c.Transport.(*http.Transport).TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
 	}, server)
-	if answer := client.Check(context.Background(), callerWith(token), ref, false); answer.Verdict != upstream.Refused {
+	if answer := client.Check(context.Background(), callerWith(token), ref, false); answer.Verdict != upstream.Unreachable {
 		t.Errorf("got %v", answer.Verdict)
 	}
 }

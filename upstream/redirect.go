@@ -49,20 +49,39 @@ func (c *Client) storageLocation(response *http.Response) (*redirectTarget, bool
 	if !ok || !c.allowedScheme(c.cfg.Base, location) {
 		return nil, false
 	}
-	if sameOrigin(location, c.cfg.Base) {
-		return nil, false
-	}
-	if !isSigned(location) && !slices.ContainsFunc(c.cfg.StorageHosts, func(host string) bool { return strings.EqualFold(host, location.Host) }) {
+	if sameOrigin(location, c.cfg.Base) || !c.isStorage(location) {
 		return nil, false
 	}
 	return &redirectTarget{location}, true
 }
 
+// isStorage reports whether a URL is one of object storage: signed, or of a host that the admin has named.
+func (c *Client) isStorage(location *url.URL) bool {
+	return isSigned(location) || slices.ContainsFunc(c.cfg.StorageHosts, func(host string) bool { return strings.EqualFold(host, location.Host) })
+}
+
+// forbiddenStorage returns an error for a redirect to object storage that isn't followed, such as one from https down to
+// http. Who got it to see would have a signed URL, and might send a token after it in clear.
+func (c *Client) forbiddenStorage(response *http.Response) error {
+	if !isRedirect(response.StatusCode) {
+		return nil
+	}
+	location, err := response.Location()
+	if err != nil || !c.isStorage(location) || sameOrigin(location, c.cfg.Base) {
+		return nil
+	}
+	if _, ok := c.storageLocation(response); ok {
+		return nil
+	}
+	if !c.allowedScheme(c.cfg.Base, location) {
+		return &UnreachableError{Err: fmt.Errorf("it redirects from %s to object storage by %s, which isn't followed", c.cfg.Base.Scheme, location.Scheme)}
+	}
+	return &UnreachableError{Err: errors.New("it redirects to object storage by a URL that isn't followed: it has no host, or a user")}
+}
+
 // redirectLocation reads a redirect's target, relative ones included.
 func redirectLocation(response *http.Response) (*url.URL, bool) {
-	switch response.StatusCode {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-	default:
+	if !isRedirect(response.StatusCode) {
 		return nil, false
 	}
 	location, err := response.Location()
@@ -71,6 +90,14 @@ func redirectLocation(response *http.Response) (*url.URL, bool) {
 	}
 	location.Fragment, location.RawFragment = "", ""
 	return location, true
+}
+
+func isRedirect(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
 }
 
 func (c *Client) allowedScheme(from, to *url.URL) bool {
