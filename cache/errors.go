@@ -27,7 +27,16 @@ var (
 	ErrDisk = errors.New("the disk failed")
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("the store is closed")
+	// ErrFillsEnded: the store closes, and has ended a fill. It is an ErrDisk, since what was read so far is right and the
+	// rest can come from elsewhere.
+	ErrFillsEnded error = fillsEndedError{}
 )
+
+type fillsEndedError struct{}
+
+func (fillsEndedError) Error() string { return ErrClosed.Error() }
+
+func (fillsEndedError) Is(target error) bool { return target == ErrClosed || target == ErrDisk }
 
 // diskError counts trouble with the disk and makes it an ErrDisk.
 func (s *Store) diskError(doing string, err error) error {

@@ -74,7 +74,7 @@ type Fill struct {
 // to the caller as no room.
 func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 	s.mu.Lock()
-	limits, closed := s.limits, s.closed
+	limits, closed := s.limits, s.closed || s.fillsEnded
 	stuck := s.failing && len(s.pending)+len(s.recording) >= maxPending
 	s.parts++
 	number := s.parts
@@ -114,13 +114,13 @@ func (f *Fill) open() (err error) {
 		return s.diskError("creating a fill", err)
 	}
 	s.mu.Lock()
-	closed := s.closed
+	closed := s.closed || s.fillsEnded
 	if !closed {
 		s.fills[f] = struct{}{}
 	}
 	s.mu.Unlock()
 	if closed {
-		f.Abort(ErrClosed)
+		f.Abort(ErrFillsEnded)
 		return ErrClosed
 	}
 	return nil

@@ -193,7 +193,7 @@ func TestCloseEndsFillsAndKeepsWhatIsWhole(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := io.ReadAll(reader); !errors.Is(err, ErrClosed) || len(got) != 100_000 {
+	if got, err := io.ReadAll(reader); !errors.Is(err, ErrClosed) || !errors.Is(err, ErrDisk) || len(got) != 100_000 {
 		t.Errorf("the reader got %d bytes, %v", len(got), err)
 	}
 	if _, err := f.Write([]byte("x")); !errors.Is(err, ErrClosed) {

@@ -78,6 +78,8 @@ type Store struct {
 	mu     sync.Mutex
 	limits Limits
 	closed bool
+	// fillsEnded says that no fill begins any more.
+	fillsEnded bool
 	// entries are all known entries, by last use.
 	entries *simplelru.LRU[keyHash, *node]
 	// hot holds records of some entries. pending are those of all that aren't durable yet, recording those that are
@@ -241,7 +243,23 @@ func (s *Store) SetLimits(limits Limits) {
 // Ready is closed when all entries are in memory and files that nothing names are removed. The store serves before.
 func (s *Store) Ready() <-chan struct{} { return s.ready }
 
-// Close aborts running fills, makes what is whole durable, ends the background work and gives the directory back. Open
+// EndFills ends running fills, and lets none begin any more. Their readers get ErrFillsEnded after the bytes that are there.
+func (s *Store) EndFills() {
+	s.mu.Lock()
+	s.fillsEnded = true
+	fills := make([]*Fill, 0, len(s.fills))
+	for f := range s.fills {
+		fills = append(fills, f)
+	}
+	s.mu.Unlock()
+	for _, f := range fills {
+		f.Abort(ErrFillsEnded)
+		// A commit that has begun doesn't take long; in a store that is closed it ends with ErrClosed if it comes too late.
+		<-f.Done()
+	}
+}
+
+// Close ends running fills (EndFills), makes what is whole durable, ends the background work and gives the directory back. Open
 // blobs stay readable.
 func (s *Store) Close() error {
 	s.mu.Lock()
@@ -250,16 +268,8 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	fills := make([]*Fill, 0, len(s.fills))
-	for f := range s.fills {
-		fills = append(fills, f)
-	}
 	s.mu.Unlock()
-	for _, f := range fills {
-		f.Abort(ErrClosed)
-		// A commit that has begun doesn't take long; it ends with ErrClosed if it comes too late.
-		<-f.Done()
-	}
+	s.EndFills()
 	s.cancel()
 	s.work.Wait()
 	err := s.finishDurable()

@@ -46,7 +46,7 @@ type state struct {
 
 	// ctx ends when the last config lets go. Fills and checks run on it, never on a request's or a handler's.
 	ctx    context.Context
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	// workMu guards closing, and that work isn't added to while it is waited for.
 	workMu  sync.Mutex
 	closing bool
@@ -107,7 +107,7 @@ func newState(directory string, settings storeSettings) *state {
 		notices:       make(chan func(), maxNotices),
 		fullTrouble:   rate.Sometimes{First: 1, Interval: 10 * time.Minute},
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.inForce.Store(&settings)
 	if err := s.openStore(); err != nil {
 		// Ends when the store is open or with ctx.
@@ -288,7 +288,7 @@ func (s *state) announceChange() {
 var closePatience = 3 * time.Second
 
 // Destruct lets the fills end, or ends them, closes the store and lets go of the directory. The last config to stop
-// calls it.
+// calls it. Downloads that follow a fill which is ended go on from GitLab, each by itself: Caddy waits for them longer.
 func (s *state) Destruct() error {
 	s.workMu.Lock()
 	s.closing = true
@@ -304,7 +304,10 @@ func (s *state) Destruct() error {
 	case <-ended:
 	case <-timer.C:
 	}
-	s.cancel()
+	if store := s.store.Load(); store != nil {
+		store.EndFills()
+	}
+	s.cancel(cache.ErrFillsEnded)
 	<-ended
 	s.chores.Wait()
 	if store := s.store.Load(); store != nil {
