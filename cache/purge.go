@@ -45,7 +45,7 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 		}
 		return s.purgeKeys(ctx, []Key{key})
 	}
-	s.generations.all.Add(1)
+	s.generations.purge(sel)
 	s.mu.Lock()
 	running := &purge{selector: sel, serial: s.serial}
 	s.purges = append(s.purges, running)

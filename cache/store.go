@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -172,7 +171,7 @@ func newStore(cfg Config) *Store {
 		s.now = time.Now
 	}
 	s.started = s.now()
-	s.generations.seed = maphash.MakeSeed()
+	s.generations.begin()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for slot := range s.doubts {
 		s.doubts[slot] = unconfirmed

@@ -119,9 +119,12 @@ func badRequest(format string, values ...any) error {
 	return apiError(http.StatusBadRequest, format, values...)
 }
 
-// readJSON reads a call's body. What is unknown is refused: a misspelled field would else do more than it was to. No body
-// is an empty object.
+// readJSON reads the body of a call that takes no query parameters. What is unknown is refused, and so is what stands
+// elsewhere: a field that is misspelled or in the wrong place would else do more than it was to. No body is an empty object.
 func readJSON(r *http.Request, into any) error {
+	if err := readQuery(r, nil); err != nil {
+		return err
+	}
 	decoder := json.NewDecoder(r.Body)
 	decoder.DisallowUnknownFields()
 	switch err := decoder.Decode(into); {
@@ -135,7 +138,8 @@ func readJSON(r *http.Request, into any) error {
 			return badRequest("the body has an %s", strings.TrimPrefix(err.Error(), "json: "))
 		}
 		return badRequest("the body must be one JSON object")
-	case decoder.More():
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return badRequest("the body must be one JSON object, and no more")
 	}
 	return nil
@@ -156,7 +160,7 @@ func readQuery(r *http.Request, into map[string]*string) error {
 			}
 			slices.Sort(known)
 			if len(known) == 0 {
-				return badRequest("%s takes no parameters", r.URL.Path)
+				return badRequest("%s %s takes no query parameters", r.Method, r.URL.Path)
 			}
 			return badRequest("there is no parameter %q; there are %s", name, strings.Join(known, ", "))
 		}

@@ -127,8 +127,21 @@ func (h *Handler) projectStatus(ctx context.Context, project string) projectStat
 type switchRequest struct {
 	// Upstream is the GitLab; it may be left out where there is one.
 	Upstream string `json:"upstream"`
-	// Project is an id or a path; all projects of which nothing else was said at run time if it is left out.
+	// Project is an id or a path.
 	Project string `json:"project"`
+	// All switches all projects of which nothing else was said at run time. It must be said, so that a forgotten field
+	// doesn't.
+	All bool `json:"all"`
+}
+
+func (s switchRequest) check() error {
+	switch {
+	case s.All && s.Project != "":
+		return badRequest("either all, or a project; not both")
+	case !s.All && s.Project == "":
+		return badRequest("which project? Name one, or say all")
+	}
+	return nil
 }
 
 // switchAnswer is the answer to them: what holds now.
@@ -146,6 +159,9 @@ func (a *App) adminReset(r *http.Request) (any, error)   { return a.adminSwitch(
 func (a *App) adminSwitch(r *http.Request, on, reset bool) (any, error) {
 	var request switchRequest
 	if err := readJSON(r, &request); err != nil {
+		return nil, err
+	}
+	if err := request.check(); err != nil {
 		return nil, err
 	}
 	handlers, err := a.handlersOfOne(request.Upstream)

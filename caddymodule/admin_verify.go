@@ -55,9 +55,6 @@ func (a *App) adminStopVerifying(r *http.Request) (any, error) {
 
 // withVerifications does something for each directory and tells how it is then.
 func (a *App) withVerifications(r *http.Request, do func(*state) error) (any, error) {
-	if err := readQuery(r, nil); err != nil {
-		return nil, err
-	}
 	if err := readJSON(r, &struct{}{}); err != nil {
 		return nil, err
 	}

@@ -144,6 +144,10 @@ func oneArgument(d *caddyfile.Dispenser) (string, error) {
 	}
 	value := d.Val()
 	if d.NextArg() {
+		if option == "api_token" {
+			// What is one too many may be the token, and this text goes to logs.
+			return "", d.Errf("%s takes one value, without Bearer or the like", option)
+		}
 		return "", d.Errf("%s takes one value; %q is one too many", option, d.Val())
 	}
 	return value, nil

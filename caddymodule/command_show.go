@@ -237,15 +237,15 @@ func (i *invocation) showEntries(list entryList, first, all bool) {
 
 func switchVerb(what string) *cobra.Command {
 	told := map[string][2]string{
-		"enable": {"Serves a project, or all, from now on", `Serves a project from now on, whatever the config says. Without PROJECT: all projects that weren't switched by themselves
+		"enable": {"Serves a project, or all, from now on", `Serves a project from now on, whatever the config says. With --all: all projects that weren't switched by themselves
 at run time.`},
-		"disable": {"Answers 404 for a project, or for all, from now on", `Answers 404 for a project from now on, whatever the config says, to everybody and for every method. Without PROJECT: for
+		"disable": {"Answers 404 for a project, or for all, from now on", `Answers 404 for a project from now on, whatever the config says, to everybody and for every method. With --all: for
 all projects that weren't switched by themselves at run time.`},
-		"reset": {"Takes back what was said of a project, or of all, at run time", `Takes back what enable or disable said of a project; the config's word holds again. Without PROJECT: what they said of
+		"reset": {"Takes back what was said of a project, or of all, at run time", `Takes back what enable or disable said of a project; the config's word holds again. With --all: what they said of
 all.`},
 	}[what]
 	command := &cobra.Command{
-		Use:   what + " [PROJECT] [--upstream URL]",
+		Use:   what + " {PROJECT | --all} [--upstream URL]",
 		Short: told[0],
 		Long: told[1] + `
 
@@ -254,12 +254,10 @@ Caddy's storage, over reloads and restarts, and reaches other instances that sha
 		Args: cobra.MaximumNArgs(1),
 	}
 	upstream := command.Flags().String("upstream", "", "The GitLab, if the edge stands in front of several")
+	all := command.Flags().Bool("all", false, "All projects that weren't switched by themselves")
 	return verb(command, func(i *invocation) (int, error) {
-		request := switchRequest{Upstream: *upstream}
+		request := switchRequest{Upstream: *upstream, All: *all}
 		if len(i.args) == 1 {
-			if i.args[0] == "" {
-				return 1, errors.New("the project is empty; leave it out for all projects")
-			}
 			request.Project = i.args[0]
 		}
 		var answer switchAnswer

@@ -351,6 +351,9 @@ func (h *Handler) checkNames() error {
 		if slices.Contains(edgesOwnHeaders, http.CanonicalHeaderKey(name)) {
 			return fmt.Errorf("identity_headers: %s can't tell who asks", name)
 		}
+		if slices.Contains(upstream.UntrustedHeaders, http.CanonicalHeaderKey(name)) {
+			return fmt.Errorf("identity_headers: %s is never passed on, since any caller can claim anything in it", name)
+		}
 		if slices.ContainsFunc(h.DropHeaders, func(other string) bool { return strings.EqualFold(name, other) }) {
 			return fmt.Errorf("%s can't be both in identity_headers and in drop_headers", name)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +55,9 @@ var switchesPoll = 5 * time.Second
 // lastSwitches is what this process read last, of any config: a reload while the storage can't be read must not switch
 // projects on again that are off.
 var lastSwitches atomic.Pointer[storedSwitches]
+
+// lastSwitchesMu keeps lastSwitches and each store's present in step; it is held for changing them.
+var lastSwitchesMu sync.Mutex
 
 // switchStore keeps the run-time switches in Caddy's storage, which instances can share, and knows what they are.
 type switchStore struct {
@@ -124,11 +128,22 @@ func (s *switchStore) look(ctx context.Context) (before, after *storedSwitches, 
 	if after.equal(before) {
 		return before, before, nil
 	}
-	if !s.present.CompareAndSwap(before, after) {
+	if !s.takeOver(before, after) {
 		return before, before, nil // changed by this instance meanwhile; the next look compares again
 	}
-	lastSwitches.Store(after)
 	return before, after, nil
+}
+
+// takeOver puts switches into force; in the place of those of before alone, unless that is nil.
+func (s *switchStore) takeOver(before, after *storedSwitches) bool {
+	lastSwitchesMu.Lock()
+	defer lastSwitchesMu.Unlock()
+	if before != nil && s.present.Load() != before {
+		return false
+	}
+	s.present.Store(after)
+	lastSwitches.Store(after)
+	return true
 }
 
 func (s *switchStore) load(ctx context.Context) (*storedSwitches, error) {
@@ -145,6 +160,11 @@ func (s *switchStore) load(ctx context.Context) (*storedSwitches, error) {
 	}
 	if stored.Version != switchesVersion {
 		return nil, fmt.Errorf("reading the run-time switches: they have version %d, and this edge knows %d", stored.Version, switchesVersion)
+	}
+	for known, said := range stored.Upstreams {
+		if said == nil {
+			return nil, fmt.Errorf("reading the run-time switches: those of %s are null", known)
+		}
 	}
 	return stored, nil
 }
@@ -182,8 +202,7 @@ func (s *switchStore) change(ctx context.Context, upstream string, edit func(*ru
 	if err := s.storage.Store(ctx, switchesKey, data); err != nil {
 		return nil, nil, fmt.Errorf("writing the run-time switches: %w", err)
 	}
-	s.present.Store(after)
-	lastSwitches.Store(after)
+	s.takeOver(nil, after)
 	return before, after, nil
 }
 

@@ -75,16 +75,16 @@ func TestWhatIsSwitchedAtRunTimeWinsOverTheConfigAndOutlivesIt(t *testing.T) {
 
 func TestTheWholeInstanceIsSwitchedExceptWhatWasSwitchedByItself(t *testing.T) {
 	e, _ := startSwitchable(t, "projects on {\n on 24 group/app\n}")
-	e.expectCLI(t, 0, []string{"(all others)", "off", "run time, for all"}, "disable")
+	e.expectCLI(t, 0, []string{"(all others)", "off", "run time, for all"}, "disable", "--all")
 	e.expectStatus(t, http.StatusNotFound, "24", "group%2Fapp", "25")
 	e.expectCLI(t, 0, nil, "enable", "24")
 	e.expectStatus(t, http.StatusOK, "24", "group%2Fapp")
 	e.expectStatus(t, http.StatusNotFound, "25")
-	out := e.expectCLI(t, 0, []string{"(all others)", "24"}, "disable")
+	out := e.expectCLI(t, 0, []string{"(all others)", "24"}, "disable", "--all")
 	if !strings.Contains(out, "on     run time") {
 		t.Errorf("it isn't told that a project stays on:\n%s", out)
 	}
-	e.expectCLI(t, 0, []string{`"from":"config's default"`}, "reset", "--json")
+	e.expectCLI(t, 0, []string{`"from":"config's default"`}, "reset", "--all", "--json")
 	e.expectStatus(t, http.StatusOK, "24", "25")
 }
 
@@ -188,7 +188,7 @@ func TestSwitchesThatCannotBeReadStayAsTheyWereAndAreNotOverwritten(t *testing.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"nonsense", `{"version":2,"upstreams":{}}`} {
+	for _, bad := range []string{"nonsense", "null", `{"version":2,"upstreams":{}}`, `{"version":1,"upstreams":{"https://gitlab.example.com":null}}`} {
 		if err := os.WriteFile(stored, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}

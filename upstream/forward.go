@@ -29,10 +29,10 @@ type Forwarding struct {
 	OnAnswer func(*http.Response)
 }
 
-// untrustedHeaders would let a caller tell GitLab, or something in front of it, who or what the request is about.
+// UntrustedHeaders are never passed on. They would let a caller tell GitLab, or something in front of it, who or what the request is about.
 // Client-Ip beside X-Forwarded-For makes GitLab answer 400 (lib/gitlab/middleware/handle_ip_spoof_attack_error.rb).
 // The last one is the bypass header that GitLab's documentation uses.
-var untrustedHeaders = []string{
+var UntrustedHeaders = []string{
 	"Forwarded", "Client-Ip", "X-Client-Ip", "True-Client-Ip", "X-Real-Ip", "X-Cluster-Client-Ip", "X-Original-Url",
 	"X-Rewrite-Url", "X-Http-Method-Override", "X-Original-Host", "X-Forwarded-Port", "X-Forwarded-Scheme", "X-Forwarded-Ssl",
 	"X-Forwarded-Server", "X-Forwarded-Prefix", "Gitlab-Bypass-Rate-Limiting",
@@ -58,7 +58,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			out := pr.Out
 			out.URL, out.Host = target, ""
-			for _, name := range slices.Concat(untrustedHeaders, f.DropHeaders) {
+			for _, name := range slices.Concat(UntrustedHeaders, f.DropHeaders) {
 				out.Header.Del(name)
 			}
 			f.Caller.setForwarded(out.Header)
