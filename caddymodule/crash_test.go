@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -86,11 +87,13 @@ func TestAfterKill9EveryStoredFileMatchesItsSHA256(t *testing.T) {
 	}
 }
 
-func startEdgeProcess(t *testing.T, config string) (*exec.Cmd, io.Closer) {
+// startEdgeProcess runs an edge in a process of its own, as an argument of another command if one is given.
+func startEdgeProcess(t *testing.T, config string, under ...string) (*exec.Cmd, io.Closer) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	process := exec.CommandContext(ctx, os.Args[0]) //nolint:gosec // this very program
+	command := slices.Concat(under, []string{os.Args[0]})
+	process := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // this very program
 	process.Env = append(os.Environ(), edgeConfigVariable+"="+config)
 	process.Stderr = os.Stderr
 	stdin, err := process.StdinPipe()
