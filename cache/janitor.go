@@ -29,13 +29,14 @@ func (s *Store) tend() {
 		case <-s.ctx.Done():
 			return
 		case <-s.wake:
-			s.tellOutgrown()
+			s.removeOutgrownPins()
 			s.retryRefused()
 			s.remove()
 			s.evict()
 		case <-uses.C:
 			withUses = true
 			s.removeExpiredPins()
+			s.removeOutgrownPins()
 			s.retry()  // what couldn't be removed before
 			s.remove() // or not be taken out of the index
 			s.evict()  // others may be filling the disk

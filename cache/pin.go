@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -26,8 +27,8 @@ func (l Limits) maxPinned() int64 {
 }
 
 // Pin keeps a key's entry from eviction until then, also over restarts; a time that has passed unpins it. It is durable
-// when Pin returns. ErrMiss: there is no entry. ErrNoRoom: Limits.MaxPinned allows no more, and nothing was changed.
-// What is purged is unpinned, too.
+// when Pin returns. ErrMiss: there is no entry. ErrNoRoom: Limits.MaxPinned allows no more. After an error an earlier pin
+// stays. What is purged is unpinned, too.
 func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -38,20 +39,20 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 	h, expired := k.hash(), !until.After(s.now())
 	s.mu.Lock()
 	n, known := s.entries.Peek(h)
-	before := s.pins[h]
+	before, made := s.pins[h], (*pin)(nil)
 	var err error
 	switch {
 	case s.closed:
 		err = ErrClosed
 	case !known || n.blob.damaged:
 		err = ErrMiss
-	case expired:
-		s.dropPinLocked(h)
-	case before == nil && s.pinned+n.blob.size > s.limits.maxPinned():
+	case expired: // in memory once it is durable
+	case s.pinned-before.size()+n.blob.size > s.limits.maxPinned():
 		err = ErrNoRoom
 	default:
 		s.dropPinLocked(h)
-		s.pins[h] = &pin{key: k.bytes(), until: until}
+		made = &pin{key: k.bytes(), until: until}
+		s.pins[h] = made
 		s.fillPinLocked(h, n.blob.size)
 	}
 	s.mu.Unlock()
@@ -63,13 +64,39 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 		// Purged meanwhile, maybe before it was written: it must not come back at the next start.
 		err = s.writePin(k, until, true)
 	}
-	if err != nil {
-		s.mu.Lock()
+	s.mu.Lock()
+	switch {
+	case err == nil && expired:
 		s.dropPinLocked(h)
-		s.mu.Unlock()
+	case err != nil && made != nil && s.pins[h] == made:
+		s.restorePinLocked(h, before)
+	}
+	s.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("pinning %s: %w", k, err)
 	}
 	return nil
+}
+
+// size is what a pin keeps; nil keeps nothing.
+func (p *pin) size() int64 {
+	if p == nil {
+		return 0
+	}
+	return p.bytes
+}
+
+// restorePinLocked puts back what a pin took the place of, which the index still has.
+func (s *Store) restorePinLocked(h keyHash, before *pin) {
+	s.dropPinLocked(h)
+	if before == nil {
+		return
+	}
+	before.bytes = 0
+	s.pins[h] = before
+	if n, known := s.entries.Peek(h); known {
+		s.fillPinLocked(h, n.blob.size)
+	}
 }
 
 // writePin puts a pin into the index, or takes it out.
@@ -110,10 +137,35 @@ func (s *Store) fillPinLocked(h keyHash, size int64) {
 	}
 	s.pinned += size - p.bytes
 	p.bytes = size
-	if s.pinned > s.limits.maxPinned() {
-		s.dropPinLocked(h)
-		s.outgrown++
-		s.wakeJanitor()
+	switch {
+	case s.pinned <= s.limits.maxPinned():
+	case s.loading:
+		s.wakeJanitor() // it chooses among all, once they are known
+	default:
+		s.giveUpPinLocked(h)
+	}
+}
+
+// giveUpPinLocked drops a pin for want of room. The janitor takes it out of the index.
+func (s *Store) giveUpPinLocked(h keyHash) {
+	s.outgrown = append(s.outgrown, s.pins[h].key)
+	s.dropPinLocked(h)
+	s.wakeJanitor()
+}
+
+// trimPinsLocked gives up pins until the rest is allowed, those first whose time ends first.
+func (s *Store) trimPinsLocked() {
+	if s.loading || s.pinned <= s.limits.maxPinned() {
+		return
+	}
+	hashes := slices.SortedFunc(maps.Keys(s.pins), func(a, b keyHash) int { return s.pins[a].until.Compare(s.pins[b].until) })
+	for _, h := range hashes {
+		if s.pinned <= s.limits.maxPinned() {
+			return
+		}
+		if s.pins[h].bytes > 0 {
+			s.giveUpPinLocked(h)
+		}
 	}
 }
 
@@ -159,15 +211,45 @@ func (s *Store) readPins() {
 // pinnedUntil reads the time of a pin in the index.
 func pinnedUntil(data []byte) time.Time { return time.Unix(0, readNumber(data)).UTC() }
 
-// tellOutgrown tells how many pinned files became too large to be pinned.
-func (s *Store) tellOutgrown() {
+// removeOutgrownPins gives up the pins that there is no room for, takes them out of the index, so that they aren't back
+// after a restart, and tells of them.
+func (s *Store) removeOutgrownPins() {
 	s.mu.Lock()
+	s.trimPinsLocked()
 	outgrown := s.outgrown
-	s.outgrown = 0
+	s.outgrown = nil
 	s.mu.Unlock()
-	if outgrown > 0 {
-		s.logger.Warn("pinned files have outgrown what may be pinned; they can be evicted now", zap.Int("files", outgrown))
+	if len(outgrown) == 0 {
+		return
 	}
+	s.logger.Warn("pinned files have outgrown what may be pinned; they can be evicted now", zap.Int("files", len(outgrown)))
+	err := s.deletePins(outgrown, func(key, _ []byte) bool { return s.isPinned(hashOf(key)) })
+	if err != nil {
+		s.logger.Warn("removing pins from the index failed; it is tried again", zap.Int("pins", len(outgrown)), zap.Error(err))
+		s.mu.Lock()
+		s.outgrown = append(s.outgrown, outgrown...)
+		s.mu.Unlock()
+	}
+}
+
+// deletePins takes pins out of the index, but for those that are to stay by what the index has of them now.
+func (s *Store) deletePins(keys [][]byte, stays func(key, until []byte) bool) error {
+	return s.updateIndex(func(tx *bolt.Tx) error {
+		pins := tx.Bucket(pinsBucket)
+		if pins == nil {
+			return nil
+		}
+		for _, key := range keys {
+			until := pins.Get(key)
+			if until == nil || stays(key, until) {
+				continue
+			}
+			if err := pins.Delete(key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // removeExpiredPins forgets pins whose time has passed, here and in the index.
@@ -184,21 +266,8 @@ func (s *Store) removeExpiredPins() {
 	if len(expired) == 0 {
 		return
 	}
-	err := s.updateIndex(func(tx *bolt.Tx) error {
-		pins := tx.Bucket(pinsBucket)
-		if pins == nil {
-			return nil
-		}
-		for _, key := range expired {
-			if pinnedUntil(pins.Get(key)).After(s.now()) {
-				continue // pinned anew meanwhile
-			}
-			if err := pins.Delete(key); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	// Some may have been pinned anew meanwhile.
+	err := s.deletePins(expired, func(_, until []byte) bool { return pinnedUntil(until).After(s.now()) })
 	if err != nil {
 		// They are expired all the same, and found so at the next start.
 		s.logger.Warn("removing expired pins from the index failed", zap.Int("pins", len(expired)), zap.Error(err))

@@ -100,8 +100,8 @@ type Store struct {
 	// pins keep entries from eviction; pinned is the bytes of those that are there.
 	pins   map[keyHash]*pin
 	pinned int64
-	// outgrown counts pins that were given up for want of room, for the janitor to tell.
-	outgrown int
+	// outgrown are the keys of pins that were given up for want of room, for the janitor to tell and to forget.
+	outgrown [][]byte
 	// touched are last uses that the index doesn't know yet.
 	touched map[keyHash]time.Time
 	// loading is true until all entries are in entries; forgotten are those removed meanwhile.
@@ -230,10 +230,11 @@ func (s *Store) makeShards() error {
 	return nil
 }
 
-// SetLimits puts other limits into force. What is too much for them is evicted in the background.
+// SetLimits puts other limits into force. What is too much for them is evicted in the background, and no longer pinned.
 func (s *Store) SetLimits(limits Limits) {
 	s.mu.Lock()
 	s.limits = limits
+	s.trimPinsLocked()
 	s.memory.trim(limits.Memory)
 	s.mu.Unlock()
 	s.wakeJanitor()
@@ -271,6 +272,7 @@ func (s *Store) Close() error {
 	s.EndFills()
 	s.cancel()
 	s.work.Wait()
+	s.removeOutgrownPins()
 	err := s.finishDurable()
 	return errors.Join(err, s.index.close(), s.lock.Close())
 }
