@@ -22,8 +22,7 @@ func (s *Store) tend() {
 	durable, uses := time.NewTimer(durableWithin), time.NewTicker(usesWithin)
 	defer durable.Stop()
 	defer uses.Stop()
-	// scheduled says that durable runs, syncing that a batch is being synced, withUses that the next one has the uses.
-	scheduled, syncing, withUses := true, false, false
+	next := schedule{scheduled: true}
 	for {
 		select {
 		case <-s.ctx.Done():
@@ -34,37 +33,54 @@ func (s *Store) tend() {
 			s.remove()
 			s.evict()
 		case <-uses.C:
-			withUses = true
+			next.withUses = true
 			s.removeExpiredPins()
 			s.removeOutgrownPins()
 			s.retry()  // what couldn't be removed before
 			s.remove() // or not be taken out of the index
 			s.evict()  // others may be filling the disk
 		case <-durable.C:
-			scheduled = false
-			if !syncing {
-				if b := s.takeBatch(withUses); b != nil {
-					syncing, withUses = true, false
-					s.beginSync(b)
-				}
-			}
+			s.beginBatch(&next)
 		case b := <-s.synced:
-			syncing = false
+			next.syncing = false
 			if !s.recordBatch(b) {
-				scheduled = true
+				next.scheduled = true
 				durable.Reset(troublePause)
 			}
 		}
 		switch {
-		case !syncing && s.isSyncWanted():
+		case !next.syncing && s.isSyncWanted():
 			// At once; a failing index is tried again for everybody who asks.
-			scheduled = true
+			next.scheduled = true
 			durable.Reset(0)
-		case !scheduled && !syncing && (withUses || s.isDurableDue()):
-			scheduled = true
+		case s.isBatchDue(next):
+			next.scheduled = true
 			durable.Reset(durableWithin)
 		}
 	}
+}
+
+// schedule is what the janitor has before it: scheduled says that the timer of the next batch runs, syncing that a batch is
+// being synced, withUses that the next one has the uses.
+type schedule struct{ scheduled, syncing, withUses bool }
+
+// beginBatch begins to make durable what is to be, if anything is, unless a batch is on its way.
+func (s *Store) beginBatch(next *schedule) {
+	next.scheduled = false
+	if next.syncing {
+		return
+	}
+	b := s.takeBatch(next.withUses)
+	next.withUses = false // they are in it, or there are none
+	if b != nil {
+		next.syncing = true
+		s.beginSync(b)
+	}
+}
+
+// isBatchDue reports whether the next batch's timer should run and doesn't.
+func (s *Store) isBatchDue(next schedule) bool {
+	return !next.scheduled && !next.syncing && (next.withUses || s.isDurableDue())
 }
 
 // beginSync syncs a batch and hands it back. It ends by itself; there is one at a time, so that synced has room.
