@@ -212,22 +212,29 @@ func (s *Store) readPins() {
 func pinnedUntil(data []byte) time.Time { return time.Unix(0, readNumber(data)).UTC() }
 
 // removeOutgrownPins gives up the pins that there is no room for, takes them out of the index, so that they aren't back
-// after a restart, and tells of them.
-func (s *Store) removeOutgrownPins() {
+// after a restart, and tells of them. Those whose removal failed before it tries if again is true.
+func (s *Store) removeOutgrownPins(again bool) {
 	s.mu.Lock()
 	s.trimPinsLocked()
 	outgrown := s.outgrown
 	s.outgrown = nil
+	keys := outgrown
+	if again {
+		keys = append(keys, s.leftPins...)
+		s.leftPins = nil
+	}
 	s.mu.Unlock()
-	if len(outgrown) == 0 {
+	if len(outgrown) > 0 {
+		s.logger.Warn("pinned files have outgrown what may be pinned; they can be evicted now", zap.Int("files", len(outgrown)))
+	}
+	if len(keys) == 0 {
 		return
 	}
-	s.logger.Warn("pinned files have outgrown what may be pinned; they can be evicted now", zap.Int("files", len(outgrown)))
-	err := s.deletePins(outgrown, func(key, _ []byte) bool { return s.isPinned(hashOf(key)) })
+	err := s.deletePins(keys, func(key, _ []byte) bool { return s.isPinned(hashOf(key)) })
 	if err != nil {
-		s.logger.Warn("removing pins from the index failed; it is tried again", zap.Int("pins", len(outgrown)), zap.Error(err))
+		s.logger.Warn("removing pins from the index failed; it is tried again", zap.Int("pins", len(keys)), zap.Error(err))
 		s.mu.Lock()
-		s.outgrown = append(s.outgrown, outgrown...)
+		s.leftPins = append(s.leftPins, keys...)
 		s.mu.Unlock()
 	}
 }

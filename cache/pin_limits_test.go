@@ -69,7 +69,7 @@ func TestLowerLimitsAtTheStartHoldForPinsToo(t *testing.T) {
 	}
 	s = openStore(t, dir, Limits{MaxSize: 1 << 20, MaxPinned: 300_000})
 	awaitLoaded(t, s)
-	s.removeOutgrownPins() // as the janitor does once all is loaded
+	s.removeOutgrownPins(false) // as the janitor does once all is loaded
 	arePinned(t, s, 3, "with less room")
 }
 
@@ -103,6 +103,29 @@ func (f *refusingFS) UpdateIndex(transaction func() error) error {
 		return syscall.ENOSPC
 	}
 	return transaction()
+}
+
+func TestAPinThatTheIndexCannotBeRidOfIsTriedAgain(t *testing.T) {
+	dir, fs := t.TempDir(), &refusingFS{FS: OS()}
+	s, err := Open(Config{Dir: dir, Limits: Limits{MaxSize: 1 << 20}, FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitLoaded(t, s)
+	pinFive(t, s)
+	if err := s.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	fs.refuses.Store(true)
+	s.SetLimits(Limits{MaxSize: 1 << 20, MaxPinned: 300_000})
+	s.removeOutgrownPins(false) // fails, if the janitor hasn't yet
+	fs.refuses.Store(false)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, dir, Limits{MaxSize: 1 << 20})
+	awaitLoaded(t, s)
+	arePinned(t, s, 3, "after a restart with more room")
 }
 
 func TestAPinThatCannotBeWrittenLeavesTheEarlierOne(t *testing.T) {

@@ -102,6 +102,8 @@ type Store struct {
 	pinned int64
 	// outgrown are the keys of pins that were given up for want of room, for the janitor to tell and to forget.
 	outgrown [][]byte
+	// leftPins are the keys of those that the index couldn't be rid of.
+	leftPins [][]byte
 	// touched are last uses that the index doesn't know yet.
 	touched map[keyHash]time.Time
 	// loading is true until all entries are in entries; forgotten are those removed meanwhile.
@@ -272,7 +274,7 @@ func (s *Store) Close() error {
 	s.EndFills()
 	s.cancel()
 	s.work.Wait()
-	s.removeOutgrownPins()
+	s.removeOutgrownPins(true)
 	err := s.finishDurable()
 	return errors.Join(err, s.index.close(), s.lock.Close())
 }
