@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -77,25 +76,35 @@ func (s *Store) usesOf(records []*Entry) (uses map[keyHash]time.Time, err error)
 	return uses, err
 }
 
-// recordsAfter reads up to limit records of the index, and returns the key of the last if there may be more.
+// listStep is how many entries are read in one transaction.
+const listStep = 4096
+
+// recordsAfter reads up to limit records of the index, and returns the key of the last if there may be more. What is
+// selected can be few among many, so that goes in steps.
 func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limit int) (records []*Entry, last *Key, err error) {
+	prefix := sel.prefix()
 	var from []byte
 	if after != nil {
 		from = after.bytes()
 	}
-	found, err := s.walkIndex(ctx, sel.prefix(), from, math.MaxInt, func(_ *bolt.Tx, key, data []byte) error {
-		if record, err := decodeRecord(key, data); err == nil && sel.Matches(record.Key) {
-			records = append(records, record)
+	for len(records) < limit {
+		from, err = s.walkIndex(ctx, prefix, from, listStep, func(_ *bolt.Tx, key, data []byte) error {
+			if record, err := decodeRecord(key, data); err == nil && sel.Matches(record.Key) {
+				records = append(records, record)
+			}
+			if len(records) >= limit {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil || from == nil {
+			return records, nil, err
 		}
-		if len(records) >= limit {
-			return errEnough
-		}
-		return nil
-	})
-	if k, ok := parseKey(found); ok {
+	}
+	if k, ok := parseKey(from); ok {
 		last = &k
 	}
-	return records, last, err
+	return records, last, nil
 }
 
 // present makes entries of records that still hold, each key once, with what memory knows of them.
