@@ -1,5 +1,11 @@
 package cache
 
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
 // Commit ends the fill: its length and its checksum must be right. The entry is served at once and is durable within
 // about a second. g is the generation that must still be the key's: the one given to Begin, or the one in which a
 // publish ended.
@@ -92,6 +98,25 @@ func (f *Fill) complete() error {
 	return nil
 }
 
+// rename gives the part the name of its blob. A directory of blobs that somebody removed is made again, and named durably
+// as at the start.
+func (f *Fill) rename(digest Digest) error {
+	s := f.store
+	err := s.fs.Rename(f.path, blobPath(s.dir, digest))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if failed := s.fs.MkdirAll(shardPath(s.dir, digest[0])); failed != nil {
+		return errors.Join(err, fmt.Errorf("making its directory again: %w", failed))
+	}
+	for _, parent := range []string{blobsPath(s.dir), s.dir} {
+		if failed := s.fs.SyncDir(parent); failed != nil {
+			return errors.Join(err, fmt.Errorf("making its directory again: %w", failed))
+		}
+	}
+	return s.fs.Rename(f.path, blobPath(s.dir, digest))
+}
+
 // publishPartLocked renames the part to a blob that isn't there yet. It is called with Store.mu held and returns without
 // it. While the new blob is busy nobody removes a file of that name.
 func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry, *blobState, error) {
@@ -108,7 +133,7 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 		err = f.file.Sync()
 	}
 	if err == nil {
-		err = s.fs.Rename(f.path, blobPath(s.dir, digest))
+		err = f.rename(digest)
 	}
 
 	s.mu.Lock()
