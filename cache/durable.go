@@ -145,7 +145,6 @@ func (s *Store) recordBatch(b *batch) bool {
 	}
 	s.mu.Lock()
 	for _, blob := range b.fresh {
-		blob.durable = true // or damaged, and then of no consequence
 		if s.blobs[blob.digest] == blob && !blob.damaged {
 			delete(s.named, blob.digest)
 		}

@@ -32,10 +32,8 @@ type blobState struct {
 	open    int32 // readers
 	// busy is set while the file is being put under its name or removed, and closed when that is over.
 	busy chan struct{}
-	// verified is the number of the last verification that found the file right.
+	// verified is the number of the last verification that came to the file.
 	verified uint32
-	// durable says that a power cut can't take the file.
-	durable bool
 	// damaged says that the file was found not to be what its name says, and must not be used again. Entries that name
 	// it are misses.
 	damaged bool
@@ -55,7 +53,7 @@ func newLRU[K comparable, V any](most int) *simplelru.LRU[K, V] {
 func (s *Store) blobLocked(digest Digest, size int64) *blobState {
 	blob := s.blobs[digest]
 	if blob == nil {
-		blob = &blobState{digest: digest, size: size, durable: true}
+		blob = &blobState{digest: digest, size: size}
 		s.blobs[digest] = blob
 		s.space.blobs += size
 	}
