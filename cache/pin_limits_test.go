@@ -92,13 +92,13 @@ func TestAPinThatOutgrewItsRoomIsNotBackAfterARestart(t *testing.T) {
 	}
 }
 
-// refusingFS fails the index's transactions when it is told to.
-type refusingFS struct {
+// pinsRefusingFS fails the index's transactions when it is told to.
+type pinsRefusingFS struct {
 	FS
 	refuses atomic.Bool
 }
 
-func (f *refusingFS) UpdateIndex(transaction func() error) error {
+func (f *pinsRefusingFS) UpdateIndex(transaction func() error) error {
 	if f.refuses.Load() {
 		return syscall.ENOSPC
 	}
@@ -106,7 +106,7 @@ func (f *refusingFS) UpdateIndex(transaction func() error) error {
 }
 
 func TestAPinThatTheIndexCannotBeRidOfIsTriedAgain(t *testing.T) {
-	dir, fs := t.TempDir(), &refusingFS{FS: OS()}
+	dir, fs := t.TempDir(), &pinsRefusingFS{FS: OS()}
 	s, err := Open(Config{Dir: dir, Limits: Limits{MaxSize: 1 << 20}, FS: fs})
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestAPinThatTheIndexCannotBeRidOfIsTriedAgain(t *testing.T) {
 }
 
 func TestAPinThatCannotBeWrittenLeavesTheEarlierOne(t *testing.T) {
-	fs := &refusingFS{FS: OS()}
+	fs := &pinsRefusingFS{FS: OS()}
 	s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 20}, FS: fs})
 	if err != nil {
 		t.Fatal(err)
