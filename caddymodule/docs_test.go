@@ -128,6 +128,29 @@ func TestTheReadmesCommandsAreUnderstood(t *testing.T) {
 	}
 }
 
+// TestTheReadmesCommandsNameTheVariablesOfTheirCaddyfile reads all commands with the example. Caddy fills variables in where
+// the command runs: one without them would reload an edge to the example's defaults.
+func TestTheReadmesCommandsNameTheVariablesOfTheirCaddyfile(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	verbs := make(map[string]bool)
+	for _, line := range regexp.MustCompile("(?m)([^`\n]*)\\./caddy (\\w+) --config Caddyfile\\.example").FindAllStringSubmatch(string(readme), -1) {
+		verbs[line[2]] = true
+		for _, variable := range []string{"GITLAB_URL=", "CACHE_DIR="} {
+			if !strings.Contains(line[1], variable) {
+				t.Errorf("%q names no %s", line[0], variable)
+			}
+		}
+	}
+	for _, verb := range []string{"run", "validate", "reload"} {
+		if !verbs[verb] {
+			t.Errorf("README.md doesn't show ./caddy %s", verb)
+		}
+	}
+}
+
 // TestTheStoreAndTheUpstreamKnowNeitherEachOtherNorCaddy holds the border between the packages.
 func TestTheStoreAndTheUpstreamKnowNeitherEachOtherNorCaddy(t *testing.T) {
 	const own = "github.com/gitlab-edge/caddy-gitlab-packages/"
