@@ -95,28 +95,51 @@ func (d *download) giveUpOn(fl *flight) (done bool) {
 	return d.refuseUnreachable(&upstream.UnreachableError{Err: err})
 }
 
-// rangeFarAhead returns where a range begins that starts more than range_wait bytes ahead of what has arrived, and how
-// long it is. Waiting for it would cost the caller more than GitLab.
+// rangeFarAhead returns where the farthest of the ranges that are asked for begins, if that is more than range_wait bytes
+// ahead of what has arrived, and how long all of them are together. Waiting for it would cost the caller more than GitLab.
 func (d *download) rangeFarAhead(fill *cache.Fill) (start, length int64, ok bool) {
 	if d.r.Method != http.MethodGet {
 		return 0, 0, false
 	}
-	start, length, ok = firstRange(d.r.Header.Get("Range"), fill.Size())
-	return start, length, ok && start > fill.Written()+d.h.rangeWait
+	size := fill.Size()
+	for _, asked := range rangesOf(d.r.Header.Get("Range"), size) {
+		if size >= 0 && asked.start >= size {
+			continue // nothing is sent for it
+		}
+		start = max(start, asked.start)
+		length += min(asked.length, math.MaxInt64-length)
+	}
+	return start, length, start > fill.Written()+d.h.rangeWait
 }
 
-// firstRange reads where the first range of a Range header begins (RFC 9110, section 14.1.1), and how many bytes from
-// there on are asked for. Anything else than a plain byte range is no range here; whoever answers the request judges
-// it.
-func firstRange(header string, size int64) (start, length int64, ok bool) {
-	ranges, ok := strings.CutPrefix(header, "bytes=")
+// byteRange is a range as it is asked for: where it begins, and how many bytes from there on.
+type byteRange struct{ start, length int64 }
+
+// rangesOf reads a Range header (RFC 9110, section 14.1.1). Anything else than plain byte ranges is none here; whoever
+// answers the request judges it.
+func rangesOf(header string, size int64) (ranges []byteRange) {
+	list, ok := strings.CutPrefix(header, "bytes=")
 	if !ok {
-		return 0, 0, false
+		return nil
 	}
-	first, _, several := strings.Cut(ranges, ",")
-	from, to, ok := strings.Cut(strings.TrimSpace(first), "-")
+	for one := range strings.SplitSeq(list, ",") {
+		one = strings.TrimSpace(one)
+		if one == "" {
+			continue // section 5.6.1.2 lets lists have empty elements
+		}
+		asked, ok := rangeOf(one, size)
+		if !ok {
+			return nil
+		}
+		ranges = append(ranges, asked)
+	}
+	return ranges
+}
+
+func rangeOf(text string, size int64) (asked byteRange, ok bool) {
+	from, to, ok := strings.Cut(text, "-")
 	if !ok {
-		return 0, 0, false
+		return byteRange{}, false
 	}
 	end := int64(math.MaxInt64)
 	if size >= 0 {
@@ -125,19 +148,20 @@ func firstRange(header string, size int64) (start, length int64, ok bool) {
 	if from == "" {
 		suffix, err := strconv.ParseInt(to, 10, 64)
 		if err != nil || size < 0 {
-			return 0, 0, false
+			return byteRange{}, false
 		}
-		start = max(0, size-suffix)
-		return start, end - start, true
+		asked.start = max(0, size-suffix)
+		asked.length = end - asked.start
+		return asked, true
 	}
 	start, err := strconv.ParseInt(from, 10, 64)
 	if err != nil {
-		return 0, 0, false
+		return byteRange{}, false
 	}
-	if last, err := strconv.ParseInt(to, 10, 64); err == nil && !several && last >= start && last < end {
+	if last, err := strconv.ParseInt(to, 10, 64); err == nil && last >= start && last < end {
 		end = last + 1
 	}
-	return start, max(0, end-start), true
+	return byteRange{start, max(0, end-start)}, true
 }
 
 // rangePatience is how long a range that GitLab isn't asked for waits for the fill to come to it. Downloaders give up a
@@ -172,9 +196,13 @@ func (d *download) awaitFirst(body *diskBody) error {
 		}
 		return err
 	}
-	start, _, _ := firstRange(d.r.Header.Get("Range"), size)
-	if size >= 0 && start >= size {
-		start = 0 // net/http will answer 416
+	var start int64
+	for _, asked := range rangesOf(d.r.Header.Get("Range"), size) {
+		if size < 0 || asked.start < size {
+			start = asked.start
+			break
+		}
+		// net/http will leave it out, or answer 416.
 	}
 	if _, err := body.Seek(start, io.SeekStart); err != nil {
 		return err

@@ -2,9 +2,12 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,6 +72,71 @@ func TestADownloaderOfManySegmentsCostsLittleMoreThanOneBody(t *testing.T) {
 		t.Errorf("GitLab sent %d bytes; at most %d were to be", sent, limit)
 	}
 	e.mustGet(t, "app.bin", developer, body)
+}
+
+// TestTheFarthestOfSeveralRangesDecidesWhetherTheyAreForwarded asks for the beginning, which is there, and for more that
+// isn't. In the second pass GitLab isn't asked at once, since the ranges are longer than range_wait.
+func TestTheFarthestOfSeveralRangesDecidesWhetherTheyAreForwarded(t *testing.T) {
+	setForTest(t, &rangePatience, time.Millisecond)
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "range_wait 1MiB")
+	body := someBytes(16<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, StallAfter: 2 << 20, Release: release})
+	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	first := make([]byte, 1<<20)
+	if _, err := io.ReadFull(response.Body, first); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for _, asked := range []string{"bytes=0-0,15000000-15000999", "bytes=0-0, 5000000-"} {
+		far := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {asked}}, context: ctx})
+		if far.StatusCode != 206 || far.err != nil || !bytes.Contains(far.body, body[15000000:15001000]) || !strings.Contains(far.cacheStatus(), "fwd=partial") {
+			t.Errorf("%s: %s, %v, %d bytes, %q", asked, far.Status, far.err, len(far.body), far.cacheStatus())
+		}
+	}
+	// What lies behind the end isn't waited for.
+	near := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=5000000000-,1000-1999"}}, context: ctx})
+	if near.StatusCode != 206 || !bytes.Equal(near.body, body[1000:2000]) || !strings.Contains(near.cacheStatus(), "collapsed") {
+		t.Errorf("near: %s, %d bytes, %q", near.Status, len(near.body), near.cacheStatus())
+	}
+	close(release)
+	if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+		t.Errorf("the download that led: %v", err)
+	}
+}
+
+func TestRangesAreReadAsTheyAreAskedFor(t *testing.T) {
+	const unknown = math.MaxInt64
+	for _, test := range []struct {
+		header string
+		size   int64
+		want   []byteRange
+	}{
+		{"", 100, nil},
+		{"bytes=0-0", 100, []byteRange{{0, 1}}},
+		{"bytes=10-", 100, []byteRange{{10, 90}}},
+		{"bytes=10-", -1, []byteRange{{10, unknown - 10}}},
+		{"bytes=-10", 100, []byteRange{{90, 10}}},
+		{"bytes=-1000", 100, []byteRange{{0, 100}}},
+		{"bytes=-10", -1, nil},
+		{"bytes=50-1000", 100, []byteRange{{50, 50}}},
+		{"bytes=500-", 100, []byteRange{{500, 0}}},
+		{"bytes=0-0, ,20-29,-5", 100, []byteRange{{0, 1}, {20, 10}, {95, 5}}},
+		{"bytes=0-0,x", 100, nil},
+		{"bytes=5", 100, nil},
+		{"lines=0-0", 100, nil},
+	} {
+		if got := rangesOf(test.header, test.size); !slices.Equal(got, test.want) {
+			t.Errorf("%q of %d bytes: %v, want %v", test.header, test.size, got, test.want)
+		}
+	}
 }
 
 func TestARangeThatTheFillDoesNotReachInTimeIsForwardedAfterAll(t *testing.T) {
