@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +47,8 @@ func TestARangeFarAheadOfAColdFileIsForwardedByItself(t *testing.T) {
 	}
 }
 
-// TestADownloaderOfManySegmentsCostsLittleMoreThanOneBody asks for all sixteen parts of a cold file at once.
+// TestADownloaderOfManySegmentsCostsLittleMoreThanOneBody asks for all sixteen parts of a cold file at once, which arrives
+// within rangePatience.
 func TestADownloaderOfManySegmentsCostsLittleMoreThanOneBody(t *testing.T) {
 	const segments, size = 16, 64 << 20
 	gitlab := newGitLab(t)
@@ -54,24 +56,52 @@ func TestADownloaderOfManySegmentsCostsLittleMoreThanOneBody(t *testing.T) {
 	body := someBytes(size, 1)
 	publishOld(gitlab, "app.bin", body)
 	gitlab.SetRate(128 << 20)
-	var callers sync.WaitGroup
-	for i := range segments {
-		callers.Go(func() {
-			from, to := i*size/segments, (i+1)*size/segments-1
-			got := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", from, to)}}})
-			if got.StatusCode != 206 || !bytes.Equal(got.body, body[from:to+1]) {
-				t.Errorf("segment %d: %s, %d bytes", i, got.Status, len(got.body))
-			}
-		})
-	}
-	callers.Wait()
-	awaitNoFlight(t)
+	e.getSegments(t, body, segments)
 	sent := bytesSent(gitlab)
 	// The one that is forwarded whatever its length, and range_wait for all others.
 	if limit := int64(size + size/segments + 1<<20); sent < size || sent > limit {
 		t.Errorf("GitLab sent %d bytes; at most %d were to be", sent, limit)
 	}
 	e.mustGet(t, "app.bin", developer, body)
+}
+
+// TestSegmentsOverASlowLinkAllArriveAndCostLessThanTwoBodies has a file that takes several times rangePatience. No
+// downloader waits that long in silence, so those parts are forwarded, each once.
+func TestSegmentsOverASlowLinkAllArriveAndCostLessThanTwoBodies(t *testing.T) {
+	setForTest(t, &rangePatience, 100*time.Millisecond)
+	const segments, size = 16, 8 << 20
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "range_wait 64KiB")
+	body := someBytes(size, 1)
+	publishOld(gitlab, "app.bin", body)
+	gitlab.SetRate(8 << 20)
+	forwarded := e.getSegments(t, body, segments)
+	if sent := bytesSent(gitlab); forwarded < 2 || sent < size || sent > 2*size {
+		t.Errorf("GitLab sent %d bytes, of %d; %d parts were forwarded", sent, size, forwarded)
+	}
+	e.mustGet(t, "app.bin", developer, body)
+}
+
+// getSegments downloads app.bin in so many parts at once, and returns how many of them were forwarded.
+func (e *edge) getSegments(t *testing.T, body []byte, segments int) int32 {
+	t.Helper()
+	var forwarded atomic.Int32
+	var callers sync.WaitGroup
+	for i := range segments {
+		callers.Go(func() {
+			from, to := i*len(body)/segments, (i+1)*len(body)/segments-1
+			got := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", from, to)}}})
+			if got.StatusCode != 206 || !bytes.Equal(got.body, body[from:to+1]) {
+				t.Errorf("segment %d: %s, %d bytes", i, got.Status, len(got.body))
+			}
+			if strings.Contains(got.cacheStatus(), "fwd=partial") {
+				forwarded.Add(1)
+			}
+		})
+	}
+	callers.Wait()
+	awaitNoFlight(t)
+	return forwarded.Load()
 }
 
 // TestTheFarthestOfSeveralRangesDecidesWhetherTheyAreForwarded asks for the beginning, which is there, and for more that
