@@ -1,0 +1,287 @@
+package cache
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+)
+
+// countedFS knows what files take, also those that are gone from their directory and still open. It has a size of its own.
+type countedFS struct {
+	FS
+	size int64
+
+	mu          sync.Mutex // guards all below, and what the files have of it
+	names       map[string]*countedFile
+	taken, most int64
+}
+
+// countedFile is a file, whatever its names and however often it is open.
+type countedFile struct {
+	bytes int64
+	named bool
+	opens int
+}
+
+// openCounted is one opening of a file.
+type openCounted struct {
+	File
+	fs    *countedFS
+	inode *countedFile
+	once  sync.Once
+}
+
+func (f *countedFS) settle(file *countedFile) {
+	if file != nil && !file.named && file.opens == 0 {
+		f.taken -= file.bytes
+	}
+}
+
+func (f *countedFS) Free(string) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.size - f.taken, nil
+}
+
+func (f *countedFS) Create(path string) (File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	file, err := f.FS.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	f.names[path] = &countedFile{named: true, opens: 1}
+	return &openCounted{File: file, fs: f, inode: f.names[path]}, nil
+}
+
+func (f *countedFS) Open(path string) (File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	file, err := f.FS.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	f.names[path].opens++
+	return &openCounted{File: file, fs: f, inode: f.names[path]}, nil
+}
+
+func (f *countedFS) Remove(path string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if file := f.names[path]; file != nil {
+		file.named = false
+		f.settle(file)
+		delete(f.names, path)
+	}
+	return f.FS.Remove(path)
+}
+
+func (f *countedFS) Rename(from, to string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if replaced := f.names[to]; replaced != nil {
+		replaced.named = false
+		f.settle(replaced)
+	}
+	f.names[to] = f.names[from]
+	delete(f.names, from)
+	return f.FS.Rename(from, to)
+}
+
+func (o *openCounted) Write(p []byte) (int, error) {
+	n, err := o.File.Write(p)
+	o.fs.mu.Lock()
+	defer o.fs.mu.Unlock()
+	o.inode.bytes += int64(n)
+	o.fs.taken += int64(n)
+	o.fs.most = max(o.fs.most, o.fs.taken)
+	return n, err
+}
+
+func (o *openCounted) Close() error {
+	err := o.File.Close()
+	o.once.Do(func() {
+		o.fs.mu.Lock()
+		defer o.fs.mu.Unlock()
+		o.inode.opens--
+		o.fs.settle(o.inode)
+	})
+	return err
+}
+
+// modelled is a store beside what it may say: of each key the content that was stored last, or nothing.
+type modelled struct {
+	*Store
+	keys [40]struct {
+		mu   sync.Mutex // held by whoever does something to the key
+		seed byte       // of its content, from 1 on; 0 for none
+	}
+}
+
+// content of a seed. There are fewer than keys, so that some share.
+func (m *modelled) dataOf(seed byte) []byte { return randomBytes(1000+int(seed)*10_000, seed) }
+
+// step does one thing to one key.
+func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]*Blob) {
+	i := random.IntN(len(m.keys))
+	state, key, ctx := &m.keys[i], numberedKey(i), context.Background()
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	seed := byte(1 + random.UintN(25)&0xff)
+	data := m.dataOf(seed)
+	g := m.Generation(key)
+	switch random.IntN(10) {
+	case 0:
+		if _, err := m.Purge(ctx, Selector(key)); err != nil {
+			t.Error(err)
+		}
+		state.seed = 0
+	case 1:
+		if _, err := m.Link(key, g, FillSpec{Size: -1, SHA256: sha256.Sum256(data)}); err == nil {
+			state.seed = seed
+		}
+	case 2:
+		err := m.Pin(ctx, key, time.Now().Add([]time.Duration{-time.Hour, time.Hour}[random.IntN(2)]))
+		if err != nil && !errors.Is(err, ErrMiss) && !errors.Is(err, ErrNoRoom) {
+			t.Error(err)
+		}
+	case 3, 4, 5:
+		m.look(t, key, state.seed, random, held)
+	default:
+		spec, body := FillSpec{Size: int64(len(data))}, data
+		switch random.IntN(4) {
+		case 0:
+			spec.Size = -1
+		case 1:
+			body = data[:len(data)/2]
+		}
+		f, err := m.Begin(key, g, spec)
+		if err != nil {
+			return
+		}
+		for len(body) > 0 && err == nil {
+			n := min(len(body), 1+random.IntN(60_000))
+			_, err = f.Write(body[:n])
+			body = body[n:]
+		}
+		if entry := (Entry{}); err == nil {
+			if entry, err = f.Commit(g); err == nil {
+				for state.seed = 1; entry.Digest != sha256.Sum256(m.dataOf(state.seed)); state.seed++ {
+				}
+			}
+		}
+		f.Abort(err)
+	}
+}
+
+// look finds what was stored last, or nothing; but always what is pinned. Some files it holds on to.
+func (m *modelled) look(t *testing.T, key Key, seed byte, random *rand.Rand, held *[]*Blob) {
+	pinned := m.isPinned(key.hash())
+	entry, err := m.Lookup(key)
+	if err != nil {
+		if pinned && seed != 0 && m.isPinned(key.hash()) {
+			t.Errorf("a pinned file is gone: %v", err)
+		}
+		return
+	}
+	if seed == 0 || entry.Digest != sha256.Sum256(m.dataOf(seed)) {
+		t.Errorf("found %s of seed %d", entry.Digest, seed)
+	}
+	blob, err := m.OpenBlob(entry)
+	if err != nil {
+		return
+	}
+	if sum := sha256.New(); copyAll(sum, blob) != nil || Digest(sum.Sum(nil)) != entry.Digest {
+		t.Errorf("%s has other bytes", key)
+	}
+	*held = append(*held, blob)
+	for len(*held) > random.IntN(4) {
+		_ = (*held)[0].Close() // it was only read
+		*held = (*held)[1:]
+	}
+}
+
+// run has several do things at once, and checks the store's sums when they are done.
+func (m *modelled) run(t *testing.T, fs *countedFS, meanwhile func(random *rand.Rand)) {
+	var working sync.WaitGroup
+	for worker := range 4 {
+		working.Go(func() {
+			random := rand.New(rand.NewPCG(2, uint64(worker))) //nolint:gosec // a test's dice
+			var held []*Blob
+			for range 150 {
+				m.step(t, random, &held)
+				meanwhile(random)
+			}
+			for _, blob := range held {
+				_ = blob.Close() // it was only read
+			}
+		})
+	}
+	working.Wait()
+	if err := m.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	m.evict()
+	if m.Stats().Stored < 30 {
+		t.Errorf("only %d files were stored", m.Stats().Stored)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var blobs, pinned int64
+	for _, blob := range m.blobs {
+		blobs += blob.size
+	}
+	for _, p := range m.pins {
+		pinned += p.bytes
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if p := m.space; blobs != p.blobs || pinned != m.pinned || fs.taken != p.used() || p.reserved != 0 || p.lingering != 0 || p.open != 0 || p.unwritten != 0 {
+		t.Errorf("%d bytes are on the disk, %d in files, %d pinned (%d): %+v", fs.taken, blobs, pinned, m.pinned, p)
+	}
+}
+
+func openModelled(t *testing.T, size int64, limits Limits) (*modelled, *countedFS) {
+	t.Helper()
+	fs := &countedFS{FS: OS(), size: size, names: make(map[string]*countedFile)}
+	s, err := Open(Config{Dir: t.TempDir(), Limits: limits, FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	awaitLoaded(t, s)
+	return &modelled{Store: s}, fs
+}
+
+func TestTheStoreSaysWhatAModelSaysAndTakesNoMoreThanItMay(t *testing.T) {
+	const large, small = 2 << 20, 1 << 20
+	limits := Limits{MaxSize: large, Memory: 256 << 10}
+	m, fs := openModelled(t, 1<<40, limits)
+	m.run(t, fs, func(random *rand.Rand) {
+		if random.IntN(20) == 0 {
+			m.SetLimits(Limits{MaxSize: []int64{large, small}[random.IntN(2)], Memory: limits.Memory})
+		}
+	})
+	if fs.most > large {
+		t.Errorf("%d bytes were on the disk at once", fs.most)
+	}
+	if stats := m.Stats(); stats.Bytes > stats.MaxSize || stats.Pinned > stats.MaxSize/2 {
+		t.Errorf("at rest: %+v", stats)
+	}
+}
+
+func TestMinFreeStaysFreeWhileFillsWrite(t *testing.T) {
+	const size, minFree = 4 << 20, 2 << 20
+	m, fs := openModelled(t, size, Limits{MaxSize: 1 << 30, MinFree: minFree, MaxPinned: 1 << 20})
+	m.run(t, fs, func(*rand.Rand) {})
+	if fs.most > size-minFree {
+		t.Errorf("only %d bytes were free", size-fs.most)
+	}
+	if m.Stats().Evictions == 0 {
+		t.Error("nothing was evicted; the test shows nothing")
+	}
+}
