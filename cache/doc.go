@@ -16,6 +16,7 @@
 //
 // Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove
 // wrong (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go).
+// What the disk doesn't remove stands aside (stuck.go), and what doesn't show as free at once isn't removed twice (owed.go).
 // The janitor (janitor.go) does all of this behind the requests.
 //
 // Admins list entries (list.go), pin some of them against eviction (pin.go), and read numbers (stats.go).

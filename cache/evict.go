@@ -85,8 +85,8 @@ func (s *Store) giveUpRoom() {
 	s.space.announce()
 }
 
-// victimsLocked takes the least recently used entries out of memory, as many as it takes to free that many bytes, or most.
-// Those that are being read, or pinned, are passed over and count as used now.
+// victimsLocked takes the least recently used entries out of memory, as many as it takes to free that many bytes, but no
+// more than most. Those that are being read, or pinned, are passed over and count as used now.
 func (s *Store) victimsLocked(excess int64, most int) *removal {
 	victims := new(removal)
 	for range s.entries.Len() {

@@ -60,8 +60,8 @@ func (s *Store) tend() {
 	}
 }
 
-// schedule is what the janitor has before it: scheduled says that the timer of the next batch runs, syncing that a batch is
-// being synced, withUses that the next one has the uses.
+// schedule is what the janitor has before it: scheduled says that the timer of the next batch runs, syncing that a batch
+// is being synced, withUses that the next one has the uses.
 type schedule struct{ scheduled, syncing, withUses bool }
 
 // beginBatch begins to make durable what is to be, if anything is, unless a batch is on its way.
