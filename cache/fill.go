@@ -75,7 +75,7 @@ type Fill struct {
 func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 	s.mu.Lock()
 	limits, closed := s.limits, s.closed || s.fillsEnded
-	stuck := s.failing && len(s.pending)+len(s.recording) >= maxPending
+	stuck := s.isStuckLocked()
 	s.parts++
 	number := s.parts
 	s.mu.Unlock()
