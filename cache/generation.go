@@ -22,10 +22,11 @@ func (g Generation) Next() Generation { return Generation{g.purge, g.slot + 1} }
 // Precedes reports whether a key was in this generation before it came to the other, as long as fewer than 2^31 raises
 // lie between them.
 func (g Generation) Precedes(other Generation) bool {
+	raises := other.slot - g.slot
 	if g.purge != other.purge {
-		return int32(other.purge-g.purge) > 0
+		raises = other.purge - g.purge
 	}
-	return int32(other.slot-g.slot) > 0
+	return raises != 0 && raises < 1<<31
 }
 
 // String tells generations of one process apart.

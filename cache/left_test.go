@@ -117,7 +117,7 @@ func TestFilesThatCannotBeRemovedDoNotStopEviction(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			f.write(t, randomBytes(size, byte(i)))
+			f.write(t, randomBytes(size, byte(i))) //nolint:gosec // any byte will do
 			if _, err = f.Commit(s.Generation(k)); err == nil {
 				stored++
 			}

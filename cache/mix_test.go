@@ -131,7 +131,7 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]*Blob) {
 	state, key, ctx := &m.keys[i], numberedKey(i), context.Background()
 	state.mu.Lock()
 	defer state.mu.Unlock()
-	seed := byte(1 + random.UintN(25)&0xff)
+	seed := byte(1 + random.UintN(25)&0xff) //nolint:gosec // up to 25
 	data := m.dataOf(seed)
 	g := m.Generation(key)
 	switch random.IntN(10) {
@@ -168,7 +168,8 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]*Blob) {
 			_, err = f.Write(body[:n])
 			body = body[n:]
 		}
-		if entry := (Entry{}); err == nil {
+		if err == nil {
+			var entry Entry
 			if entry, err = f.Commit(g); err == nil {
 				for state.seed = 1; entry.Digest != sha256.Sum256(m.dataOf(state.seed)); state.seed++ {
 				}

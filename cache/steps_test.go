@@ -28,7 +28,7 @@ func TestFewEntriesAmongManyAreListedInSteps(t *testing.T) {
 		key.File = "rare"
 		return key
 	}
-	var want []Key
+	want := make([]Key, 0, 7)
 	for i := range 7 {
 		want = append(want, rare(i*(entries/6)))
 		s.put(t, want[i], randomBytes(100, byte(i)))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -51,7 +52,7 @@ func releasedDownload(t *testing.T, e *edge, release chan<- struct{}) ([]byte, e
 	}
 	close(release)
 	rest, err := io.ReadAll(response.Body)
-	return append(first, rest...), err
+	return slices.Concat(first, rest), err
 }
 
 func TestAFileOfUnknownLengthThatDoesNotFitStreamsThrough(t *testing.T) {

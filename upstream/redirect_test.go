@@ -20,7 +20,7 @@ func TestARedirectToStorageThatIsNotFollowedIsShownToNobody(t *testing.T) {
 		"down to http":                  {location: "http://s3.example.com/x?X-Amz-Signature=s3cr3t"},
 		"another scheme":                {location: "ftp://s3.example.com/x?X-Goog-Signature=s3cr3t"},
 		"no host":                       {location: "file:///x?X-Amz-Signature=s3cr3t"},
-		"a user":                        {location: "https://u:p@s3.example.com/x?X-Amz-Signature=s3cr3t"},
+		"a user":                        {location: "https://u:p@s3.example.com/x?X-Amz-Signature=s3cr3t"}, //nolint:gosec // nobody has it
 		"down to http, by a named host": {location: "http://minio.example.com:9000/s3cr3t"},
 		"a log-in page":                 {location: "http://sso.example.com/login?next=s3cr3t", relayed: true},
 		"a signed log-in page":          {location: "http://sso.example.com/login?SAMLRequest=x&SigAlg=y&Signature=s3cr3t", relayed: true},
