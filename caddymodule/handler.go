@@ -228,8 +228,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.APIToken != "" {
-		h.aliases = upstream.NewAliases(h.client, h.APIToken)
-		h.aliasTrouble = &rate.Sometimes{Interval: time.Minute}
+		h.provisionAliases()
 	}
 	app, err := ctx.App(appName)
 	if err != nil {
@@ -486,7 +485,7 @@ func (h *Handler) Cleanup() error {
 	if h.transports != nil {
 		h.transports.release()
 	}
-	return nil
+	return h.releaseAliases()
 }
 
 // Interface guards.

@@ -25,6 +25,12 @@ import (
 type Aliases struct {
 	client *Client
 	token  string
+	*AliasMemory
+}
+
+// AliasMemory is what aliases remember, apart from the client: it can outlive that, and serve several, of one GitLab and
+// one token. The token isn't in it. It is safe for concurrent use.
+type AliasMemory struct {
 	asking singleflight.Group
 
 	// known holds the projects that GitLab knows, unknown all other names that were asked about. They are apart so that a
@@ -59,7 +65,12 @@ const (
 )
 
 // NewAliases returns a finder that asks by client with a token that may read projects (scope read_api).
-func NewAliases(client *Client, token string) *Aliases {
+func NewAliases(client *Client, token string, memory *AliasMemory) *Aliases {
+	return &Aliases{client: client, token: token, AliasMemory: memory}
+}
+
+// NewAliasMemory returns a memory of nothing.
+func NewAliasMemory() *AliasMemory {
 	remember := func() *lru.Cache[string, aliasRecord] {
 		records, err := lru.New[string, aliasRecord](maxAliases)
 		if err != nil {
@@ -67,7 +78,7 @@ func NewAliases(client *Client, token string) *Aliases {
 		}
 		return records
 	}
-	return &Aliases{client: client, token: token, known: remember(), unknown: remember(), fresh: rate.NewLimiter(freshPerSecond, freshAtOnce)}
+	return &AliasMemory{known: remember(), unknown: remember(), fresh: rate.NewLimiter(freshPerSecond, freshAtOnce)}
 }
 
 // ErrTooManyNames says that GitLab isn't asked about a project, since too many names were asked about that it doesn't
@@ -110,7 +121,7 @@ func (a *Aliases) Names(ctx context.Context, project string) ([]string, error) {
 }
 
 // remember keeps what is known of a name, in the place where it belongs now. Names are pieces of requests.
-func (a *Aliases) remember(project string, record aliasRecord) {
+func (a *AliasMemory) remember(project string, record aliasRecord) {
 	project = strings.Clone(project)
 	if len(record.names) > 0 {
 		a.known.Add(project, record)

@@ -349,7 +349,7 @@ func TestAliasesAreAskedOnceAndOutlastAnOutage(t *testing.T) {
 	gitlab.AddToken(gitlabtest.Token{Secret: "glpat-admin", Username: "root", Admin: true})
 	now := time.Now()
 	client := newClient(t, gitlab.URL, func(c *upstream.Config) { c.Now = func() time.Time { return now } }, gitlab)
-	aliases := upstream.NewAliases(client, "glpat-admin")
+	aliases := upstream.NewAliases(client, "glpat-admin", upstream.NewAliasMemory())
 	for range 3 {
 		if names, err := aliases.Names(context.Background(), "24"); err != nil || fmt.Sprint(names) != "[group/app]" {
 			t.Fatalf("%v, %v", names, err)
@@ -377,7 +377,7 @@ func TestStrangersWhoMakeUpNamesPushNoProjectOutAndAreBounded(t *testing.T) {
 	gitlab.AddToken(gitlabtest.Token{Secret: "glpat-admin", Username: "root", Admin: true})
 	now := time.Now()
 	client := newClient(t, gitlab.URL, func(c *upstream.Config) { c.Now = func() time.Time { return now } }, gitlab)
-	aliases := upstream.NewAliases(client, "glpat-admin")
+	aliases := upstream.NewAliases(client, "glpat-admin", upstream.NewAliasMemory())
 	if names, err := aliases.Names(context.Background(), "24"); err != nil || len(names) != 1 {
 		t.Fatalf("%v, %v", names, err)
 	}
