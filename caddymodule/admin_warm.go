@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
 // warmRequest is the body of POST warm.
@@ -84,8 +85,8 @@ func (a *App) adminWarm(r *http.Request) (any, error) {
 	if token == "" {
 		token = h.APIToken
 	}
-	w := h.newWarming(project, request.Package, request.Version, token, pinUntil)
-	switch err := state.beginWarming(store, w); {
+	w := h.newWarming(project, request.Package, request.Version, pinUntil)
+	switch err := state.beginWarming(store, w, upstream.Caller{Credential: upstream.TokenCredential(token)}); {
 	case errors.Is(err, errTooManyWarmings):
 		return nil, apiError(http.StatusTooManyRequests, "%w", err)
 	case err != nil:

@@ -27,10 +27,8 @@ const (
 
 // warming is the fetching of a package's files before anybody asks for them.
 type warming struct {
-	id      string
-	handler *Handler
-	// caller is in whose name GitLab is asked.
-	caller                 upstream.Caller
+	id                     string
+	handler                *Handler
 	project, name, version string
 	pinUntil               time.Time // zero for not at all
 	cancel                 context.CancelFunc
@@ -64,8 +62,9 @@ type warmings struct {
 // errTooManyWarmings says that no further warming is begun.
 var errTooManyWarmings = errors.New("too many packages are being warmed at once; wait for one to end, or stop it")
 
-// begin begins a warming. It ends by itself, with the state, or when it is stopped.
-func (s *state) beginWarming(store *cache.Store, w *warming) error {
+// beginWarming begins a warming, in the caller's name. It ends by itself, with the state, or when it is stopped. The caller's
+// token isn't kept in it: it is remembered for long after it is over.
+func (s *state) beginWarming(store *cache.Store, w *warming, caller upstream.Caller) error {
 	s.warmings.mu.Lock()
 	defer s.warmings.mu.Unlock()
 	running := 0
@@ -93,7 +92,7 @@ func (s *state) beginWarming(store *cache.Store, w *warming) error {
 		defer s.leave()
 		defer w.handler.transports.release()
 		defer cancel()
-		err := w.run(ctx, s, store)
+		err := w.run(ctx, s, store, caller)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.ended, w.err = s.now(), err
@@ -125,8 +124,8 @@ func (l *warmings) find(id string) *warming {
 }
 
 // run asks GitLab for the files and fetches those that aren't here.
-func (w *warming) run(ctx context.Context, s *state, store *cache.Store) error {
-	files, err := w.handler.client.PackageFiles(ctx, w.caller, w.project, w.name, w.version)
+func (w *warming) run(ctx context.Context, s *state, store *cache.Store, caller upstream.Caller) error {
+	files, err := w.handler.client.PackageFiles(ctx, caller, w.project, w.name, w.version)
 	if err != nil {
 		return err
 	}
@@ -143,7 +142,7 @@ func (w *warming) run(ctx context.Context, s *state, store *cache.Store) error {
 			break
 		}
 		group.Go(func() error {
-			w.note(file, w.warm(ctx, s, store, file))
+			w.note(file, w.warm(ctx, s, store, caller, file))
 			return nil
 		})
 	}
@@ -166,7 +165,7 @@ func (w *warming) note(file upstream.PackageFile, err error) {
 }
 
 // warm sees to it that one file is here, and pinned if that is wanted.
-func (w *warming) warm(ctx context.Context, s *state, store *cache.Store, file upstream.PackageFile) error {
+func (w *warming) warm(ctx context.Context, s *state, store *cache.Store, caller upstream.Caller, file upstream.PackageFile) error {
 	h := w.handler
 	if err := h.rules.Check(file.Ref); err != nil {
 		return fmt.Errorf("nobody could download it: %w", err)
@@ -179,7 +178,7 @@ func (w *warming) warm(ctx context.Context, s *state, store *cache.Store, file u
 	case err == nil && file.SHA256 != "" && entry.Digest.String() == file.SHA256:
 		w.count(&w.already)
 	case err == nil || errors.Is(err, cache.ErrMiss):
-		if err := w.fetch(ctx, s, store, key, file.Ref); err != nil {
+		if err := w.fetch(ctx, s, store, caller, key, file.Ref); err != nil {
 			return err
 		}
 		w.count(&w.fetched)
@@ -206,10 +205,10 @@ func (w *warming) count(counter *int) {
 }
 
 // fetch leads a flight for a file, or waits for the one that somebody else leads, until the file is stored.
-func (w *warming) fetch(ctx context.Context, s *state, store *cache.Store, key cache.Key, ref upstream.Ref) error {
+func (w *warming) fetch(ctx context.Context, s *state, store *cache.Store, caller upstream.Caller, key cache.Key, ref upstream.Ref) error {
 	h := w.handler
 	grant := upstream.GrantKey{
-		Upstream: key.Upstream, Fingerprint: s.fingerprinter.Of(w.caller.Credential), Project: key.Project, File: upstream.FileOf(ref),
+		Upstream: key.Upstream, Fingerprint: s.fingerprinter.Of(caller.Credential), Project: key.Project, File: upstream.FileOf(ref),
 	}
 	// Nobody waits to be handed what can't be stored.
 	nobody, leave := context.WithCancel(ctx)
@@ -231,7 +230,7 @@ func (w *warming) fetch(ctx context.Context, s *state, store *cache.Store, key c
 			return errClosing
 		}
 		h.transports.hold()
-		h.fly(fl, s, store, ref, w.caller, grant, nobody)
+		h.fly(fl, s, store, ref, caller, grant, nobody)
 		switch {
 		case fl.err != nil:
 			return fl.err
@@ -267,11 +266,8 @@ func (w *warming) await(ctx context.Context, fl *flight) error {
 }
 
 // newWarming makes a warming of what an admin asks for.
-func (h *Handler) newWarming(project, name, version, token string, pinUntil time.Time) *warming {
-	return &warming{
-		handler: h, caller: upstream.Caller{Credential: upstream.TokenCredential(token)},
-		project: project, name: name, version: version, pinUntil: pinUntil,
-	}
+func (h *Handler) newWarming(project, name, version string, pinUntil time.Time) *warming {
+	return &warming{handler: h, project: project, name: name, version: version, pinUntil: pinUntil}
 }
 
 // logEnd tells the log how a warming ended. w.mu is held.
