@@ -149,6 +149,8 @@ type switchAnswer struct {
 	projectStatus
 	// Kept are projects that were switched by themselves at run time, and keep their state while all others are switched.
 	Kept []projectStatus `json:"kept,omitempty"`
+	// Warning says that the project may have names for which this doesn't hold.
+	Warning string `json:"warning,omitempty"`
 }
 
 func (a *App) adminEnable(r *http.Request) (any, error)  { return a.adminSwitch(r, true, false) }
@@ -197,7 +199,12 @@ func (a *App) adminSwitch(r *http.Request, on, reset bool) (any, error) {
 	a.tellSwitched(before, after)
 	h := handlers[0]
 	if project != "" {
-		return switchAnswer{projectStatus: h.projectStatus(r.Context(), project)}, nil
+		answer := switchAnswer{projectStatus: h.projectStatus(r.Context(), project)}
+		if len(names) == 1 {
+			answer.Warning = "no other name of " + project + " is known, so this holds for no other; say it of each of its names, " +
+				"or let api_token or a line of projects tell which belong together"
+		}
+		return answer, nil
 	}
 	others := h.stateOfOthers()
 	answer := switchAnswer{projectStatus: projectStatus{Upstream: known, State: onOff(others.on), From: others.from, Since: others.sinceOrNil()}}

@@ -275,6 +275,9 @@ Caddy's storage, over reloads and restarts, and reaches other instances that sha
 				rows = append(rows, projectRow(p.Project, p))
 			}
 			i.table("PROJECT | STATE | SAID IN | SINCE | OTHER NAMES | GITLAB", rows)
+			if answer.Warning != "" {
+				printf(i.out, "Warning: %s.\n", answer.Warning)
+			}
 		})
 	})
 }

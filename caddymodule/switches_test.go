@@ -121,6 +121,32 @@ func TestASwitchHoldsForAllNamesThatGitLabKnows(t *testing.T) {
 	}
 }
 
+func TestASwitchWarnsWhereNoOtherNameOfTheProjectIsKnown(t *testing.T) {
+	e, gitlab := startSwitchable(t, "")
+	for _, verb := range []string{"disable", "enable", "reset"} {
+		e.expectCLI(t, 0, []string{"Warning: no other name of group/app is known"}, verb, "Group/App")
+	}
+	e.expectCLI(t, 0, []string{`"warning":"no other name`}, "disable", "group/app", "--json")
+	e.expectStatus(t, http.StatusOK, "24") // as the warning says
+	e.expectCLI(t, 0, nil, "disable", "24")
+	e.expectStatus(t, http.StatusNotFound, "24", "group%2Fapp")
+
+	expectNone := func(args ...string) {
+		t.Helper()
+		if out := e.expectCLI(t, 0, nil, args...); strings.Contains(out, "Warning") {
+			t.Errorf("%v:\n%s", args, out)
+		}
+	}
+	expectNone("disable", "--all")
+	e.reload(t, "projects on {\n on 24 group/app\n}")
+	expectNone("enable", "24")
+	e.reload(t, "api_token "+administrator)
+	expectNone("disable", "25")
+	gitlab.SetDown(true)
+	e.reload(t, "retries 0\napi_token "+developer) // of which nothing is known yet
+	e.expectCLI(t, 0, []string{"Warning: no other name of 24 is known"}, "disable", "24")
+}
+
 // runningSwitches are the run-time switches of the running edge's only GitLab.
 func runningSwitches(t testing.TB) *runtimeSwitches {
 	t.Helper()
