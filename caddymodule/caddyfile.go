@@ -81,7 +81,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"offline_grace":     durationOption(func(value caddy.Duration) { h.OfflineGrace = &value }),
 		"stall_timeout":     durationOption(func(value caddy.Duration) { h.StallTimeout = value }),
 		"grant_scope":       textOption(func(value string) { h.GrantScope = value }),
-		"api_token":         textOption(func(value string) { h.APIToken = value }),
+		"api_token":         secretOption(func(value string) { h.APIToken = value }),
 		"identity_headers":  listOption(&h.IdentityHeaders),
 		"storage_hosts":     listOption(&h.StorageHosts),
 		"drop_headers":      listOption(&h.DropHeaders),
@@ -144,10 +144,6 @@ func oneArgument(d *caddyfile.Dispenser) (string, error) {
 	}
 	value := d.Val()
 	if d.NextArg() {
-		if option == "api_token" {
-			// What is one too many may be the token, and this text goes to logs.
-			return "", d.Errf("%s takes one value, without Bearer or the like", option)
-		}
 		return "", d.Errf("%s takes one value; %q is one too many", option, d.Val())
 	}
 	return value, nil
@@ -160,6 +156,20 @@ func textOption(set func(string)) func(*caddyfile.Dispenser) error {
 			set(value)
 		}
 		return err
+	}
+}
+
+// secretOption is textOption for what no error may repeat: where there is a word too many, any of them can be the secret,
+// also the first of a block, which is no option.
+func secretOption(set func(string)) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		option := d.Val()
+		given := d.RemainingArgs()
+		if len(given) != 1 || given[0] == "{" {
+			return d.Errf("%s takes one value, on the same line", option)
+		}
+		set(given[0])
+		return nil
 	}
 }
 

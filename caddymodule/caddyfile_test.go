@@ -51,6 +51,36 @@ func TestCaddyfileGoldens(t *testing.T) {
 	}
 }
 
+func TestNoErrorOfTheCaddyfileRepeatsTheToken(t *testing.T) {
+	for _, option := range []string{
+		"api_token glpat-secret extra",
+		"api_token Bearer glpat-secret",
+		"api_token Bearer glpat-secret extra",
+		"api_token {\n glpat-secret\n}",
+		"api_token glpat-secret {\n extra\n}",
+		"api_token glpat-secret {\n glpat-secret\n}",
+		"api_token glpat-secret\napi_token glpat-secret",
+	} {
+		got := adaptForGolden(t, "localhost {\n gitlab_packages https://gitlab.example.com {\n"+option+"\n }\n}\n")
+		if !strings.HasPrefix(got, "error: ") || strings.Contains(got, "secret") {
+			t.Errorf("%q: %s", option, got)
+		}
+	}
+}
+
+func TestIdentityHeadersAreOnlyThoseThatReachGitLab(t *testing.T) {
+	for name, passes := range map[string]bool{
+		"X-Company-User": true, "Ssl-Client-Cert": true,
+		"Client-Ip": false, "x-real-ip": false, "Forwarded": false, "X-Original-URL": false, "Gitlab-Bypass-Rate-Limiting": false,
+		"True-Client-IP": false, "X-Forwarded-For": false, "Proxy-Authorization": false,
+	} {
+		got := adaptForGolden(t, "localhost {\n gitlab_packages https://gitlab.example.com {\nidentity_headers "+name+"\n }\n}\n")
+		if refused := strings.HasPrefix(got, "error: ") && strings.Contains(got, "identity_headers: "+name); refused == passes {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
 // adaptForGolden returns the handler's part of the adapted JSON, or the error.
 func adaptForGolden(t *testing.T, caddyfile string) string {
 	t.Helper()

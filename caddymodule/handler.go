@@ -338,7 +338,7 @@ func (h *Handler) provisionSettings() (*url.URL, error) {
 var edgesOwnHeaders = []string{
 	"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Accept-Encoding", "Connection",
 	"Content-Length", "Host", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent", "X-Forwarded-For", "X-Forwarded-Host",
-	"X-Forwarded-Proto",
+	"X-Forwarded-Proto", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection",
 }
 
 // checkNames refuses header names and hosts that could not do what they are there for.
@@ -350,8 +350,8 @@ func (h *Handler) checkNames() error {
 		if slices.Contains(edgesOwnHeaders, http.CanonicalHeaderKey(name)) {
 			return fmt.Errorf("identity_headers: %s can't tell who asks", name)
 		}
-		if slices.Contains(upstream.UntrustedHeaders, http.CanonicalHeaderKey(name)) {
-			return fmt.Errorf("identity_headers: %s is never passed on, since any caller can claim anything in it", name)
+		if !upstream.PassesForward(http.CanonicalHeaderKey(name)) {
+			return fmt.Errorf("identity_headers: %s never reaches GitLab, since a caller could say anything in it", name)
 		}
 		if slices.ContainsFunc(h.DropHeaders, func(other string) bool { return strings.EqualFold(name, other) }) {
 			return fmt.Errorf("%s can't be both in identity_headers and in drop_headers", name)

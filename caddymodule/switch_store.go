@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,9 +54,6 @@ var switchesPoll = 5 * time.Second
 // lastSwitches is what this process read last, of any config: a reload while the storage can't be read must not switch
 // projects on again that are off.
 var lastSwitches atomic.Pointer[storedSwitches]
-
-// lastSwitchesMu keeps lastSwitches and each store's present in step; it is held for changing them.
-var lastSwitchesMu sync.Mutex
 
 // switchStore keeps the run-time switches in Caddy's storage, which instances can share, and knows what they are.
 type switchStore struct {
@@ -121,29 +117,21 @@ func (s *switchStore) look(ctx context.Context) (before, after *storedSwitches, 
 	ctx, cancel := context.WithTimeout(ctx, switchesTimeout)
 	defer cancel()
 	before = s.present.Load()
+	last := lastSwitches.Load()
 	after, err = s.load(ctx)
 	if err != nil {
 		return before, before, err
 	}
+	// Only where nobody, of any config, has changed or read them since: what was read here could be older by now. Also if
+	// this config finds nothing new, or what another's look has missed for that reason would be missed for ever.
+	lastSwitches.CompareAndSwap(last, after)
 	if after.equal(before) {
 		return before, before, nil
 	}
-	if !s.takeOver(before, after) {
+	if !s.present.CompareAndSwap(before, after) {
 		return before, before, nil // changed by this instance meanwhile; the next look compares again
 	}
 	return before, after, nil
-}
-
-// takeOver puts switches into force; in the place of those of before alone, unless that is nil.
-func (s *switchStore) takeOver(before, after *storedSwitches) bool {
-	lastSwitchesMu.Lock()
-	defer lastSwitchesMu.Unlock()
-	if before != nil && s.present.Load() != before {
-		return false
-	}
-	s.present.Store(after)
-	lastSwitches.Store(after)
-	return true
 }
 
 func (s *switchStore) load(ctx context.Context) (*storedSwitches, error) {
@@ -202,7 +190,8 @@ func (s *switchStore) change(ctx context.Context, upstream string, edit func(*ru
 	if err := s.storage.Store(ctx, switchesKey, data); err != nil {
 		return nil, nil, fmt.Errorf("writing the run-time switches: %w", err)
 	}
-	s.takeOver(nil, after)
+	s.present.Store(after)
+	lastSwitches.Store(after)
 	return before, after, nil
 }
 

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -231,6 +232,54 @@ func TestSwitchesThatCannotBeReadStayAsTheyWereAndAreNotOverwritten(t *testing.T
 	}
 	e.expectCLI(t, 0, nil, "enable", "24")
 	e.expectStatus(t, http.StatusOK, "24")
+}
+
+// slowStorage does something between reading and returning what was read.
+type slowStorage struct {
+	certmagic.Storage
+	meanwhile func()
+}
+
+func (s slowStorage) Load(ctx context.Context, key string) ([]byte, error) {
+	data, err := s.Storage.Load(ctx, key)
+	s.meanwhile()
+	return data, err
+}
+
+func TestALookThatIsOvertakenByAChangeLeavesWhatIsKnownLast(t *testing.T) {
+	t.Cleanup(func() { lastSwitches.Store(nil) })
+	lastSwitches.Store(nil)
+	const gitlab = "https://gitlab.example.com"
+	storage := &certmagic.FileStorage{Path: t.TempDir()}
+	disable := func(project string) {
+		_, _, err := newSwitchStore(storage, zap.NewNop()).change(t.Context(), gitlab, func(said *runtimeSwitches) {
+			said.Projects[project] = runtimeSwitch{Since: time.Now()}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	disable("24")
+	// As the former config's look does during a reload.
+	slow := newSwitchStore(slowStorage{storage, func() { disable("25") }}, zap.NewNop())
+	if _, _, err := slow.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, off := lastSwitches.Load().Upstreams[gitlab].Projects["25"]; !off {
+		t.Error("a reload while the storage can't be read would switch a project on that is off")
+	}
+	// And what another instance says is known after a look, whatever this config knows already.
+	lastSwitches.Store(nil)
+	look := newSwitchStore(storage, zap.NewNop())
+	for range 2 {
+		if _, _, err := look.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if last := lastSwitches.Load(); last == nil || len(last.Upstreams[gitlab].Projects) != 2 {
+			t.Errorf("known last: %+v", last)
+		}
+		lastSwitches.Store(nil)
+	}
 }
 
 func TestWithSeveralGitLabsTheOneMustBeNamed(t *testing.T) {

@@ -33,7 +33,7 @@ func TestAWarmingThatIsOverKeepsNoToken(t *testing.T) {
 		if err := state.beginWarming(state.store.Load(), w, upstream.Caller{Credential: upstream.TokenCredential(token)}); err != nil {
 			t.Fatal(err)
 		}
-		return w, weak.Make(unsafe.StringData(token))
+		return w, weak.Make(unsafe.StringData(token)) //nolint:gosec // it is only asked whether it is still there
 	}
 	w, token := begin()
 	<-w.over

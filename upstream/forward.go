@@ -29,14 +29,17 @@ type Forwarding struct {
 	OnAnswer func(*http.Response)
 }
 
-// UntrustedHeaders are never passed on. They would let a caller tell GitLab, or something in front of it, who or what the request is about.
+// untrustedHeaders are never passed on. They would let a caller tell GitLab, or something in front of it, who or what the request is about.
 // Client-Ip beside X-Forwarded-For makes GitLab answer 400 (lib/gitlab/middleware/handle_ip_spoof_attack_error.rb).
 // The last one is the bypass header that GitLab's documentation uses.
-var UntrustedHeaders = []string{
+var untrustedHeaders = []string{
 	"Forwarded", "Client-Ip", "X-Client-Ip", "True-Client-Ip", "X-Real-Ip", "X-Cluster-Client-Ip", "X-Original-Url",
 	"X-Rewrite-Url", "X-Http-Method-Override", "X-Original-Host", "X-Forwarded-Port", "X-Forwarded-Scheme", "X-Forwarded-Ssl",
 	"X-Forwarded-Server", "X-Forwarded-Prefix", "Gitlab-Bypass-Rate-Limiting",
 }
+
+// PassesForward reports whether a request header of this canonical name can reach GitLab on a forwarded request.
+func PassesForward(name string) bool { return !slices.Contains(untrustedHeaders, name) }
 
 // Forward sends r on to GitLab as it came, its body streaming and never sent twice, and relays GitLab's answer to w
 // as it is, informational answers (100 Continue) included. A redirect to object storage is followed and not shown.
@@ -58,7 +61,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			out := pr.Out
 			out.URL, out.Host = target, ""
-			for _, name := range slices.Concat(UntrustedHeaders, f.DropHeaders) {
+			for _, name := range slices.Concat(untrustedHeaders, f.DropHeaders) {
 				out.Header.Del(name)
 			}
 			f.Caller.setForwarded(out.Header)
