@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,5 +50,28 @@ func TestAPurgeOfOneVersionLeavesOtherFetchesToBeFollowedAndKept(t *testing.T) {
 	awaitNoFlight(t)
 	if got := e.mustGet(t, "large.bin", developer, body); gitlab.Count(http.MethodGet) != 1 {
 		t.Errorf("GitLab was asked for %d bodies; the last is %s", gitlab.Count(http.MethodGet), got.cacheStatus())
+	}
+}
+
+func TestAPurgeOfAVersionIsNotOutlivedByAFileOnItsWay(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "", withAdmin)
+	body := someBytes(2_000_000, 1)
+	publishOld(gitlab, "large.bin", body)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1_000_000, Release: release, Times: 1})
+	first, err := e.begin(call{path: filePath("large.bin"), token: developer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Body.Close()
+	e.expectCLI(t, 0, []string{"0 files are removed"}, "purge", "24", "pkg", "1.0.0")
+	close(release)
+	if digest, err := digestOfRest(nil, first.Body); err != nil || digest != hexSHA256(body) {
+		t.Errorf("the purge disturbed a download: %v", err)
+	}
+	awaitNoFlight(t)
+	if got := e.mustGet(t, "large.bin", developer, body); !strings.Contains(got.cacheStatus(), "uri-miss") {
+		t.Errorf("what was on its way was kept: %s", got.cacheStatus())
 	}
 }
