@@ -159,33 +159,6 @@ func (s *Store) welcomeIndex() {
 	}
 }
 
-// notePins puts all pins into a new index. It looks for no damage: that would begin another one within this one's
-// beginning.
-func (s *Store) notePins() error {
-	s.mu.Lock()
-	pins := make([]pin, 0, len(s.pins))
-	for _, p := range s.pins {
-		pins = append(pins, *p)
-	}
-	s.mu.Unlock()
-	if len(pins) == 0 {
-		return nil
-	}
-	_, err := s.index.update(func(tx *bolt.Tx) error {
-		bucket, err := tx.CreateBucketIfNotExists(pinsBucket)
-		if err != nil {
-			return err
-		}
-		for _, p := range pins {
-			if err := bucket.Put(p.key, writeNumber(p.until.UnixNano())); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return err
-}
-
 // forgetBatch is how many entries are looked at under the lock at a time.
 const forgetBatch = 4096
 

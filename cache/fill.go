@@ -75,14 +75,14 @@ type Fill struct {
 func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 	s.mu.Lock()
 	limits, closed := s.limits, s.closed || s.fillsEnded
-	stuck := s.isStuckLocked()
+	behind := s.isIndexBehindLocked()
 	s.parts++
 	number := s.parts
 	s.mu.Unlock()
 	switch {
 	case closed:
 		return nil, ErrClosed
-	case stuck, !k.isStorable(), spec.Size > limits.MaxSize, limits.MaxObject > 0 && spec.Size > limits.MaxObject:
+	case behind, !k.isStorable(), spec.Size > limits.MaxSize, limits.MaxObject > 0 && spec.Size > limits.MaxObject:
 		s.counters.noRoom.Add(1)
 		return nil, ErrNoRoom
 	case s.generations.of(k) != g:

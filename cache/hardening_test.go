@@ -171,6 +171,27 @@ func judgeCut(t *testing.T, left, when string, key cache.Key, want []byte) {
 	}
 }
 
+// cutAtRenames returns a file system that, while it is armed, has the power cut after each rename, and judges what is left
+// of a key. cut says that it has.
+func cutAtRenames(t *testing.T, dir string, key cache.Key, want []byte) (power *cachetest.PowerFS, armed, cut *atomic.Bool) {
+	t.Helper()
+	armed, cut = new(atomic.Bool), new(atomic.Bool)
+	power = cachetest.NewPowerFS(dir, func(step string) {
+		if !armed.Load() || !strings.HasPrefix(step, "rename") {
+			return
+		}
+		cut.Store(true)
+		for _, survival := range cachetest.Survivals {
+			left := filepath.Join(t.TempDir(), "left")
+			if err := power.Cut(left, survival); err != nil {
+				t.Error(err)
+			}
+			judgeCut(t, left, survival.String(), key, want)
+		}
+	})
+	return power, armed, cut
+}
+
 // What the index names already must not be on the disk unsynced, under any name: a power cut would leave an entry with
 // zeros, which only Verify would find.
 func TestBytesThatTheIndexNamesAreSyncedBeforeTheyHaveTheirName(t *testing.T) {
@@ -196,21 +217,7 @@ func TestBytesThatTheIndexNamesAreSyncedBeforeTheyHaveTheirName(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "store")
-			var power *cachetest.PowerFS
-			var armed, cut atomic.Bool
-			power = cachetest.NewPowerFS(dir, func(step string) {
-				if !armed.Load() || !strings.HasPrefix(step, "rename") {
-					return
-				}
-				cut.Store(true)
-				for _, survival := range cachetest.Survivals {
-					left := filepath.Join(t.TempDir(), "left")
-					if err := power.Cut(left, survival); err != nil {
-						t.Error(err)
-					}
-					judgeCut(t, left, survival.String(), first, data)
-				}
-			})
+			power, armed, cut := cutAtRenames(t, dir, first, data)
 			failing := cachetest.NewFailingFS(power)
 			failing.Counts = func(operation, _ string) bool { return strings.Contains(operation, "transaction") }
 			store := open(t, dir, failing, cache.Limits{})
@@ -232,20 +239,7 @@ func TestBytesStoredWhileTheIndexIsBeingReadAreSyncedBeforeTheyHaveTheirName(t *
 	data := cachetest.Content(1, 300_000)
 	first, second := cachetest.KeyOf("first"), cachetest.KeyOf("second")
 	dir := filepath.Join(t.TempDir(), "store")
-	var armed atomic.Bool
-	var power *cachetest.PowerFS
-	power = cachetest.NewPowerFS(dir, func(step string) {
-		if !armed.Load() || !strings.HasPrefix(step, "rename") {
-			return
-		}
-		for _, survival := range cachetest.Survivals {
-			left := filepath.Join(t.TempDir(), "left")
-			if err := power.Cut(left, survival); err != nil {
-				t.Error(err)
-			}
-			judgeCut(t, left, survival.String(), first, data)
-		}
-	})
+	power, armed, _ := cutAtRenames(t, dir, first, data)
 	store := open(t, dir, power, cache.Limits{})
 	mustPut(t, store, first, data)
 	if err := store.Close(); err != nil {

@@ -137,8 +137,8 @@ func (s *Store) isDoubtedLocked(h keyHash, since time.Duration) bool {
 	return since <= s.doubts[h.slot()]
 }
 
-// isStuckLocked reports whether so many entries wait for an index that can't be written that no more are kept.
-func (s *Store) isStuckLocked() bool {
+// isIndexBehindLocked reports whether so many entries wait for an index that can't be written that no more are kept.
+func (s *Store) isIndexBehindLocked() bool {
 	return s.failing && len(s.pending)+len(s.recording) >= maxPending
 }
 
@@ -163,7 +163,7 @@ func (s *Store) Link(k Key, g Generation, spec FillSpec) (Entry, error) {
 	if s.generations.of(k) != g {
 		return Entry{}, ErrSuperseded
 	}
-	if s.isStuckLocked() {
+	if s.isIndexBehindLocked() {
 		return Entry{}, ErrNoRoom // counted by Begin, which the caller asks next
 	}
 	if spec.Identity.Length < 0 {

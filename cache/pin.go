@@ -109,8 +109,35 @@ func (s *Store) writePin(k Key, until time.Time, remove bool) error {
 		if remove {
 			return pins.Delete(k.bytes())
 		}
-		return pins.Put(k.bytes(), writeNumber(until.UnixNano()))
+		return putPin(pins, k.bytes(), until)
 	})
+}
+
+// notePins puts all pins into a new index. It looks for no damage: that would begin another one within this one's
+// beginning.
+func (s *Store) notePins() error {
+	s.mu.Lock()
+	pins := make([]pin, 0, len(s.pins))
+	for _, p := range s.pins {
+		pins = append(pins, *p)
+	}
+	s.mu.Unlock()
+	if len(pins) == 0 {
+		return nil
+	}
+	_, err := s.index.update(func(tx *bolt.Tx) error {
+		bucket, err := tx.CreateBucketIfNotExists(pinsBucket)
+		if err != nil {
+			return err
+		}
+		for _, p := range pins {
+			if err := putPin(bucket, p.key, p.until); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
 }
 
 // isPinnedLocked reports whether a key is pinned now.
@@ -208,7 +235,12 @@ func (s *Store) readPins() {
 	}
 }
 
-// pinnedUntil reads the time of a pin in the index.
+// putPin writes a pin into the index's bucket.
+func putPin(pins *bolt.Bucket, key []byte, until time.Time) error {
+	return pins.Put(key, writeNumber(until.UnixNano()))
+}
+
+// pinnedUntil reads the time of a pin that putPin wrote.
 func pinnedUntil(data []byte) time.Time { return time.Unix(0, readNumber(data)).UTC() }
 
 // removeOutgrownPins gives up the pins that there is no room for, takes them out of the index, so that they aren't back

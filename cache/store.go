@@ -261,8 +261,8 @@ func (s *Store) EndFills() {
 	}
 }
 
-// Close ends running fills (EndFills), makes what is whole durable, ends the background work and gives the directory back. Open
-// blobs stay readable.
+// Close ends running fills (EndFills), makes what is whole durable, ends the background work and gives the directory back.
+// Open blobs stay readable.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {

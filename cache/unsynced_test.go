@@ -6,8 +6,6 @@ import (
 	"errors"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -52,21 +50,7 @@ func TestATransactionThatIsDoneAndReportedAsFailedNamesNoUnsyncedBytes(t *testin
 	data := cachetest.Content(1, 300_000)
 	first, second := cachetest.KeyOf("first"), cachetest.KeyOf("second")
 	dir := filepath.Join(t.TempDir(), "store")
-	var power *cachetest.PowerFS
-	var armed, cut atomic.Bool
-	power = cachetest.NewPowerFS(dir, func(step string) {
-		if !armed.Load() || !strings.HasPrefix(step, "rename") {
-			return
-		}
-		cut.Store(true)
-		for _, survival := range cachetest.Survivals {
-			left := filepath.Join(t.TempDir(), "left")
-			if err := power.Cut(left, survival); err != nil {
-				t.Error(err)
-			}
-			judgeCut(t, left, survival.String(), first, data)
-		}
-	})
+	power, armed, cut := cutAtRenames(t, dir, first, data)
 	failing := cachetest.NewFailingFS(power)
 	failing.Counts = func(operation, _ string) bool { return operation == "end transaction" }
 	store := open(t, dir, failing, cache.Limits{})

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"bytes"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -29,21 +28,13 @@ func TestADownloadWhoseDiskFailsIsNeverJoinedToAnotherFile(t *testing.T) {
 	e := startEdge(t, gitlab, "")
 	e.mustGet(t, "app.bin", developer, before)
 	awaitNoFlight(t)
-	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	first := make([]byte, 1)
-	if _, err := io.ReadFull(response.Body, first); err != nil {
-		t.Fatal(err)
-	}
+	first, rest := e.beginDownload(t, "app.bin", developer, 1)
 	published.Store(true)
 	digest := hexSHA256(before)
 	if err := os.Truncate(filepath.Join(e.directory, "blobs", digest[:2], digest), 60<<20); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := digestOfRest(first, response.Body); err == nil {
+	if got, err := digestOfRest(first, rest); err == nil {
 		t.Errorf("the answer looks whole; it is the stored file: %v", got == digest)
 	}
 }

@@ -307,6 +307,21 @@ func (e *edge) begin(c call) (*http.Response, error) {
 	return testClient.Do(request)
 }
 
+// beginDownload begins to download a file and returns its first bytes, and the rest, which is still on its way.
+func (e *edge) beginDownload(t testing.TB, file, token string, length int) (first []byte, rest io.Reader) {
+	t.Helper()
+	response, err := e.begin(call{path: filePath(file), token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() })
+	first = make([]byte, length)
+	if _, err := io.ReadFull(response.Body, first); err != nil {
+		t.Fatal(err)
+	}
+	return first, response.Body
+}
+
 // bytesSent is how much GitLab and its storage have sent to GETs.
 func bytesSent(gitlab *gitlabtest.Server) (sent int64) {
 	for _, request := range gitlab.Requests() {

@@ -413,20 +413,12 @@ func TestADownloadGoesOnFromGitLabWhenItsStoredFileEndsEarly(t *testing.T) {
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
 	awaitNoFlight(t)
-	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	first := make([]byte, 1)
-	if _, err := io.ReadFull(response.Body, first); err != nil {
-		t.Fatal(err)
-	}
+	first, rest := e.beginDownload(t, "app.bin", developer, 1)
 	digest := hexSHA256(body)
 	if err := os.Truncate(filepath.Join(e.directory, "blobs", digest[:2], digest), 60<<20); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := digestOfRest(first, response.Body); err != nil || got != digest {
+	if got, err := digestOfRest(first, rest); err != nil || got != digest {
 		t.Errorf("the download that met it: %v", err)
 	}
 	// Of the right length again, but with a wrong end: only having been judged keeps it from the next caller.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -25,15 +24,7 @@ func TestAReloadKeepsTheStoreTheGrantsAndRunningDownloads(t *testing.T) {
 
 	release := make(chan struct{})
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, Release: release})
-	response, err := e.begin(call{path: filePath("big.bin"), token: developer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	first := make([]byte, 1)
-	if _, err := io.ReadFull(response.Body, first); err != nil {
-		t.Fatal(err)
-	}
+	first, rest := e.beginDownload(t, "big.bin", developer, 1)
 
 	e.reload(t, "max_age 2m")
 	before := len(gitlab.Requests())
@@ -41,7 +32,7 @@ func TestAReloadKeepsTheStoreTheGrantsAndRunningDownloads(t *testing.T) {
 		t.Errorf("after the reload: %q", got.cacheStatus())
 	}
 	close(release)
-	if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(big) {
+	if digest, err := digestOfRest(first, rest); err != nil || digest != hexSHA256(big) {
 		t.Errorf("the download that was running: %v", err)
 	}
 	if got := e.mustGet(t, "big.bin", developer, big); !strings.Contains(got.cacheStatus(), "; hit") {

@@ -41,18 +41,10 @@ func withoutLength(t *testing.T, release <-chan struct{}, next ...[]byte) (url s
 // releasedDownload begins a download, releases the rest of the file when the first byte is there, and returns all bytes.
 func releasedDownload(t *testing.T, e *edge, release chan<- struct{}) ([]byte, error) {
 	t.Helper()
-	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	first := make([]byte, 1)
-	if _, err := io.ReadFull(response.Body, first); err != nil {
-		t.Fatal(err)
-	}
+	first, rest := e.beginDownload(t, "app.bin", developer, 1)
 	close(release)
-	rest, err := io.ReadAll(response.Body)
-	return slices.Concat(first, rest), err
+	others, err := io.ReadAll(rest)
+	return slices.Concat(first, others), err
 }
 
 func TestAFileOfUnknownLengthThatDoesNotFitStreamsThrough(t *testing.T) {

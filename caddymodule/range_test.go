@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"slices"
@@ -24,15 +23,7 @@ func TestARangeFarAheadOfAColdFileIsForwardedByItself(t *testing.T) {
 	publishOld(gitlab, "app.bin", body)
 	release := make(chan struct{})
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, StallAfter: 2 << 20, Release: release})
-	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	first := make([]byte, 1<<20)
-	if _, err := io.ReadFull(response.Body, first); err != nil {
-		t.Fatal(err)
-	}
+	first, rest := e.beginDownload(t, "app.bin", developer, 1<<20)
 	far := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=15000000-15000999"}}})
 	if far.StatusCode != 206 || !bytes.Equal(far.body, body[15000000:15001000]) || !strings.Contains(far.cacheStatus(), "fwd=partial") {
 		t.Errorf("far ahead: %s, %d bytes, %q", far.Status, len(far.body), far.cacheStatus())
@@ -42,7 +33,7 @@ func TestARangeFarAheadOfAColdFileIsForwardedByItself(t *testing.T) {
 		t.Errorf("near: %s, %d bytes, %q", near.Status, len(near.body), near.cacheStatus())
 	}
 	close(release)
-	if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+	if digest, err := digestOfRest(first, rest); err != nil || digest != hexSHA256(body) {
 		t.Errorf("the download that led: %v", err)
 	}
 }
@@ -114,15 +105,7 @@ func TestTheFarthestOfSeveralRangesDecidesWhetherTheyAreForwarded(t *testing.T) 
 	publishOld(gitlab, "app.bin", body)
 	release := make(chan struct{})
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, StallAfter: 2 << 20, Release: release})
-	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	first := make([]byte, 1<<20)
-	if _, err := io.ReadFull(response.Body, first); err != nil {
-		t.Fatal(err)
-	}
+	first, rest := e.beginDownload(t, "app.bin", developer, 1<<20)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for _, asked := range []string{"bytes=0-0,15000000-15000999", "bytes=0-0, 5000000-"} {
@@ -137,7 +120,7 @@ func TestTheFarthestOfSeveralRangesDecidesWhetherTheyAreForwarded(t *testing.T) 
 		t.Errorf("near: %s, %d bytes, %q", near.Status, len(near.body), near.cacheStatus())
 	}
 	close(release)
-	if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+	if digest, err := digestOfRest(first, rest); err != nil || digest != hexSHA256(body) {
 		t.Errorf("the download that led: %v", err)
 	}
 }
@@ -176,15 +159,7 @@ func TestARangeThatTheFillDoesNotReachInTimeIsForwardedAfterAll(t *testing.T) {
 	publishOld(gitlab, "app.bin", body)
 	release := make(chan struct{})
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, StallAfter: 2 << 20, Release: release})
-	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	first := make([]byte, 1<<20)
-	if _, err := io.ReadFull(response.Body, first); err != nil {
-		t.Fatal(err)
-	}
+	first, rest := e.beginDownload(t, "app.bin", developer, 1<<20)
 	setForTest(t, &rangePatience, time.Millisecond)
 	for range 3 {
 		far := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=15000000-15002999"}}})
@@ -193,7 +168,7 @@ func TestARangeThatTheFillDoesNotReachInTimeIsForwardedAfterAll(t *testing.T) {
 		}
 	}
 	close(release)
-	if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+	if digest, err := digestOfRest(first, rest); err != nil || digest != hexSHA256(body) {
 		t.Errorf("the download that led: %v", err)
 	}
 }

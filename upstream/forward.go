@@ -29,8 +29,8 @@ type Forwarding struct {
 	OnAnswer func(*http.Response)
 }
 
-// untrustedHeaders are never passed on. They would let a caller tell GitLab, or something in front of it, who or what the request is about.
-// Client-Ip beside X-Forwarded-For makes GitLab answer 400 (lib/gitlab/middleware/handle_ip_spoof_attack_error.rb).
+// untrustedHeaders are never passed on. They would let a caller tell GitLab, or something in front of it, who or what the
+// request is about. Client-Ip beside X-Forwarded-For makes GitLab answer 400 (lib/gitlab/middleware/handle_ip_spoof_attack_error.rb).
 // The last one is the bypass header that GitLab's documentation uses.
 var untrustedHeaders = []string{
 	"Forwarded", "Client-Ip", "X-Client-Ip", "True-Client-Ip", "X-Real-Ip", "X-Cluster-Client-Ip", "X-Original-Url",
