@@ -137,8 +137,7 @@ func TestAListIsNoShorterForWhatIsOutOfDate(t *testing.T) {
 	// Gone now, or others, and the index doesn't know yet.
 	for i := range 3 {
 		s.mu.Lock()
-		n, _ := s.entries.Peek(numberedKey(i).hash())
-		s.dropLocked(numberedKey(i).hash(), n)
+		s.dropLocked(s.entries.peek(numberedKey(i).hash()))
 		s.mu.Unlock()
 	}
 	s.put(t, numberedKey(4), randomBytes(100, 104))

@@ -3,8 +3,10 @@ package cache
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
@@ -165,21 +167,21 @@ const forgetBatch = 4096
 // keepRemembered puts all entries whose records are in memory on the way into the new index, and drops the others.
 func (s *Store) keepRemembered() {
 	s.mu.Lock()
-	hashes := s.entries.Keys()
+	hashes := slices.Collect(maps.Keys(s.entries.nodes))
 	s.mu.Unlock()
 	for len(hashes) > 0 {
 		batch := hashes[:min(forgetBatch, len(hashes))]
 		hashes = hashes[len(batch):]
 		s.mu.Lock()
 		for _, h := range batch {
-			n, known := s.entries.Peek(h)
-			if !known {
+			n := s.entries.peek(h)
+			if n == nil {
 				continue
 			}
 			if record := s.recordLocked(h); record != nil {
 				s.pending[h] = record
 			} else {
-				s.dropLocked(h, n)
+				s.dropLocked(n)
 			}
 		}
 		s.mu.Unlock()

@@ -44,3 +44,9 @@ func lockFile(file *os.File) error {
 	}
 	return err
 }
+
+// unmapPages gives back the pages that a file's mapping has in memory. They stay in the kernel's cache, as the file's, and
+// come back when they are read.
+func unmapPages(address uintptr, length int64) {
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, address, uintptr(length), unix.MADV_DONTNEED) // it is only advice
+}

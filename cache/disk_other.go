@@ -19,3 +19,5 @@ func syncData(file *os.File) error { return file.Sync() }
 func syncFileSystem(*os.File) error { return errors.ErrUnsupported }
 
 func lockFile(*os.File) error { return nil }
+
+func unmapPages(uintptr, int64) {}

@@ -1,12 +1,14 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"sync"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
@@ -29,8 +31,8 @@ type batch struct {
 	postponed error
 	// replaced are blobs that the index doesn't name any more once the batch's records are there.
 	replaced []*blobState
-	// touched are last uses to note.
-	touched map[keyHash]time.Time
+	// touched are last uses to note, in Unix nanoseconds.
+	touched map[keyHash]int64
 	// waiters hear when it is done.
 	waiters []chan error
 }
@@ -70,7 +72,7 @@ func (s *Store) takeBatch(withUses bool) *batch {
 	s.recording, s.pending = s.pending, make(map[keyHash]*Entry)
 	s.fresh, s.replaced, s.syncWaiters = nil, nil, nil
 	if withUses {
-		b.touched, s.touched = s.touched, make(map[keyHash]time.Time)
+		b.touched, s.touched = s.touched, make(map[keyHash]int64)
 	}
 	return b
 }
@@ -151,22 +153,18 @@ func (s *Store) recordBatch(b *batch) bool {
 	}
 	entries := make([]*Entry, 0, len(s.recording))
 	for h, entry := range s.recording {
-		n, known := s.entries.Peek(h)
+		n := s.entries.peek(h)
 		switch {
-		case !known:
+		case n == nil:
 		case n.blob.damaged:
 			// What the index has of the key is older still, and must not come back at the next start.
-			s.forgetEntryLocked(h, n)
+			s.forgetEntryLocked(n)
 		default:
 			entries = append(entries, entry)
 		}
 	}
-	work := len(entries) > 0 || len(b.touched) > 0
 	s.mu.Unlock()
-	var err error
-	if work {
-		err = s.updateIndex(func(tx *bolt.Tx) error { return s.writeRecords(tx, entries, b.touched) })
-	}
+	err := s.writeBatch(entries, b.touched)
 	s.endBatch(b, err)
 	// Files that only the old records named.
 	s.remove()
@@ -223,15 +221,40 @@ func (s *Store) endBatch(b *batch, err error) {
 		}
 	}
 	for h, at := range b.touched {
-		if _, newer := s.touched[h]; !newer && s.entries.Contains(h) {
+		if _, newer := s.touched[h]; !newer && s.entries.peek(h) != nil {
 			s.touched[h] = at
 		}
 	}
 }
 
-// writeRecords writes entries and last uses. What was removed since the batch was taken is left out: its removal may
-// be over already.
-func (s *Store) writeRecords(tx *bolt.Tx, batch []*Entry, touched map[keyHash]time.Time) error {
+// maxChanges bounds the entries that one transaction writes or removes. bbolt holds every page that it changes in memory
+// until the transaction's end, 6 KiB each, and last uses are spread over all of theirs: in a large store, 32,000 of them
+// at once would take some 200 MB. It must not be much smaller either, as each transaction waits for the disk twice.
+const maxChanges = 512
+
+// writeBatch writes entries and last uses, each in the order of the index, so that a transaction has as few pages as can
+// be. After an error some of them may be there; writing them again does no harm.
+func (s *Store) writeBatch(entries []*Entry, touched map[keyHash]int64) error {
+	slices.SortFunc(entries, func(a, b *Entry) int { return a.Key.compare(b.Key) })
+	for piece := range slices.Chunk(entries, maxChanges) {
+		if err := s.updateIndex(func(tx *bolt.Tx) error { return s.writeRecords(tx, piece) }); err != nil {
+			return err
+		}
+	}
+	hashes := slices.SortedFunc(maps.Keys(touched), func(a, b keyHash) int { return bytes.Compare(a[:], b[:]) })
+	for piece := range slices.Chunk(hashes, maxChanges) {
+		if err := s.updateIndex(func(tx *bolt.Tx) error { return writeUses(tx, piece, touched) }); err != nil {
+			return err
+		}
+	}
+	if len(entries) > 0 || len(hashes) > 0 {
+		s.index.unmap()
+	}
+	return nil
+}
+
+// writeRecords writes entries. What was removed since the batch was taken is left out: its removal may be over already.
+func (s *Store) writeRecords(tx *bolt.Tx, batch []*Entry) error {
 	entries, uses := tx.Bucket(entriesBucket), tx.Bucket(usesBucket)
 	for _, entry := range batch {
 		h := entry.Key.hash()
@@ -242,17 +265,24 @@ func (s *Store) writeRecords(tx *bolt.Tx, batch []*Entry, touched map[keyHash]ti
 		if err := entries.Put(key, encodeRecord(key, entry)); err != nil {
 			return fmt.Errorf("writing a record: %w", err)
 		}
-		if err := uses.Put(h[:], encodeUse(entry.Stored, key)); err != nil {
+		if err := uses.Put(h[:], encodeUse(max(entry.used.UnixNano(), entry.Stored.UnixNano()), key)); err != nil {
 			return fmt.Errorf("writing a use: %w", err)
 		}
 	}
-	for h, at := range touched {
-		_, key := decodeUse(uses.Get(h[:]))
+	return nil
+}
+
+// writeUses writes last uses of what the index has. What it hasn't was removed meanwhile, or isn't there yet: the time of
+// storing will do.
+func writeUses(tx *bolt.Tx, hashes []keyHash, touched map[keyHash]int64) error {
+	uses := tx.Bucket(usesBucket)
+	for i := range hashes {
+		name := hashes[i][:] // bbolt keeps it until the transaction ends
+		_, key := decodeUse(uses.Get(name))
 		if key == nil {
-			continue // removed meanwhile, or not in the index yet: its time of storing will do
+			continue
 		}
-		name := h // bbolt keeps it until the transaction ends
-		if err := uses.Put(name[:], encodeUse(at, key)); err != nil {
+		if err := uses.Put(name, encodeUse(touched[hashes[i]], key)); err != nil {
 			return fmt.Errorf("writing a use: %w", err)
 		}
 	}

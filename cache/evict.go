@@ -2,12 +2,8 @@ package cache
 
 import "go.uber.org/zap"
 
-const (
-	// evictionBatch bounds how many entries one transaction removes.
-	evictionBatch = 4096
-	// headroomShare is the part of MaxSize that is kept free ahead of need, so that fills seldom wait for evictions.
-	headroomShare = 64
-)
+// headroomShare is the part of MaxSize that is kept free ahead of need, so that fills seldom wait for evictions.
+const headroomShare = 64
 
 // evict removes what was used least recently until there is the room that waiting fills want, or some to spare. It
 // never removes what is being read.
@@ -33,7 +29,7 @@ func (s *Store) evict() {
 			break
 		}
 		s.mu.Lock()
-		most := evictionBatch
+		most := maxChanges
 		if s.stuck.refusals > 0 {
 			most = maxRefusals - s.stuck.refusals // no more than are tried
 		}
@@ -89,21 +85,21 @@ func (s *Store) giveUpRoom() {
 // more than most. Those that are being read, or pinned, are passed over and count as used now.
 func (s *Store) victimsLocked(excess int64, most int) *removal {
 	victims := new(removal)
-	for range s.entries.Len() {
+	for range s.entries.len() {
 		if excess <= 0 || len(victims.hashes) >= most {
 			break
 		}
-		h, n, ok := s.entries.GetOldest()
-		if !ok {
+		n := s.entries.oldest()
+		if n == nil {
 			break
 		}
-		if n.blob.open > 0 || n.blob.busy != nil || s.isPinnedLocked(h) {
-			s.entries.Get(h)
+		if n.blob.open > 0 || n.blob.busy != nil || s.isPinnedLocked(n.hash) {
+			s.entries.use(n)
 			continue
 		}
-		s.dropLocked(h, n)
+		s.dropLocked(n)
 		s.counters.evictions.Add(1)
-		victims.hashes = append(victims.hashes, h)
+		victims.hashes = append(victims.hashes, n.hash)
 		if n.blob.entries == 0 && !n.blob.unlinked {
 			excess -= n.blob.size
 		}

@@ -28,7 +28,7 @@ func (f *heldFS) ReadDir(path string) ([]string, error) {
 }
 
 // Two stores of which one has many times the entries of the other.
-const fewEntries, moreEntries = 200, 3 * purgeBatch
+const fewEntries, moreEntries = 200, 24 * maxChanges
 
 // sameCost fails where work in the larger store went through its entries: that allocates for each that it makes something
 // of, and begins a transaction for each step.

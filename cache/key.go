@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"strconv"
 	"strings"
@@ -43,9 +44,10 @@ func (k Key) isStorable() bool {
 // maxKeyLength is well below what bbolt takes (32 KiB), and above what any rules and any URL let through.
 const maxKeyLength = 16 << 10
 
-// compare orders keys as the index does.
+// compare orders keys as the index does: no field holds the zero byte that ends it there.
 func (k Key) compare(other Key) int {
-	return strings.Compare(string(k.bytes()), string(other.bytes()))
+	return cmp.Or(strings.Compare(k.Upstream, other.Upstream), strings.Compare(k.Project, other.Project),
+		strings.Compare(k.Package, other.Package), strings.Compare(k.Version, other.Version), strings.Compare(k.File, other.File))
 }
 
 func parseKey(data []byte) (Key, bool) {

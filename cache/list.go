@@ -24,7 +24,7 @@ type Listed struct {
 // Entries returns up to limit selected entries in key order, those after the given key if there is one; fewer only if
 // there are no more. It is for admins: it reads the index, and is no use of the entries.
 func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int) ([]Listed, error) {
-	listed := make([]Listed, 0, min(limit, purgeBatch))
+	listed := make([]Listed, 0, min(limit, listStep))
 	for {
 		// What is read may be out of date, so that less is left of it than was read.
 		records, last, err := s.recordsAfter(ctx, sel, after, limit-len(listed))
@@ -120,13 +120,13 @@ func (s *Store) present(records []*Entry, uses map[keyHash]time.Time, limit int)
 			continue
 		}
 		h := record.Key.hash()
-		n, known := s.entries.Peek(h)
+		n := s.entries.peek(h)
 		_, forgotten := s.forgotten[h]
 		switch {
-		case known && n.blob.damaged, known && s.isPurgedLocked(record.Key, n.serial):
-		case known && n.blob.digest == record.Digest:
+		case n != nil && n.blob.damaged, n != nil && s.isPurgedLocked(record.Key, n.serial):
+		case n != nil && n.blob.digest == record.Digest:
 			entries = append(entries, s.listedLocked(h, s.entryLocked(record, n), n.hits, uses))
-		case !known && s.loading && !forgotten:
+		case n == nil && s.loading && !forgotten:
 			entries = append(entries, s.listedLocked(h, *record, 0, uses))
 		}
 	}
@@ -135,7 +135,7 @@ func (s *Store) present(records []*Entry, uses map[keyHash]time.Time, limit int)
 
 func (s *Store) listedLocked(h keyHash, entry Entry, hits uint32, uses map[keyHash]time.Time) Listed {
 	listed := Listed{Entry: entry, LastUsed: entry.Stored, Hits: hits}
-	for _, at := range []time.Time{uses[h], s.touched[h].UTC()} {
+	for _, at := range []time.Time{uses[h], time.Unix(0, s.touched[h]).UTC()} {
 		if at.After(listed.LastUsed) {
 			listed.LastUsed = at
 		}

@@ -2,12 +2,10 @@ package cache
 
 import (
 	"cmp"
-	"math"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
 )
@@ -55,6 +53,7 @@ func (s *Store) load() {
 	// Before anything can be evicted.
 	s.readPins()
 	s.merge(s.enterAll(found))
+	s.index.unmap()
 	s.sweep(listed)
 	close(s.ready)
 	s.wakeJanitor()
@@ -101,17 +100,17 @@ func (s *Store) readAll() (found []loaded, err error) {
 
 // enterAll makes what was found known, the least recently used first. The blobs are everybody's at once; the entries
 // stand aside until merge, since what is used meanwhile must count as used later.
-func (s *Store) enterAll(found []loaded) *simplelru.LRU[keyHash, *node] {
-	entries := newLRU[keyHash, *node](math.MaxInt)
+func (s *Store) enterAll(found []loaded) *recency {
+	entries := newRecency()
 	for batch := range slices.Chunk(found, loadBatch) {
 		s.mu.Lock()
 		for _, e := range batch {
 			blob := s.blobLocked(e.digest, e.size)
 			blob.entries++
-			if twin, ok := entries.Peek(e.hash); ok {
+			if twin := entries.peek(e.hash); twin != nil {
 				s.releaseBlobLocked(twin.blob) // of another key with the same hash; it is a miss from now on
 			}
-			entries.Add(e.hash, &node{blob: blob, confirmed: unconfirmed})
+			entries.add(&node{hash: e.hash, blob: blob, confirmed: unconfirmed})
 		}
 		s.mu.Unlock()
 	}
@@ -119,27 +118,26 @@ func (s *Store) enterAll(found []loaded) *simplelru.LRU[keyHash, *node] {
 }
 
 // merge puts what was loaded under what happened meanwhile. Its cost is that of what happened, not of what was loaded.
-func (s *Store) merge(entries *simplelru.LRU[keyHash, *node]) {
+func (s *Store) merge(entries *recency) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// An entry that memory knows already, or knows to be gone, isn't the index's any more.
 	outdate := func(h keyHash) {
-		if old, ok := entries.Peek(h); ok {
-			entries.Remove(h)
+		if old := entries.peek(h); old != nil {
+			entries.remove(old)
 			s.releaseBlobLocked(old.blob)
 		}
 	}
 	for h := range s.forgotten {
 		outdate(h)
 	}
-	for _, h := range s.entries.Keys() {
-		outdate(h)
-		n, _ := s.entries.Peek(h)
-		entries.Add(h, n)
+	for n := range s.entries.all() {
+		outdate(n.hash)
+		entries.add(n)
 	}
 	s.entries = entries
 	for h := range s.pins {
-		if n, known := entries.Peek(h); known {
+		if n := entries.peek(h); n != nil {
 			s.fillPinLocked(h, n.blob.size)
 		}
 	}

@@ -11,10 +11,11 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 			s.mu.Unlock()
 			return Entry{}, ErrClosed
 		}
-		n, known := s.entries.Get(h)
-		if known {
+		n := s.entries.peek(h)
+		if n != nil {
+			s.entries.use(n)
 			if n.blob.damaged || s.isPurgedLocked(k, n.serial) {
-				s.forgetEntryLocked(h, n)
+				s.forgetEntryLocked(n)
 				s.mu.Unlock()
 				return Entry{}, ErrMiss
 			}
@@ -23,11 +24,11 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 				if record.Key != k {
 					return Entry{}, ErrMiss
 				}
-				s.touched[h] = s.now()
+				s.touched[h] = s.now().UnixNano()
 				return s.entryLocked(record, n), nil
 			}
 		}
-		ask := known || s.loading
+		ask := n != nil || s.loading
 		s.mu.Unlock()
 		if !ask {
 			return Entry{}, ErrMiss
@@ -47,15 +48,15 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 func (s *Store) learn(h keyHash, n *node, record *Entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	present, known := s.entries.Peek(h)
+	present := s.entries.peek(h)
 	switch {
-	case known && present != n:
+	case present != nil && present != n:
 		return true // committed or learnt meanwhile; look again
-	case known && (record == nil || record.Digest != present.blob.digest):
+	case present != nil && (record == nil || record.Digest != present.blob.digest):
 		// The index lost it, or has damaged it.
-		s.forgetEntryLocked(h, present)
+		s.forgetEntryLocked(present)
 		return false
-	case known:
+	case present != nil:
 	case record == nil:
 		return false
 	default:
@@ -69,9 +70,9 @@ func (s *Store) learn(h keyHash, n *node, record *Entry) bool {
 }
 
 // forgetEntryLocked drops an entry that proved useless, here and, later, in the index.
-func (s *Store) forgetEntryLocked(h keyHash, n *node) {
-	s.dropLocked(h, n)
-	s.removals = append(s.removals, &removal{hashes: []keyHash{h}})
+func (s *Store) forgetEntryLocked(n *node) {
+	s.dropLocked(n)
+	s.removals = append(s.removals, &removal{hashes: []keyHash{n.hash}})
 	s.wakeJanitor()
 }
 
@@ -79,7 +80,7 @@ func (s *Store) forgetEntryLocked(h keyHash, n *node) {
 func (s *Store) materialize(k Key) error {
 	h := k.hash()
 	s.mu.Lock()
-	_, known := s.entries.Peek(h)
+	known := s.entries.peek(h) != nil
 	loading := s.loading
 	s.mu.Unlock()
 	if known || !loading {
@@ -102,8 +103,8 @@ func (s *Store) Confirm(e Entry, g Generation, at time.Time) (Entry, bool) {
 	h := e.Key.hash()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, known := s.entries.Peek(h)
-	if !known || n.serial != e.serial || n.blob.damaged || s.generations.of(e.Key) != g || s.isPurgedLocked(e.Key, n.serial) {
+	n := s.entries.peek(h)
+	if n == nil || n.serial != e.serial || n.blob.damaged || s.generations.of(e.Key) != g || s.isPurgedLocked(e.Key, n.serial) {
 		return Entry{}, false
 	}
 	since := at.Sub(s.started)
@@ -127,7 +128,7 @@ func (s *Store) Doubt(k Key, at time.Time) {
 	defer s.mu.Unlock()
 	doubt := &s.doubts[h.slot()]
 	*doubt = max(*doubt, since)
-	if n, known := s.entries.Peek(h); known && n.confirmed <= since {
+	if n := s.entries.peek(h); n != nil && n.confirmed <= since {
 		n.confirmed = unconfirmed
 	}
 }

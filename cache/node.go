@@ -9,7 +9,10 @@ import (
 
 // node is an entry as memory has it. There may be a million of them: what is added here is multiplied by that.
 type node struct {
-	blob *blobState
+	// older and newer are its neighbours in recency, and hash its key's.
+	older, newer *node
+	hash         keyHash
+	blob         *blobState
 	// serial tells this commit of the key from others; 0 if an earlier process made it. 32 bits are enough for four
 	// billion files in the life of a process.
 	serial uint32
@@ -64,14 +67,14 @@ func (s *Store) blobLocked(digest Digest, size int64) *blobState {
 func (s *Store) addKnownLocked(h keyHash, record *Entry) {
 	blob := s.blobLocked(record.Digest, record.Size)
 	blob.entries++
-	s.entries.Add(h, &node{blob: blob, confirmed: unconfirmed})
+	s.entries.add(&node{hash: h, blob: blob, confirmed: unconfirmed})
 }
 
 // isOutdatedLocked reports whether the key has other content that the upstream named later than it named this: the
 // fetch of an older file can end after that of a newer one.
 func (s *Store) isOutdatedLocked(k Key, g Generation, blob *blobState, confirmed time.Time) bool {
-	n, known := s.entries.Peek(k.hash())
-	return known && n.blob != blob && n.generation == g && n.confirmed != unconfirmed && !confirmed.IsZero() &&
+	n := s.entries.peek(k.hash())
+	return n != nil && n.blob != blob && n.generation == g && n.confirmed != unconfirmed && !confirmed.IsZero() &&
 		confirmed.Sub(s.started) < n.confirmed
 }
 
@@ -81,7 +84,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	// First, or replacing an entry of the same blob would make it an orphan.
 	blob.entries++
 	delete(s.orphans, blob)
-	if old, known := s.entries.Peek(h); known {
+	if old := s.entries.peek(h); old != nil {
 		if s.pending[h] == nil {
 			// The index names the old blob until the new record is there, so its file stays that long.
 			old.blob.entries++
@@ -92,25 +95,26 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 			// goes when the batch is over.
 			s.removals = append(s.removals, &removal{hashes: []keyHash{h}})
 		}
-		s.dropLocked(h, old)
+		s.dropLocked(old)
 	}
 	delete(s.forgotten, h)
 	s.serial++
-	n := &node{blob: blob, serial: s.serial, confirmed: unconfirmed, generation: g}
+	n := &node{hash: h, blob: blob, serial: s.serial, confirmed: unconfirmed, generation: g}
 	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.isDoubtedLocked(h, since) {
 		n.confirmed = since
 	}
-	s.entries.Add(h, n)
+	s.entries.add(n)
 	s.fillPinLocked(h, blob.size)
+	entry.used = s.now()
 	s.pending[h] = entry
-	s.touched[h] = s.now()
 	s.wakeJanitor()
 	return s.entryLocked(entry, n)
 }
 
 // dropLocked takes an entry out of memory. Its record and its file are the janitor's.
-func (s *Store) dropLocked(h keyHash, n *node) {
-	s.entries.Remove(h)
+func (s *Store) dropLocked(n *node) {
+	h := n.hash
+	s.entries.remove(n)
 	s.hot.Remove(h)
 	delete(s.pending, h)
 	delete(s.recording, h)
@@ -144,7 +148,7 @@ func (s *Store) recordLocked(h keyHash) *Entry {
 
 func (s *Store) entryLocked(record *Entry, n *node) Entry {
 	entry := *record
-	entry.serial, entry.node = n.serial, n
+	entry.serial, entry.node, entry.used = n.serial, n, time.Time{}
 	entry.Confirmed = time.Time{}
 	if n.confirmed != unconfirmed && n.generation == s.generations.of(entry.Key) {
 		entry.Confirmed = s.started.Add(n.confirmed)

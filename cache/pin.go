@@ -38,13 +38,13 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 	}
 	h, expired := k.hash(), !until.After(s.now())
 	s.mu.Lock()
-	n, known := s.entries.Peek(h)
+	n := s.entries.peek(h)
 	before, made := s.pins[h], (*pin)(nil)
 	var err error
 	switch {
 	case s.closed:
 		err = ErrClosed
-	case !known || n.blob.damaged:
+	case n == nil || n.blob.damaged:
 		err = ErrMiss
 	case expired: // in memory once it is durable
 	case s.pinned-before.size()+n.blob.size > s.limits.maxPinned():
@@ -94,7 +94,7 @@ func (s *Store) restorePinLocked(h keyHash, before *pin) {
 	}
 	before.bytes = 0
 	s.pins[h] = before
-	if n, known := s.entries.Peek(h); known {
+	if n := s.entries.peek(h); n != nil {
 		s.fillPinLocked(h, n.blob.size)
 	}
 }

@@ -30,9 +30,6 @@ func (s *Store) isPurgedLocked(k Key, serial uint32) bool {
 	return false
 }
 
-// purgeBatch is how many entries are looked for, and removed, at a time.
-const purgeBatch = 4096
-
 // Purge removes the selected entries: at once for look-ups, and durably when it returns. Running downloads aren't
 // disturbed, and what was begun before it isn't kept. For a whole key its cost doesn't depend on the store's size. When
 // ctx ends it stops where it is; what it removed stays removed.
@@ -99,11 +96,11 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 		s.dropPinLocked(h)
 		gone.keys = append(gone.keys, k.bytes())
 		gone.hashes = append(gone.hashes, h)
-		if n, known := s.entries.Peek(h); known {
+		if n := s.entries.peek(h); n != nil {
 			if n.blob.entries == 1 && !n.blob.unlinked {
 				purged.Bytes += n.blob.size
 			}
-			s.dropLocked(h, n)
+			s.dropLocked(n)
 			purged.Entries++
 		} else if s.loading {
 			s.forgotten[h] = struct{}{}

@@ -185,10 +185,10 @@ func (f *recordFields) skip(length int) {
 	f.rest = f.rest[length:]
 }
 
-// A use is when an entry was last used, and its key, so that an eviction, which knows the hash only, finds the record.
+// A use is when an entry was last used, in Unix nanoseconds, and its key, so that an eviction, which knows the hash only, finds the record.
 
-func encodeUse(at time.Time, key []byte) []byte {
-	return append(writeNumber(at.UnixNano()), key...)
+func encodeUse(at int64, key []byte) []byte {
+	return append(writeNumber(at), key...)
 }
 
 // decodeUse returns the least time for what isn't a use.

@@ -39,10 +39,7 @@ func (s *Store) removeAll() {
 }
 
 func (s *Store) removeRecords() error {
-	s.mu.Lock()
-	work := s.removals
-	s.removals = nil
-	s.mu.Unlock()
+	work := s.takeRemovals()
 	if len(work) == 0 {
 		return nil
 	}
@@ -71,6 +68,20 @@ func (s *Store) removeRecords() error {
 		}
 	}
 	return err
+}
+
+// takeRemovals takes as many removals as one transaction is to make. Those that are left keep unlinkOrphans from going on.
+func (s *Store) takeRemovals() []*removal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken, entries := 0, 0
+	for taken < len(s.removals) && entries < maxChanges {
+		entries += len(s.removals[taken].hashes)
+		taken++
+	}
+	work := s.removals[:taken:taken]
+	s.removals = s.removals[taken:]
+	return work
 }
 
 func (s *Store) deleteRecords(tx *bolt.Tx, r *removal) error {
@@ -105,7 +116,7 @@ func (s *Store) deleteRecords(tx *bolt.Tx, r *removal) error {
 func (s *Store) isRecorded(h keyHash) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.entries.Contains(h) && s.pending[h] == nil && s.recording[h] == nil
+	return s.entries.peek(h) != nil && s.pending[h] == nil && s.recording[h] == nil
 }
 
 // unlinkOrphans removes up to limit files of blobs that no entry names or that are damaged, and reports whether there

@@ -50,7 +50,7 @@ func writeIndex(t testing.TB, dir string, n int) {
 				h := key.hash()
 				if err := errors.Join(
 					tx.Bucket(entriesBucket).Put(key.bytes(), encodeRecord(key.bytes(), entry)),
-					tx.Bucket(usesBucket).Put(h[:], encodeUse(now, key.bytes())),
+					tx.Bucket(usesBucket).Put(h[:], encodeUse(now.UnixNano(), key.bytes())),
 				); err != nil {
 					return err
 				}

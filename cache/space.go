@@ -171,8 +171,8 @@ func (s *Store) keptLocked() int64 {
 	kept := s.space.open
 	counted := make(map[*blobState]struct{}, len(s.pins))
 	for h := range s.pins {
-		n, known := s.entries.Peek(h)
-		if !known || n.blob.open > 0 || n.blob.unlinked || !s.isPinnedLocked(h) {
+		n := s.entries.peek(h)
+		if n == nil || n.blob.open > 0 || n.blob.unlinked || !s.isPinnedLocked(h) {
 			continue
 		}
 		if _, twice := counted[n.blob]; !twice {

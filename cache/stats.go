@@ -48,7 +48,7 @@ func (s *Store) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Stats{
-		Entries: s.entries.Len(), Blobs: len(s.blobs),
+		Entries: s.entries.len(), Blobs: len(s.blobs),
 		Bytes: s.space.used(), Reserved: s.space.reserved, Lingering: s.space.lingering, MaxSize: s.limits.MaxSize,
 		Pinned: s.pinned, MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
 		Fills: int64(len(s.fills)), Pending: len(s.pending) + len(s.recording), Loading: s.loading,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -80,7 +79,7 @@ type Store struct {
 	// fillsEnded says that no fill begins any more.
 	fillsEnded bool
 	// entries are all known entries, by last use.
-	entries *simplelru.LRU[keyHash, *node]
+	entries *recency
 	// hot holds records of some entries. pending are those of all that aren't durable yet, recording those that are
 	// being made durable.
 	hot                *simplelru.LRU[keyHash, *Entry]
@@ -104,8 +103,8 @@ type Store struct {
 	outgrown [][]byte
 	// leftPins are the keys of those that the index couldn't be rid of.
 	leftPins [][]byte
-	// touched are last uses that the index doesn't know yet.
-	touched map[keyHash]time.Time
+	// touched are last uses that the index doesn't know yet, in Unix nanoseconds.
+	touched map[keyHash]int64
 	// loading is true until all entries are in entries; forgotten are those removed meanwhile.
 	loading   bool
 	forgotten map[keyHash]struct{}
@@ -155,10 +154,10 @@ func newStore(cfg Config) *Store {
 	s := &Store{
 		dir: cfg.Dir, fs: cfg.FS, logger: cfg.Logger, now: cfg.Now, limits: cfg.Limits, onFull: cfg.OnFull,
 		process: rand.Uint64(), //nolint:gosec // it must only differ from earlier ones
-		entries: newLRU[keyHash, *node](math.MaxInt), hot: newLRU[keyHash, *Entry](maxHotRecords),
+		entries: newRecency(), hot: newLRU[keyHash, *Entry](maxHotRecords),
 		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
 		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
-		touched: make(map[keyHash]time.Time), pins: make(map[keyHash]*pin), forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
+		touched: make(map[keyHash]int64), pins: make(map[keyHash]*pin), forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
 		leftParts: make(map[*leftPart]struct{}), stuck: stuck{blobs: make(map[*blobState]struct{})},
 		loading: true, memory: newMemoryTier(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1), ready: make(chan struct{}),

@@ -222,7 +222,7 @@ func (v *verification) tell() {
 		return
 	}
 	v.store.mu.Lock()
-	total := v.store.entries.Len()
+	total := v.store.entries.len()
 	v.store.mu.Unlock()
 	v.progress(VerifyProgress{Entries: v.looked, Total: max(total, v.looked), Bytes: v.result.Bytes})
 }

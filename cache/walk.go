@@ -73,12 +73,13 @@ func (o *keyOrder) meet(key []byte) error {
 	return nil
 }
 
-// forEachKeys hands the keys of the selected entries in the index to a function, some thousands at a time.
+// forEachKeys hands the keys of the selected entries in the index to a function, as many at a time as a purge may remove in one
+// transaction.
 func (s *Store) forEachKeys(ctx context.Context, sel Selector, do func([]Key) error) error {
 	prefix := sel.prefix()
 	for after, more := []byte(nil), true; more; {
 		var keys []Key
-		last, err := s.walkIndex(ctx, prefix, after, purgeBatch, func(_ *bolt.Tx, raw, _ []byte) error {
+		last, err := s.walkIndex(ctx, prefix, after, maxChanges, func(_ *bolt.Tx, raw, _ []byte) error {
 			if k, ok := parseKey(raw); ok && sel.Matches(k) {
 				keys = append(keys, k)
 			}

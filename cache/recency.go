@@ -1,0 +1,75 @@
+package cache
+
+import "iter"
+
+// recency holds entries by the hash of their keys, in the order of their last use. It never lets one go by itself.
+//
+// The links are in the nodes. golang-lru, which holds what is small here, has an element of 80 bytes beside each value, for
+// expiry times and back references; of a million entries that would be a fourth of what they take.
+type recency struct {
+	nodes map[keyHash]*node
+	// ring stands between the newest node, which is its older neighbour, and the oldest, its newer one.
+	ring node
+}
+
+func newRecency() *recency {
+	r := &recency{nodes: make(map[keyHash]*node)}
+	r.ring.newer, r.ring.older = &r.ring, &r.ring
+	return r
+}
+
+func (r *recency) len() int { return len(r.nodes) }
+
+// peek looks an entry up without using it; nil if there is none.
+func (r *recency) peek(h keyHash) *node { return r.nodes[h] }
+
+// add takes an entry in, as used now, in place of another one of its key.
+func (r *recency) add(n *node) {
+	if other := r.nodes[n.hash]; other != nil {
+		r.remove(other)
+	}
+	r.nodes[n.hash] = n
+	r.link(n)
+}
+
+// use notes that an entry is used now.
+func (r *recency) use(n *node) {
+	r.unlink(n)
+	r.link(n)
+}
+
+func (r *recency) remove(n *node) {
+	delete(r.nodes, n.hash)
+	r.unlink(n)
+}
+
+// oldest is the entry that wasn't used for longest; nil if there is none.
+func (r *recency) oldest() *node {
+	if len(r.nodes) == 0 {
+		return nil
+	}
+	return r.ring.newer
+}
+
+// all are the entries, the one that wasn't used for longest first. The one that is visited may be removed meanwhile.
+func (r *recency) all() iter.Seq[*node] {
+	return func(visit func(*node) bool) {
+		for n, next := r.ring.newer, (*node)(nil); n != &r.ring; n = next {
+			next = n.newer
+			if !visit(n) {
+				return
+			}
+		}
+	}
+}
+
+// link makes a node the newest.
+func (r *recency) link(n *node) {
+	n.older, n.newer = r.ring.older, &r.ring
+	n.older.newer, n.newer.older = n, n
+}
+
+func (r *recency) unlink(n *node) {
+	n.older.newer, n.newer.older = n.newer, n.older
+	n.older, n.newer = nil, nil
+}
