@@ -48,5 +48,5 @@ func lockFile(file *os.File) error {
 // unmapPages gives back the pages that a file's mapping has in memory. They stay in the kernel's cache, as the file's, and
 // come back when they are read.
 func unmapPages(address uintptr, length int64) {
-	_, _, _ = unix.Syscall(unix.SYS_MADVISE, address, uintptr(length), unix.MADV_DONTNEED) // it is only advice
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, address, uintptr(length), unix.MADV_DONTNEED) //nolint:dogsled,gosec // only advice; no length is negative
 }

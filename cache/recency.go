@@ -54,11 +54,12 @@ func (r *recency) oldest() *node {
 // all are the entries, the one that wasn't used for longest first. The one that is visited may be removed meanwhile.
 func (r *recency) all() iter.Seq[*node] {
 	return func(visit func(*node) bool) {
-		for n, next := r.ring.newer, (*node)(nil); n != &r.ring; n = next {
-			next = n.newer
+		for n := r.ring.newer; n != &r.ring; {
+			next := n.newer
 			if !visit(n) {
 				return
 			}
+			n = next
 		}
 	}
 }
