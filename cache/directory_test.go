@@ -36,6 +36,7 @@ func TestADirectoryOfFilesThatWasRemovedIsMadeAgain(t *testing.T) {
 	}{
 		{"that of the file", func(dir string) string { return filepath.Dir(pathOf(dir, data)) }},
 		{"that of all files", func(dir string) string { return filepath.Join(dir, "blobs") }},
+		{"that of files on their way in", func(dir string) string { return filepath.Join(dir, "fills") }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "store")
@@ -51,7 +52,7 @@ func TestADirectoryOfFilesThatWasRemovedIsMadeAgain(t *testing.T) {
 			naming.mu.Unlock()
 			mustPut(t, store, cachetest.KeyOf("a"), data)
 			naming.mu.Lock()
-			if !slices.Contains(naming.synced, filepath.Dir(gone)) {
+			if filepath.Base(gone) != "fills" && !slices.Contains(naming.synced, filepath.Dir(gone)) {
 				t.Errorf("a power cut could take the directory: only %v was synced", naming.synced)
 			}
 			naming.mu.Unlock()
@@ -65,6 +66,20 @@ func TestADirectoryOfFilesThatWasRemovedIsMadeAgain(t *testing.T) {
 			}
 		})
 	}
+	t.Run("but not when all of the store is gone", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "store")
+		store := open(t, dir, nil, cache.Limits{})
+		<-store.Ready()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := put(store, cachetest.KeyOf("a"), data); !errors.Is(err, cache.ErrDisk) {
+			t.Errorf("stored with %v", err)
+		}
+		if isThere(dir) {
+			t.Error("another process could take the directory, and both would use it")
+		}
+	})
 	t.Run("and that fails", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "store")
 		failing := cachetest.NewFailingFS(nil)

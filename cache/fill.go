@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -107,7 +108,7 @@ func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 
 func (f *Fill) open() (err error) {
 	s := f.store
-	if f.file, err = s.fs.Create(f.path); err != nil {
+	if f.file, err = f.create(); err != nil {
 		s.mu.Lock()
 		s.releaseLocked(f.reserved, f.reserved)
 		s.mu.Unlock()
@@ -124,6 +125,26 @@ func (f *Fill) open() (err error) {
 		return ErrClosed
 	}
 	return nil
+}
+
+// create makes the part. A directory of parts that somebody removed is made again.
+func (f *Fill) create() (File, error) {
+	s := f.store
+	file, err := s.fs.Create(f.path)
+	if !errors.Is(err, fs.ErrNotExist) || s.isDirectoryGone() {
+		return file, err
+	}
+	if failed := s.fs.MkdirAll(fillsPath(s.dir)); failed != nil {
+		return nil, errors.Join(err, fmt.Errorf("making their directory again: %w", failed))
+	}
+	return s.fs.Create(f.path)
+}
+
+// isDirectoryGone reports whether somebody removed all of the store. Nothing of it is made again: the directory, and the
+// lock on it, are whose who makes them next.
+func (s *Store) isDirectoryGone() bool {
+	_, err := os.Lstat(lockPath(s.dir))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // Write appends to the file. After an error the fill is over: readers get ErrTooLong, or ErrDisk and go on elsewhere.

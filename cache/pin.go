@@ -67,7 +67,7 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 	s.mu.Lock()
 	switch {
 	case err == nil && expired:
-		s.dropPinLocked(h)
+		s.unpinLocked(h)
 	case err != nil && made != nil && s.pins[h] == made:
 		s.restorePinLocked(h, before)
 	}
@@ -209,10 +209,25 @@ func (s *Store) dropPinLocked(h keyHash) {
 	delete(s.pins, h)
 }
 
-// readPins takes the index's pins in. What was pinned since the start is newer.
+// unpinLocked drops a pin that nobody wants any more.
+func (s *Store) unpinLocked(h keyHash) {
+	s.dropPinLocked(h)
+	if s.unpinned != nil {
+		s.unpinned[h] = struct{}{}
+	}
+}
+
+// readPins takes the index's pins in. What was pinned or unpinned since the start is newer.
 func (s *Store) readPins() {
-	var read []*pin
-	err := s.viewIndex(func(tx *bolt.Tx) error {
+	read, err := s.pinsOfIndex()
+	if err != nil {
+		s.logger.Error("reading which files are pinned failed; they can be evicted", zap.Error(err))
+	}
+	s.takePins(read)
+}
+
+func (s *Store) pinsOfIndex() (read []*pin, err error) {
+	err = s.viewIndex(func(tx *bolt.Tx) error {
 		pins := tx.Bucket(pinsBucket)
 		if pins == nil {
 			return nil
@@ -222,17 +237,19 @@ func (s *Store) readPins() {
 			return nil
 		})
 	})
-	if err != nil {
-		s.logger.Error("reading which files are pinned failed; they can be evicted", zap.Error(err))
-		return
-	}
+	return read, err
+}
+
+func (s *Store) takePins(read []*pin) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range read {
-		if h := hashOf(p.key); s.pins[h] == nil {
+		h := hashOf(p.key)
+		if _, unpinned := s.unpinned[h]; !unpinned && s.pins[h] == nil {
 			s.pins[h] = p
 		}
 	}
+	s.unpinned = nil
 }
 
 // putPin writes a pin into the index's bucket.

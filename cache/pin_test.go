@@ -119,6 +119,47 @@ func TestWhatIsPurgedIsUnpinned(t *testing.T) {
 	}
 }
 
+// TestAPurgeDuringTheStartUnpins has the start read the pins before a purge, and take them in after it.
+func TestAPurgeDuringTheStartUnpins(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Limits{})
+	for _, name := range []string{"a", "b"} {
+		s.put(t, testKey(name), randomBytes(1000, 1))
+		if err := s.Pin(context.Background(), testKey(name), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	held := &heldFS{FS: OS(), listing: make(chan struct{}), held: make(chan struct{})}
+	s, err := Open(Config{Dir: dir, Limits: Limits{MaxSize: 1 << 30}, FS: held})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := s.pinsOfIndex()
+	if err != nil || len(read) != 2 {
+		t.Fatalf("%d pins, %v", len(read), err)
+	}
+	if _, err := s.Purge(context.Background(), Selector(testKey("a"))); err != nil {
+		t.Fatal(err)
+	}
+	s.takePins(read)
+	close(held.held)
+	awaitLoaded(t, s)
+	s.put(t, testKey("a"), randomBytes(1000, 2))
+	for _, when := range []string{"before a restart", "after it"} {
+		if got := s.Stats().Pinned; got != 1000 {
+			t.Errorf("%s %d bytes are pinned", when, got)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, dir, Limits{})
+		awaitLoaded(t, s)
+	}
+}
+
 func TestAPinWithATimeThatHasPassedUnpins(t *testing.T) {
 	s := openStore(t, t.TempDir(), Limits{})
 	s.put(t, testKey("a"), randomBytes(1000, 1))

@@ -99,6 +99,8 @@ type Store struct {
 	// pins keep entries from eviction; pinned is the bytes of those that are there.
 	pins   map[keyHash]*pin
 	pinned int64
+	// unpinned are the keys that were unpinned since the start; nil once the index's pins are read.
+	unpinned map[keyHash]struct{}
 	// outgrown are the keys of pins that were given up for want of room, for the janitor to tell and to forget.
 	outgrown [][]byte
 	// leftPins are the keys of those that the index couldn't be rid of.
@@ -157,7 +159,7 @@ func newStore(cfg Config) *Store {
 		entries: newRecency(), hot: newLRU[keyHash, *Entry](maxHotRecords),
 		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
 		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
-		touched: make(map[keyHash]int64), pins: make(map[keyHash]*pin), forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
+		touched: make(map[keyHash]int64), pins: make(map[keyHash]*pin), unpinned: make(map[keyHash]struct{}), forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
 		leftParts: make(map[*leftPart]struct{}), stuck: stuck{blobs: make(map[*blobState]struct{})},
 		loading: true, memory: newMemoryTier(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1), ready: make(chan struct{}),

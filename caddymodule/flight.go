@@ -15,7 +15,8 @@ import (
 )
 
 // flight is one fetch of one file for everybody who wants it: from the request to GitLab until the bytes are stored.
-// It runs on the state's context, in the name of the caller who leads it, and goes on when that caller leaves.
+// It runs on the state's context, in the name of the caller who leads it, and goes on when that caller leaves. Only what
+// is for the leader alone runs on the leader's.
 type flight struct {
 	key        cache.Key
 	generation cache.Generation
@@ -244,7 +245,16 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	defer state.flights.end(fl)
 
 	begun := time.Now()
-	body, err := h.client.Fetch(state.ctx, leader, ref)
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(state.ctx))
+	untilClosing := context.AfterFunc(state.ctx, func() { cancel(context.Cause(state.ctx)) })
+	defer untilClosing()
+	// give hands the leader what is theirs alone: it ends with them, and not with the edge, of which it needs nothing more.
+	give := func(given handover) {
+		untilClosing()
+		context.AfterFunc(leaderContext, func() { cancel(context.Cause(leaderContext)) })
+		fl.giveLeader(given, leaderContext, state.ctx)
+	}
+	body, err := h.client.Fetch(ctx, leader, ref)
 	h.metrics.fetched(err, time.Since(begun))
 	var refused *upstream.RefusedError
 	switch {
@@ -253,7 +263,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 			state.grants.Refuse(grant, refused.Sent)
 		}
 		fl.err = fmt.Errorf("%w: %s", errLeaderRefused, refused.Response.Status)
-		fl.giveLeader(handover{refused: refused}, leaderContext, state.ctx)
+		give(handover{refused: refused})
 		return
 	case err != nil:
 		fl.err = err
@@ -265,7 +275,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 
 	if !body.Storable() || (body.Length < 0 && state.flights.outgrown.has(fl.key, state.now())) {
 		fl.err = errNotStored
-		fl.giveLeader(handover{download: body}, leaderContext, state.ctx)
+		give(handover{download: body})
 		return
 	}
 	spec := cache.FillSpec{
@@ -287,7 +297,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 			h.logger.Error("beginning to store a file failed; it streams uncached", zap.Stringer("ref", ref), zap.Error(err))
 		}
 		fl.err = errNotStored
-		fl.giveLeader(handover{download: body}, leaderContext, state.ctx)
+		give(handover{download: body})
 		return
 	}
 	defer body.Close()
@@ -310,8 +320,8 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 }
 
 // giveLeader publishes the flight's end and hands the leader what is theirs alone, and waits until they are done with it or
-// the edge closes. They may be reading it then, so it is theirs to close; the end of the edge's context ends their reading.
-// What nobody takes, since the leader has left or the edge closes, is closed here.
+// the edge closes. They may be reading it then, so it is theirs to close. What nobody takes, since the leader has left or
+// the edge closes, is closed here.
 func (f *flight) giveLeader(given handover, leader, closing context.Context) {
 	close(f.head)
 	select {
@@ -344,6 +354,8 @@ func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) {
 	h.metrics.resumes.Add(float64(body.Resumed))
 	switch {
 	case err == nil:
+	case errors.Is(err, cache.ErrFillsEnded):
+		h.logger.Info("the edge stops while a file is fetched; it isn't kept, and its downloads go on from GitLab", zap.Stringer("ref", ref))
 	case errors.Is(err, cache.ErrSuperseded):
 		h.logger.Debug("a file was published over while it was fetched; it isn't kept", zap.Stringer("ref", ref))
 	case errors.Is(err, cache.ErrNoRoom):

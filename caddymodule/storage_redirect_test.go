@@ -25,10 +25,15 @@ func TestASignedURLThatIsNotFollowedReachesNoCallerAndNoLog(t *testing.T) {
 	e := startEdge(t, gitlab.URL, fmt.Sprintf("transport http {\n tls_trust_pool file %s\n}", authority))
 	publishOld(gitlab, "app.bin", someBytes(1000, 1))
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		for _, suffix := range []string{"", "?status=default"} { // fetched or checked, and forwarded
-			got := e.do(t, call{method: method, path: filePath("app.bin") + suffix, token: developer})
+		for _, asked := range []call{ // fetched or checked, and forwarded
+			{path: filePath("app.bin")},
+			{path: filePath("app.bin") + "?status=default"},
+			{path: filePath("app.bin"), header: http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}},
+		} {
+			asked.method, asked.token = method, developer
+			got := e.do(t, asked)
 			if got.StatusCode != http.StatusBadGateway || got.Header.Get("Location") != "" || bytes.Contains(got.body, []byte("X-Amz")) {
-				t.Errorf("%s %q: %s, %v, %s", method, suffix, got.Status, got.Header, firstBytes(got.body))
+				t.Errorf("%s %s: %s, %v, %s", method, asked.path, got.Status, got.Header, firstBytes(got.body))
 			}
 		}
 	}
@@ -45,8 +50,8 @@ func TestASignedURLThatIsNotFollowedReachesNoCallerAndNoLog(t *testing.T) {
 			t.Errorf("a signature is logged: %s", line)
 		}
 	}
-	if told != 4 {
-		t.Errorf("the log tells the reason %d times, not 4", told)
+	if told != 6 {
+		t.Errorf("the log tells the reason %d times, not 6", told)
 	}
 
 	gitlab.Inject(gitlabtest.Fault{LoginRedirect302: true, Times: -1})

@@ -109,14 +109,10 @@ func (b *observedBody) Read(p []byte) (int, error) {
 type forwardTransport struct{ client *Client }
 
 func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	if (request.Method != http.MethodGet && request.Method != http.MethodHead) || request.Header.Get("Upgrade") != "" {
-		// How long an upload may take is its caller's matter, so it isn't measured; but it isn't begun in vain either.
-		if breaker := t.client.breakers.Load().gitlab; breaker.isOpen() {
-			return nil, breaker.notAsked()
-		}
-		return t.client.cfg.Transport.RoundTrip(request)
+	if request.Method != http.MethodGet && request.Method != http.MethodHead {
+		return t.pass(request)
 	}
-	response, err := t.client.askGitLab(request, t.client.cfg.HeaderTimeout)
+	response, err := t.ask(request)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +135,32 @@ func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, erro
 		return nil, err
 	}
 	return t.relayable(request, stored)
+}
+
+// pass sends a request to GitLab without a look at the time: how long an upload may take is its caller's matter. But none
+// is begun in vain.
+func (t forwardTransport) pass(request *http.Request) (*http.Response, error) {
+	if breaker := t.client.breakers.Load().gitlab; breaker.isOpen() {
+		return nil, breaker.notAsked()
+	}
+	return t.client.cfg.Transport.RoundTrip(request)
+}
+
+// ask sends a GET or HEAD to GitLab. A redirect to object storage that isn't followed is an error. An upgrade is passed,
+// since what follows its answer's head isn't a body.
+func (t forwardTransport) ask(request *http.Request) (*http.Response, error) {
+	if request.Header.Get("Upgrade") == "" {
+		return t.client.askGitLab(request, t.client.cfg.HeaderTimeout)
+	}
+	response, err := t.pass(request)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.client.forbiddenStorage(response); err != nil {
+		_ = response.Body.Close()
+		return nil, err
+	}
+	return response, nil
 }
 
 // relayedFromStorage are the headers of object storage that are about the file. All others are the storage's own.

@@ -57,11 +57,15 @@ func TestARedirectToStorageThatIsNotFollowedIsShownToNobody(t *testing.T) {
 				_ = refused.Response.Body.Close()
 			}
 			expect("fetch", err)
-			recorder := httptest.NewRecorder()
-			err = client.Forward(recorder, httptest.NewRequest(http.MethodGet, ref.EscapedPath(), nil), upstream.Forwarding{Path: ref.EscapedPath(), Caller: callerWith(token)})
-			expect("forward", err)
-			if shown := recorder.Header().Get("Location") != ""; shown != test.relayed {
-				t.Errorf("forwarded: %d, %v, %s", recorder.Code, recorder.Header(), recorder.Body)
+			for how, header := range map[string]http.Header{
+				"forward": {}, "forward an upgrade": {"Upgrade": {"websocket"}, "Connection": {"Upgrade"}},
+			} {
+				recorder, request := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, ref.EscapedPath(), nil)
+				request.Header = header
+				expect(how, client.Forward(recorder, request, upstream.Forwarding{Path: ref.EscapedPath(), Caller: callerWith(token)}))
+				if shown := recorder.Header().Get("Location") != ""; shown != test.relayed {
+					t.Errorf("%s: %d, %v, %s", how, recorder.Code, recorder.Header(), recorder.Body)
+				}
 			}
 		})
 	}
