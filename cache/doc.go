@@ -11,8 +11,8 @@
 // Begin (fill.go) reserves room (space.go) and opens a part. Readers (reader.go) follow it while it is written. Commit
 // (commit.go) checks length and checksum and renames the part to its blob: from then on the entry is found (lookup.go)
 // and its bytes are opened (blob.go), small ones from memory (memory.go). Within a second all blobs that became whole
-// meanwhile are synced and then named in the index, in one transaction (durable.go). So the index never names what a
-// power cut could take.
+// meanwhile are synced and then named in the index, some hundred in a transaction (durable.go). So the index never names
+// what a power cut could take.
 //
 // Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove
 // wrong (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go).
@@ -26,9 +26,9 @@
 //
 // # What is in memory
 //
-// Of every entry: a hash of its key, its blob's digest and size, its place in the order of use, and when it was
-// confirmed (node.go); together less than 350 bytes. Whole records only of the entries used last, and of those that
-// aren't durable yet.
+// Of every entry: a hash of its key, its blob's digest and size, when it was confirmed (node.go), and its place in the
+// order of use (recency.go); together some 260 bytes. Whole records only of the entries used last, and of those that
+// aren't durable yet. What was read of the index is given back after a start and after each batch (index.go).
 //
 // # Locks
 //

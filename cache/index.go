@@ -246,8 +246,8 @@ func (x *index) current() (*database, error) {
 	return x.db, nil
 }
 
-// unmap gives back what the process has mapped of the file. Else all that a start reads, and a batch changes, would stay
-// with the process: more than what the store itself has in memory of each entry.
+// unmap gives back what the process has mapped of the file. Else all that was ever read of it, by a start and by batches
+// above all, would stay with the process: more than what the store itself has in memory of each entry.
 func (x *index) unmap() {
 	// Within a transaction, so that the mapping is the file's until it is done. Damage is found by those who read.
 	_, _ = x.view(func(tx *bolt.Tx) error {

@@ -39,6 +39,7 @@ func (s *Store) tend() {
 			s.retry()  // what couldn't be removed before
 			s.remove() // or not be taken out of the index
 			s.evict()  // others may be filling the disk
+			s.index.unmap()
 		case <-durable.C:
 			s.beginBatch(&next)
 		case b := <-s.synced:

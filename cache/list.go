@@ -89,7 +89,10 @@ func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limi
 	}
 	for len(records) < limit {
 		from, err = s.walkIndex(ctx, prefix, from, listStep, func(_ *bolt.Tx, key, data []byte) error {
-			if record, err := decodeRecord(key, data); err == nil && sel.Matches(record.Key) {
+			if k, ok := parseKey(key); !ok || !sel.Matches(k) {
+				return nil
+			}
+			if record, err := decodeRecord(key, data); err == nil { // a damaged record is no entry
 				records = append(records, record)
 			}
 			if len(records) >= limit {
