@@ -16,21 +16,37 @@ type Rules struct {
 	nested bool
 }
 
-// The patterns are GitLab's own, of lib/gitlab/regex.rb in 13.5 and lib/gitlab/regex/packages.rb today.
-var (
-	documentedName = regexp.MustCompile(`\A[A-Za-z0-9._-]+\z`)
-	threeNumbers   = regexp.MustCompile(`\A\d+\.\d+\.\d+\z`)
-	currentName    = regexp.MustCompile(`\A[A-Za-z0-9._\-+]+\z`)
-	currentVersion = regexp.MustCompile(`\A[\w+.-]+\z`)
-	currentFile    = regexp.MustCompile(`\A[A-Za-z0-9._\-+~@]+\z`)
+// The characters that GitLab lets names consist of: lib/gitlab/regex.rb in 13.5, and lib/gitlab/regex/packages.rb today.
+// Every download is checked, and a pattern would cost more than its look-up in the cache.
+const (
+	decimalDigits      = "0123456789"
+	documentedInNames  = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" + decimalDigits + "._-"
+	currentInNames     = documentedInNames + "+" // and in versions
+	currentInFileNames = currentInNames + "~@"
 )
+
+// consistsOf reports whether all of a name is of these characters.
+func consistsOf(name, characters string) bool { return strings.TrimLeft(name, characters) == "" }
+
+func isDocumentedName(name string) bool { return consistsOf(name, documentedInNames) }
+
+func isThreeNumbers(version string) bool {
+	numbers := 0
+	for number := range strings.SplitSeq(version, ".") {
+		if number == "" || !consistsOf(number, decimalDigits) {
+			return false
+		}
+		numbers++
+	}
+	return numbers == 3
+}
 
 // RulesFor135 are the rules of GitLab 13.5's documentation (doc/user/packages/generic_packages): letters, digits, dot,
 // underscore and hyphen in package and file names (its code took + too, undocumented), three numbers as the version, no
 // directories.
 func RulesFor135() *Rules {
 	return &Rules{
-		name: "13.5", pkg: documentedName.MatchString, version: threeNumbers.MatchString, file: documentedName.MatchString,
+		name: "13.5", pkg: isDocumentedName, version: isThreeNumbers, file: isDocumentedName,
 	}
 }
 
@@ -39,13 +55,12 @@ func RulesFor135() *Rules {
 func RulesCurrent() *Rules {
 	return &Rules{
 		name: "current",
-		pkg:  currentName.MatchString,
+		pkg:  func(name string) bool { return consistsOf(name, currentInNames) },
 		version: func(version string) bool {
-			// GitLab's pattern begins with the look-ahead (?!.*\.\.), which RE2 doesn't have.
-			return currentVersion.MatchString(version) && !strings.Contains(version, "..")
+			return consistsOf(version, currentInNames) && !strings.Contains(version, "..")
 		},
 		file: func(file string) bool {
-			return currentFile.MatchString(file) && !strings.ContainsAny(file[:1]+file[len(file)-1:], "~@")
+			return consistsOf(file, currentInFileNames) && !strings.ContainsAny(file[:1]+file[len(file)-1:], "~@")
 		},
 		nested: true,
 	}

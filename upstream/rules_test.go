@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -51,6 +52,43 @@ func TestRules(t *testing.T) {
 	if _, err := CustomRules("[a", "", ""); err == nil || strings.Contains(err.Error(), `\z`) {
 		t.Errorf("a broken pattern: %v", err)
 	}
+}
+
+// What RulesFor135 and RulesCurrent say must be what GitLab's own patterns say (lib/gitlab/regex.rb in 13.5,
+// lib/gitlab/regex/packages.rb today), but for the look-ahead (?!.*\.\.) of versions, which RE2 doesn't have.
+var (
+	documentedName = regexp.MustCompile(`\A[A-Za-z0-9._-]+\z`)
+	threeNumbers   = regexp.MustCompile(`\A\d+\.\d+\.\d+\z`)
+	currentName    = regexp.MustCompile(`\A[A-Za-z0-9._\-+]+\z`)
+	currentVersion = regexp.MustCompile(`\A[\w+.-]+\z`)
+	currentFile    = regexp.MustCompile(`\A[A-Za-z0-9._\-+~@]+\z`)
+)
+
+// FuzzNamesAreThoseOfGitLabsPatterns compares the rules with the patterns.
+func FuzzNamesAreThoseOfGitLabsPatterns(f *testing.F) {
+	for char := range rune(0x100) {
+		f.Add("a" + string(char) + "1")
+	}
+	for _, name := range []string{"a", "-", "~a", "a@", "1.0.0", "1.0", "1.0.0.0", "1..0", ".1.0.0", "1.0.0.", "1.0.x", "1.0.0+x", "a..b", "…", "\xff"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if !legalName(name) {
+			return // under no rules
+		}
+		for what, test := range map[string]struct{ got, want bool }{
+			"13.5's name":       {RulesFor135().pkg(name), documentedName.MatchString(name)},
+			"13.5's version":    {RulesFor135().version(name), threeNumbers.MatchString(name)},
+			"13.5's file":       {RulesFor135().file(name), documentedName.MatchString(name)},
+			"the current name":  {RulesCurrent().pkg(name), currentName.MatchString(name)},
+			"a current version": {RulesCurrent().version(name), currentVersion.MatchString(name) && !strings.Contains(name, "..")},
+			"a current file":    {RulesCurrent().file(name), currentFile.MatchString(name) && !strings.ContainsAny(name[:1]+name[len(name)-1:], "~@")},
+		} {
+			if test.got != test.want {
+				t.Errorf("%q as %s: %v", name, what, test.got)
+			}
+		}
+	})
 }
 
 // FuzzRules: nothing that is never legal gets through, not even patterns that would allow it.
