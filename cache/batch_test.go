@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // countingIndexFS counts the transactions that change the index, and lets one of them fail.
@@ -22,10 +26,10 @@ func (f *countingIndexFS) UpdateIndex(transaction func() error) error {
 	return transaction()
 }
 
-// linkMany makes so many keys entries of one blob.
-func (s *Store) linkMany(t *testing.T, stored Entry, count int) {
+// linkMany makes numbered keys entries of one blob.
+func (s *Store) linkMany(t *testing.T, stored Entry, from, to int) {
 	t.Helper()
-	for i := range count {
+	for i := from; i < to; i++ {
 		key := numberedKey(i)
 		if _, err := s.Link(key, s.Generation(key), FillSpec{Size: stored.Size, SHA256: stored.Digest}); err != nil {
 			t.Fatal(err)
@@ -53,7 +57,7 @@ func TestNoTransactionChangesMoreThanAFewHundredEntries(t *testing.T) {
 			t.Errorf("%s took %d transactions", name, n)
 		}
 	}
-	work("storing", func() { s.linkMany(t, stored, count) })
+	work("storing", func() { s.linkMany(t, stored, 0, count) })
 	work("using", func() {
 		for i := range count {
 			if _, err := s.Lookup(numberedKey(i)); err != nil {
@@ -67,7 +71,15 @@ func TestNoTransactionChangesMoreThanAFewHundredEntries(t *testing.T) {
 			t.Fatalf("%+v, %v", purged, err)
 		}
 	})
-	work("storing again", func() { s.linkMany(t, s.put(t, testKey("a"), randomBytes(100, 1)), count) })
+	work("storing again", func() { s.linkMany(t, s.put(t, testKey("a"), randomBytes(100, 1)), 0, count) })
+	work("purging what was stored anew and isn't recorded yet", func() {
+		s.linkMany(t, s.put(t, testKey("b"), randomBytes(100, 3)), 0, count)
+		purged, err := s.Purge(context.Background(), Selector{})
+		if err != nil || purged.Entries != count+2 {
+			t.Fatalf("%+v, %v", purged, err)
+		}
+	})
+	work("storing for the third time", func() { s.linkMany(t, s.put(t, testKey("a"), randomBytes(100, 1)), 0, count) })
 	work("evicting", func() {
 		s.SetLimits(Limits{MaxSize: 150})
 		s.put(t, testKey("b"), randomBytes(100, 2)) // has room only when the others' blob is gone
@@ -89,15 +101,28 @@ func TestABatchThatIsWrittenInPartIsWrittenWholeTheNextTime(t *testing.T) {
 	}
 	fs.transactions.Store(0)
 	fs.failing.Store(2)
-	s.linkMany(t, stored, count)
+	first := s.put(t, numberedKey(0), randomBytes(100, 3))
+	s.linkMany(t, stored, 1, count)
 	if err := s.Sync(context.Background()); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("the second transaction: %v", err)
 	}
-	// What waits for the next time is there, and one that was written already can change before.
+	if waiting := s.Stats().Pending; waiting != maxChanges {
+		t.Errorf("%d of %d wait for the next time; half of them is written", waiting, count)
+	}
+	// What is written can change before. The index names the bytes until then, and they must not go.
 	other := randomBytes(100, 2)
 	s.put(t, numberedKey(0), other)
+	s.mu.Lock()
+	kept := s.blobs[first.Digest] != nil && s.blobs[first.Digest].entries > 0
+	s.mu.Unlock()
+	if !kept {
+		t.Error("a file is removed that the index names")
+	}
 	if err := s.Sync(context.Background()); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(blobPath(dir, first.Digest)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a replaced file, after all: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -112,5 +137,56 @@ func TestABatchThatIsWrittenInPartIsWrittenWholeTheNextTime(t *testing.T) {
 		if got := s.content(t, numberedKey(i)); !bytes.Equal(got, want) {
 			t.Fatalf("file %d has %d bytes after all", i, len(got))
 		}
+	}
+}
+
+// TestNobodyWaitsForAnIndexThatCannotBeWritten has more to remove than one transaction does.
+func TestNobodyWaitsForAnIndexThatCannotBeWritten(t *testing.T) {
+	const purges = 4
+	fs := &fullIndexFS{FS: OS()}
+	s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30}, FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	awaitLoaded(t, s)
+	s.linkMany(t, s.put(t, testKey("a"), randomBytes(100, 1)), 0, (purges+1)*maxChanges)
+	if err := s.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	fs.full.Store(true)
+	s.mu.Lock()
+	s.removals = append(s.removals, s.victimsLocked(1<<40, maxChanges)) // an eviction, which comes first
+	s.mu.Unlock()
+	// Far more than it takes, and less than it takes until the janitor looks by itself.
+	ctx, cancel := context.WithTimeout(context.Background(), usesWithin/2)
+	defer cancel()
+	var group sync.WaitGroup
+	for i := 1; i <= purges; i++ {
+		group.Go(func() {
+			keys := make([]Key, maxChanges)
+			for j := range keys {
+				keys[j] = numberedKey(i*maxChanges + j)
+			}
+			if _, err := s.purgeKeys(ctx, keys); !errors.Is(err, syscall.ENOSPC) {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if _, err := s.Purge(ctx, Selector(testKey("a"))); !errors.Is(err, syscall.ENOSPC) {
+		t.Error(err)
+	}
+	fs.full.Store(false)
+	if _, err := s.Purge(context.Background(), Selector{}); err != nil {
+		t.Error(err)
+	}
+	if err := s.viewIndex(func(tx *bolt.Tx) error {
+		if n := tx.Bucket(entriesBucket).Stats().KeyN; n != 0 {
+			t.Errorf("the index still has %d entries", n)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,9 +1,12 @@
 package cache
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,8 +48,27 @@ func lockFile(file *os.File) error {
 	return err
 }
 
-// unmapPages gives back the pages that a file's mapping has in memory. They stay in the kernel's cache, as the file's, and
-// come back when they are read.
-func unmapPages(address uintptr, length int64) {
-	_, _, _ = unix.Syscall(unix.SYS_MADVISE, address, uintptr(length), unix.MADV_DONTNEED) //nolint:dogsled,gosec // only advice; no length is negative
+// unmapPages gives back the pages that the mapping of a file at this address has in memory. They stay in the kernel's cache,
+// as the file's, and come back when they are read.
+//
+// How long the mapping is only the kernel says for certain. What the file says of itself could be wrong and reach into other
+// memory, which would be emptied.
+func unmapPages(address uintptr) {
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		return // nothing depends on it
+	}
+	defer func() { _ = maps.Close() }()
+	begin := strconv.FormatUint(uint64(address), 16) + "-"
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
+		rest, found := strings.CutPrefix(lines.Text(), begin)
+		if !found {
+			continue
+		}
+		end, _, _ := strings.Cut(rest, " ")
+		if end, err := strconv.ParseUint(end, 16, 64); err == nil {
+			_, _, _ = unix.Syscall(unix.SYS_MADVISE, address, uintptr(end)-address, unix.MADV_DONTNEED) //nolint:dogsled // only advice
+		}
+		return
+	}
 }

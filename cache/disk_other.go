@@ -20,4 +20,4 @@ func syncFileSystem(*os.File) error { return errors.ErrUnsupported }
 
 func lockFile(*os.File) error { return nil }
 
-func unmapPages(uintptr, int64) {}
+func unmapPages(uintptr) {}

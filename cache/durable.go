@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
@@ -134,8 +135,8 @@ func (s *Store) syncBlob(blob *blobState) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
-// recordBatch names a batch's blobs in the index, in one transaction, now that they are durable. False means that the
-// index could not be written; all is as before, and is tried again.
+// recordBatch names a batch's blobs in the index, now that they are durable. False means that the index could not be
+// written to the end; what isn't there yet is tried again.
 func (s *Store) recordBatch(b *batch) bool {
 	s.mendIndex()
 	for _, blob := range b.failed {
@@ -197,13 +198,10 @@ func (s *Store) postponeBatch(b *batch) {
 func (s *Store) endBatch(b *batch, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	recorded := s.recording
+	left := s.recording
 	s.recording = make(map[keyHash]*Entry)
 	s.failing = err != nil
 	if err == nil {
-		for h, entry := range recorded {
-			s.hot.Add(h, entry)
-		}
 		for _, blob := range b.replaced {
 			s.releaseBlobLocked(blob)
 		}
@@ -212,8 +210,8 @@ func (s *Store) endBatch(b *batch, err error) {
 	s.replaced = append(s.replaced, b.replaced...)
 	s.counters.diskErrors.Add(1)
 	s.logger.Error("noting files in the index failed; they are served, and it is tried again",
-		zap.Int("files", len(recorded)), zap.Error(err))
-	for h, entry := range recorded {
+		zap.Int("files", len(left)), zap.Error(err))
+	for h, entry := range left {
 		// The transaction may have been done all the same, and only the word of it lost.
 		s.named[entry.Digest] = struct{}{}
 		if _, newer := s.pending[h]; !newer {
@@ -233,24 +231,52 @@ func (s *Store) endBatch(b *batch, err error) {
 const maxChanges = 512
 
 // writeBatch writes entries and last uses, each in the order of the index, so that a transaction has as few pages as can
-// be. After an error some of them may be there; writing them again does no harm.
+// be. After an error those before it are there.
 func (s *Store) writeBatch(entries []*Entry, touched map[keyHash]int64) error {
 	slices.SortFunc(entries, func(a, b *Entry) int { return a.Key.compare(b.Key) })
 	for piece := range slices.Chunk(entries, maxChanges) {
 		if err := s.updateIndex(func(tx *bolt.Tx) error { return s.writeRecords(tx, piece) }); err != nil {
 			return err
 		}
+		s.noteRecorded(piece)
+		s.evictForWaiting()
 	}
 	hashes := slices.SortedFunc(maps.Keys(touched), func(a, b keyHash) int { return bytes.Compare(a[:], b[:]) })
 	for piece := range slices.Chunk(hashes, maxChanges) {
 		if err := s.updateIndex(func(tx *bolt.Tx) error { return writeUses(tx, piece, touched) }); err != nil {
 			return err
 		}
+		s.evictForWaiting()
 	}
 	if len(entries) > 0 || len(hashes) > 0 {
 		s.index.unmap()
 	}
 	return nil
+}
+
+// noteRecorded notes that the index has entries now. Whoever replaces one from here on must know that it names their blobs,
+// also if the rest of the batch fails.
+func (s *Store) noteRecorded(entries []*Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, entry := range entries {
+		h := entry.Key.hash()
+		if s.recording[h] == entry {
+			delete(s.recording, h)
+			entry.used = time.Time{}
+			s.hot.Add(h, entry)
+		}
+	}
+}
+
+// evictForWaiting makes room for fills that wait for it: a batch can take longer than they do.
+func (s *Store) evictForWaiting() {
+	s.mu.Lock()
+	wanted := s.space.wanted
+	s.mu.Unlock()
+	if wanted > 0 {
+		s.evict()
+	}
 }
 
 // writeRecords writes entries. What was removed since the batch was taken is left out: its removal may be over already.
@@ -265,7 +291,11 @@ func (s *Store) writeRecords(tx *bolt.Tx, batch []*Entry) error {
 		if err := entries.Put(key, encodeRecord(key, entry)); err != nil {
 			return fmt.Errorf("writing a record: %w", err)
 		}
-		if err := uses.Put(h[:], encodeUse(max(entry.used.UnixNano(), entry.Stored.UnixNano()), key)); err != nil {
+		used := entry.used
+		if used.IsZero() {
+			used = entry.Stored // of an index that was lost
+		}
+		if err := uses.Put(h[:], encodeUse(used.UnixNano(), key)); err != nil {
 			return fmt.Errorf("writing a use: %w", err)
 		}
 	}

@@ -140,11 +140,15 @@ func (f *Fill) create() (File, error) {
 	return s.fs.Create(f.path)
 }
 
-// isDirectoryGone reports whether somebody removed all of the store. Nothing of it is made again: the directory, and the
-// lock on it, are whose who makes them next.
+// isDirectoryGone reports whether somebody removed all of the store. Nothing of it is made again: what has its name now,
+// or will have, is whose who made it and has the lock there.
 func (s *Store) isDirectoryGone() bool {
-	_, err := os.Lstat(lockPath(s.dir))
-	return errors.Is(err, fs.ErrNotExist)
+	ours, err := s.lock.Stat()
+	if err != nil {
+		return true
+	}
+	found, err := os.Lstat(lockPath(s.dir))
+	return err != nil || !os.SameFile(ours, found)
 }
 
 // Write appends to the file. After an error the fill is over: readers get ErrTooLong, or ErrDisk and go on elsewhere.

@@ -251,7 +251,7 @@ func (x *index) current() (*database, error) {
 func (x *index) unmap() {
 	// Within a transaction, so that the mapping is the file's until it is done. Damage is found by those who read.
 	_, _ = x.view(func(tx *bolt.Tx) error {
-		unmapPages(tx.DB().Info().Data, tx.Size())
+		unmapPages(tx.DB().Info().Data)
 		return nil
 	})
 }

@@ -1,11 +1,15 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // The kernel counts what is mapped of the index as the process's memory: after a start that would be all of it.
@@ -45,4 +49,40 @@ func mappedKilobytes(t *testing.T, path string) string {
 	_, resident, _ := strings.Cut(mapping, "\nRss:")
 	line, _, _ := strings.Cut(resident, "\n")
 	return strings.TrimSpace(line)
+}
+
+// TestNoMemoryButTheFilesIsGivenBack has other memory right behind a file's mapping, where a damaged file could seem to go
+// on.
+func TestNoMemoryButTheFilesIsGivenBack(t *testing.T) {
+	page := os.Getpagesize()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("a"), page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	address, err := unix.MmapPtr(-1, 0, nil, uintptr(2*page), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.MunmapPtr(address, uintptr(2*page)) }()
+	if _, err := unix.MmapPtr(int(file.Fd()), 0, address, uintptr(page), unix.PROT_READ, unix.MAP_SHARED|unix.MAP_FIXED); err != nil {
+		t.Fatal(err)
+	}
+	memory := unsafe.Slice((*byte)(address), 2*page) //nolint:gosec // mapped above
+	memory[page] = 'b'
+	if memory[0] != 'a' || mappedKilobytes(t, path) == "0 kB" {
+		t.Fatal("the file isn't mapped")
+	}
+	unmapPages(uintptr(address))
+	if mapped := mappedKilobytes(t, path); mapped != "0 kB" {
+		t.Errorf("%s of the file are mapped still", mapped)
+	}
+	if memory[0] != 'a' || memory[page] != 'b' {
+		t.Error("memory was emptied")
+	}
+	unmapPages(uintptr(address) + 1) // where no mapping begins
 }

@@ -222,6 +222,7 @@ func (s *Store) readPins() {
 	read, err := s.pinsOfIndex()
 	if err != nil {
 		s.logger.Error("reading which files are pinned failed; they can be evicted", zap.Error(err))
+		read = nil // what stands before damage may be damaged as well
 	}
 	s.takePins(read)
 }

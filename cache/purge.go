@@ -53,17 +53,19 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 		s.purges = slices.DeleteFunc(s.purges, func(other *purge) bool { return other == running })
 	}()
 	// Those that aren't in the index yet; the others are looked for there.
-	total, err := s.purgeKeys(ctx, s.pendingKeys(sel))
-	if err != nil {
-		return total, err
-	}
-	err = s.forEachKeys(ctx, sel, func(keys []Key) error {
+	var total Purged
+	purge := func(keys []Key) error {
 		purged, err := s.purgeKeys(ctx, keys)
 		total.Entries += purged.Entries
 		total.Bytes += purged.Bytes
 		return err
-	})
-	if err != nil {
+	}
+	for keys := range slices.Chunk(s.pendingKeys(sel), maxChanges) {
+		if err := purge(keys); err != nil {
+			return total, err
+		}
+	}
+	if err := s.forEachKeys(ctx, sel, purge); err != nil {
 		return total, fmt.Errorf("purging: %w", err)
 	}
 	return total, nil

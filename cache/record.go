@@ -185,7 +185,8 @@ func (f *recordFields) skip(length int) {
 	f.rest = f.rest[length:]
 }
 
-// A use is when an entry was last used, in Unix nanoseconds, and its key, so that an eviction, which knows the hash only, finds the record.
+// A use is when an entry was last used, in Unix nanoseconds, and its key, so that an eviction, which knows the hash only,
+// finds the record.
 
 func encodeUse(at int64, key []byte) []byte {
 	return append(writeNumber(at), key...)

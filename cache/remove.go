@@ -38,50 +38,62 @@ func (s *Store) removeAll() {
 	}
 }
 
+// removeRecords takes all removals that there are out of the index. Where one fails, those after it do as well: nobody is to
+// wait for a disk that is full.
 func (s *Store) removeRecords() error {
-	work := s.takeRemovals()
-	if len(work) == 0 {
-		return nil
-	}
-	err := s.updateIndex(func(tx *bolt.Tx) error {
-		for _, r := range work {
-			if err := s.deleteRecords(tx, r); err != nil {
-				return err
+	s.mu.Lock()
+	work := s.removals
+	s.removals = nil
+	s.mu.Unlock()
+	var err error
+	for len(work) > 0 && err == nil {
+		piece := firstRemovals(work)
+		err = s.updateIndex(func(tx *bolt.Tx) error {
+			for _, r := range piece {
+				if err := s.deleteRecords(tx, r); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+		if err == nil {
+			work = work[len(piece):]
+			answer(piece, nil)
 		}
-		return nil
-	})
-	if err != nil {
-		// Most likely the disk is full, and what would help is removing files: a record without its blob is a miss. The
-		// records are tried again with the next removal; nobody waits for that.
-		s.counters.diskErrors.Add(1)
-		s.logger.Error("removing entries from the index failed; their files are removed all the same", zap.Error(err))
 	}
+	if err == nil {
+		return nil
+	}
+	// Most likely the disk is full, and what would help is removing files: a record without its blob is a miss. The
+	// records are tried again with the next removal; nobody waits for that.
+	s.counters.diskErrors.Add(1)
+	s.logger.Error("removing entries from the index failed; their files are removed all the same", zap.Error(err))
+	answer(work, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range work {
-		if r.done != nil {
-			r.done <- err
-		}
-		if err != nil {
-			s.removals = append(s.removals, &removal{hashes: r.hashes, keys: r.keys, unpin: r.unpin})
-		}
+		s.removals = append(s.removals, &removal{hashes: r.hashes, keys: r.keys, unpin: r.unpin})
 	}
 	return err
 }
 
-// takeRemovals takes as many removals as one transaction is to make. Those that are left keep unlinkOrphans from going on.
-func (s *Store) takeRemovals() []*removal {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	taken, entries := 0, 0
-	for taken < len(s.removals) && entries < maxChanges {
-		entries += len(s.removals[taken].hashes)
+// firstRemovals returns the removals at the beginning that one transaction is to make.
+func firstRemovals(work []*removal) []*removal {
+	taken, entries := 1, len(work[0].hashes)
+	for taken < len(work) && entries+len(work[taken].hashes) <= maxChanges {
+		entries += len(work[taken].hashes)
 		taken++
 	}
-	work := s.removals[:taken:taken]
-	s.removals = s.removals[taken:]
-	return work
+	return work[:taken]
+}
+
+// answer tells who waits for removals what became of them.
+func answer(removals []*removal, err error) {
+	for _, r := range removals {
+		if r.done != nil {
+			r.done <- err
+		}
+	}
 }
 
 func (s *Store) deleteRecords(tx *bolt.Tx, r *removal) error {

@@ -86,7 +86,7 @@ func TestAnEntryTakesLittleMemory(t *testing.T) {
 	if stats := s.Stats(); stats.Entries != entries || stats.Bytes != entries*100 {
 		t.Fatalf("loaded %+v", stats)
 	}
-	if each > 350 {
+	if each > 300 {
 		t.Errorf("%d bytes an entry", each)
 	}
 	t.Logf("%d bytes an entry", each)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -40,12 +41,21 @@ func (d *download) describe() bool {
 		d.sendDescription(answer)
 		return true
 	case upstream.Unreachable:
+		if d.checkWasCut() {
+			return d.forward(outcomeForwarded, fwdBypass)
+		}
 		return d.refuseUnreachable(answer.Err)
 	case upstream.RateLimited:
 		return d.relayRateLimit(answer.Header)
 	case upstream.Refused:
 	}
 	return d.forward(outcomeRefused, fwdRefused)
+}
+
+// checkWasCut reports whether the check came to nothing since the edge closes, and not for want of GitLab. Then that is no
+// reason to serve whom GitLab hasn't allowed lately, nor to serve nobody.
+func (d *download) checkWasCut() bool {
+	return d.state.ctx.Err() != nil || errors.Is(d.answer.Err, errClosing)
 }
 
 // askOnce sends one check, or waits for one like it that is already on its way. The generation is part of what makes

@@ -201,7 +201,7 @@ func (d *download) lead() bool {
 	}
 	if !d.state.enter() {
 		d.state.flights.end(fl)
-		return d.refuseUnreachable(&upstream.UnreachableError{Err: errClosing})
+		return d.forward(outcomeForwarded, fwdBypass) // the edge closes
 	}
 	d.h.transports.hold()
 	// Ends when the body has ended, or with the state's context.
@@ -233,7 +233,8 @@ func (d *download) lead() bool {
 	case <-d.r.Context().Done():
 		return d.abandon()
 	case <-d.state.ctx.Done():
-		return d.refuseUnreachable(&upstream.UnreachableError{Err: errClosing})
+		// The edge closes, and nobody gives anything any more. Caddy's server still answers who is here.
+		return d.forward(outcomeForwarded, fwdBypass)
 	}
 }
 
@@ -250,7 +251,11 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	defer untilClosing()
 	// give hands the leader what is theirs alone: it ends with them, and not with the edge, of which it needs nothing more.
 	give := func(given handover) {
-		untilClosing()
+		if !untilClosing() { // too late, and the body is cut
+			close(fl.head)
+			given.close()
+			return
+		}
 		context.AfterFunc(leaderContext, func() { cancel(context.Cause(leaderContext)) })
 		fl.giveLeader(given, leaderContext, state.ctx)
 	}
@@ -264,6 +269,13 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		}
 		fl.err = fmt.Errorf("%w: %s", errLeaderRefused, refused.Response.Status)
 		give(handover{refused: refused})
+		return
+	case state.ctx.Err() != nil:
+		if err == nil {
+			_ = body.Close()
+		}
+		fl.err = errNotStored
+		close(fl.head)
 		return
 	case err != nil:
 		fl.err = err
@@ -292,7 +304,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	}
 	fill, err := store.Begin(fl.key, fl.generation, spec)
 	if err != nil {
-		if !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrSuperseded) {
+		if !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrSuperseded) && !errors.Is(err, cache.ErrClosed) {
 			processFailures.note(clock(), "beginning to store a file failed", ref, err)
 			h.logger.Error("beginning to store a file failed; it streams uncached", zap.Stringer("ref", ref), zap.Error(err))
 		}
@@ -355,7 +367,7 @@ func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) {
 	switch {
 	case err == nil:
 	case errors.Is(err, cache.ErrFillsEnded):
-		h.logger.Info("the edge stops while a file is fetched; it isn't kept, and its downloads go on from GitLab", zap.Stringer("ref", ref))
+		h.logger.Info("the edge stops while a file is fetched; it isn't kept, and who downloads it goes on from GitLab, where its rest can be asked for", zap.Stringer("ref", ref))
 	case errors.Is(err, cache.ErrSuperseded):
 		h.logger.Debug("a file was published over while it was fetched; it isn't kept", zap.Stringer("ref", ref))
 	case errors.Is(err, cache.ErrNoRoom):

@@ -128,6 +128,9 @@ func (d *download) attempt() (done bool) {
 	switch d.answer.Verdict {
 	case upstream.Allowed:
 	case upstream.Unreachable:
+		if d.checkWasCut() {
+			return d.forward(outcomeForwarded, fwdBypass)
+		}
 		return d.serveOffline(entry, stored)
 	case upstream.RateLimited:
 		return d.serveRateLimited(entry, stored)
@@ -302,6 +305,9 @@ func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
 
 // storeTrouble tells the admin that the store failed where it should not. Downloads go on without it.
 func (x *exchange) storeTrouble(doing string, err error) {
+	if errors.Is(err, cache.ErrClosed) {
+		return // the edge stops
+	}
 	processFailures.note(clock(), doing+" failed", x.ref, err)
 	x.h.logger.Error(doing+" failed; streaming uncached", zap.Stringer("ref", x.ref), zap.Error(err))
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -97,4 +98,78 @@ func TestAStreamNeedsNothingOfTheEdge(t *testing.T) {
 	if gets := gitlab.Count(http.MethodGet); gets != 1 {
 		t.Errorf("%d GETs", gets)
 	}
+}
+
+// holdingFS holds the making of a part, once.
+type holdingFS struct {
+	cache.FS
+	once          sync.Once
+	reached, held chan struct{}
+}
+
+func (f *holdingFS) Create(path string) (cache.File, error) {
+	f.once.Do(func() {
+		close(f.reached)
+		<-f.held
+	})
+	return f.FS.Create(path)
+}
+
+// TestWhoComesWhileTheEdgeStopsIsServedByGitLab stops the edge while a fetch begins to be stored, and asks once more after
+// that.
+func TestWhoComesWhileTheEdgeStopsIsServedByGitLab(t *testing.T) {
+	setForTest(t, &closePatience, 0)
+	fs := &holdingFS{FS: cache.OS(), reached: make(chan struct{}), held: make(chan struct{})}
+	setForTest(t, &storeFS, cache.FS(fs))
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(1<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	var caller, stopping sync.WaitGroup
+	caller.Go(func() { e.mustGet(t, "app.bin", developer, body) })
+	<-fs.reached
+	stopping.Go(func() { stopTheEdge(t) })
+	var closing *state
+	states.Range(func(_, value any) bool {
+		closing = value.(*state)
+		return true
+	})
+	<-closing.ctx.Done()
+	close(fs.held)
+	caller.Wait()
+	stopping.Wait()
+	e.mustGet(t, "app.bin", colleague, body)
+	if log := e.log(t); strings.Contains(log, `"error"`) {
+		t.Errorf("what an admin does is told as trouble: %s", log)
+	}
+}
+
+// TestQuestionsThatTheEdgesEndCutsAreAskedByTheCallersOwnRequests stops the edge while GitLab lets it wait for a fetch, the
+// check of another caller, and the check for a HEAD.
+func TestQuestionsThatTheEdgesEndCutsAreAskedByTheCallersOwnRequests(t *testing.T) {
+	setForTest(t, &closePatience, 0)
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(1<<20, 1)
+	for _, file := range []string{"cold.bin", "stored.bin", "described.bin"} {
+		publishOld(gitlab, file, body)
+	}
+	e.mustGet(t, "stored.bin", developer, body)
+	gitlab.ResetRequests()
+	for method, file := range map[string]string{http.MethodGet: "cold.bin", http.MethodHead: "stored.bin"} {
+		gitlab.Inject(gitlabtest.Fault{Method: method, PathContains: file, Hang: true})
+	}
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodHead, PathContains: "described.bin", Hang: true})
+	var callers sync.WaitGroup
+	callers.Go(func() { e.mustGet(t, "cold.bin", developer, body) })
+	callers.Go(func() { e.mustGet(t, "stored.bin", colleague, body) })
+	callers.Go(func() {
+		got := e.do(t, call{method: http.MethodHead, path: filePath("described.bin"), token: developer})
+		if got.StatusCode != http.StatusOK || got.ContentLength != int64(len(body)) {
+			t.Errorf("HEAD: %s, %d bytes", got.Status, got.ContentLength)
+		}
+	})
+	await(t, func() bool { return gitlab.Count(http.MethodGet) == 1 && gitlab.Count(http.MethodHead) == 2 })
+	stopTheEdge(t)
+	callers.Wait()
 }
