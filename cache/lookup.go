@@ -20,12 +20,9 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 				return Entry{}, ErrMiss
 			}
 			if record := s.recordLocked(h); record != nil {
-				defer s.mu.Unlock()
-				if record.Key != k {
-					return Entry{}, ErrMiss
-				}
-				s.touched[h] = s.now().UnixNano()
-				return s.entryLocked(record, n), nil
+				entry, err := s.useLocked(k, n, record)
+				s.mu.Unlock()
+				return entry, err
 			}
 		}
 		ask := n != nil || s.loading
@@ -41,6 +38,15 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 			return Entry{}, ErrMiss
 		}
 	}
+}
+
+// useLocked notes that an entry is used now, and returns it; ErrMiss for one of another key.
+func (s *Store) useLocked(k Key, n *node, record *Entry) (Entry, error) {
+	if record.Key != k {
+		return Entry{}, ErrMiss
+	}
+	s.touched[n.hash] = s.now().UnixNano()
+	return s.entryLocked(record, n), nil
 }
 
 // learn takes in what the index says of a key while n was what memory had (nil for nothing). False means that there is

@@ -31,6 +31,15 @@ func (h *Handler) servePublish(x *exchange) {
 	x.forwardWith(outcomePublished, fwdMethod, upstream.Forwarding{OnBody: p.keep, OnAnswer: p.judge})
 }
 
+// checkTargets returns an error if not all names are legal that a request may be about.
+func (h *Handler) checkTargets(x *exchange) error {
+	if x.r.URL.RawQuery == "" {
+		return h.rules.Check(x.ref) // nearly always
+	}
+	_, err := h.targets(x)
+	return err
+}
+
 // targets returns the names that a request may be about, all of them legal. ?path= names another file under the same URL
 // path (contract: lib/api/generic_packages.rb takes it as an ordinary parameter).
 func (h *Handler) targets(x *exchange) ([]upstream.Ref, error) {

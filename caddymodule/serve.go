@@ -45,7 +45,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // serveDownload answers one GET or HEAD.
 func (h *Handler) serveDownload(x *exchange) {
-	if _, err := h.targets(x); err != nil {
+	if err := h.checkTargets(x); err != nil {
 		x.refuseInvalid(err)
 		return
 	}

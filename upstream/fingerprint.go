@@ -33,6 +33,7 @@ type Fingerprinter struct {
 // keyedHash is a hash with its key, and room for what it is to hash.
 type keyedHash struct {
 	mac     hash.Hash
+	sent    carriers
 	message []byte
 }
 
@@ -47,22 +48,28 @@ func NewFingerprinter() *Fingerprinter {
 // Of returns a credential's fingerprint: HMAC-SHA-256 over all carriers, as sent. Each part is preceded by its length
 // and each list by its count, so that no two different credentials can be read alike.
 func (f *Fingerprinter) Of(c Credential) Fingerprint {
-	if c.sent == nil {
-		return f.of(new(carriers))
+	sent := new(carriers)
+	if c.sent != nil {
+		sent = c.sent()
 	}
-	return f.of(c.sent())
+	keyed := f.macs.Get().(*keyedHash)
+	sum := keyed.sum(sent)
+	f.macs.Put(keyed)
+	return sum
 }
 
 // OfRequest returns the fingerprint of the credential that CredentialOf takes out of the same request, at less cost.
 func (f *Fingerprinter) OfRequest(header http.Header, rawQuery string, identityHeaders []string) Fingerprint {
-	var sent carriers
-	sent.collect(header, rawQuery, identityHeaders)
-	return f.of(&sent)
+	keyed := f.macs.Get().(*keyedHash)
+	keyed.sent.collect(header, rawQuery, identityHeaders)
+	sum := keyed.sum(&keyed.sent)
+	keyed.sent = carriers{} // no credential stays behind in the pool
+	f.macs.Put(keyed)
+	return sum
 }
 
-func (f *Fingerprinter) of(sent *carriers) Fingerprint {
-	keyed := f.macs.Get().(*keyedHash)
-	message := keyed.message[:0]
+func (k *keyedHash) sum(sent *carriers) Fingerprint {
+	message := k.message[:0]
 	for _, carrier := range sent.headers {
 		message = appendPart(message, carrier.name)
 		message = appendLength(message, len(carrier.values))
@@ -72,12 +79,11 @@ func (f *Fingerprinter) of(sent *carriers) Fingerprint {
 	}
 	message = appendLength(message, -1)
 	message = appendPart(message, sent.query)
-	keyed.mac.Reset()
-	_, _ = keyed.mac.Write(message) // never fails (package hash)
-	sum := Fingerprint(keyed.mac.Sum(message[len(message):]))
+	k.mac.Reset()
+	_, _ = k.mac.Write(message) // never fails (package hash)
+	sum := Fingerprint(k.mac.Sum(message[len(message):]))
 	clear(message) // no credential stays behind in the pool
-	keyed.message = message
-	f.macs.Put(keyed)
+	k.message = message
 	return sum
 }
 
