@@ -86,8 +86,11 @@ type publish struct {
 	// mu guards all below: the transport may go on reading the body while GitLab's answer is being relayed. Only the
 	// copy's file is written under it, which nobody else waits for.
 	mu sync.Mutex
-	// copy is the file kept aside while it passes; nil if it isn't, or no longer.
-	copy *cache.Fill
+	// copy is the file kept aside while it passes; nil if it isn't, or no longer. gathered are bytes that it doesn't have yet,
+	// in gathering: the transport reads small pieces, and writing each by itself costs a tenth of the whole upload.
+	copy      *cache.Fill
+	gathering *[pumpPiece]byte
+	gathered  int
 	// whole turns true when the body was read to its end.
 	whole bool
 }
@@ -122,7 +125,7 @@ func (p *publish) beginCopyLocked() {
 	if err != nil {
 		return // no room, or no disk: the first download fetches
 	}
-	p.copy = fill
+	p.copy, p.gathering = fill, pumpBuffers.Get().(*[pumpPiece]byte)
 }
 
 // disposition is the Content-Disposition that GitLab gives to a file of this name. Names are of safe characters, so
@@ -145,13 +148,34 @@ func (p *publish) keep(piece []byte, ended bool) {
 	if p.storable && len(piece) > 0 {
 		p.beginCopyLocked()
 	}
-	if p.copy == nil || len(piece) == 0 {
-		return
+	for p.copy != nil && len(piece) > 0 {
+		n := copy(p.gathering[p.gathered:], piece)
+		p.gathered, piece = p.gathered+n, piece[n:]
+		if p.gathered == pumpPiece {
+			p.writeGatheredLocked()
+		}
 	}
-	if _, err := p.copy.Write(piece); err != nil {
-		p.copy.Abort(err)
-		p.copy = nil
+}
+
+// writeGatheredLocked gives the copy what was gathered for it.
+func (p *publish) writeGatheredLocked() {
+	gathered := p.gathering[:p.gathered]
+	p.gathered = 0
+	if _, err := p.copy.Write(gathered); err != nil {
+		p.dropCopyLocked(err)
 	}
+}
+
+// dropCopyLocked gives the copy up.
+func (p *publish) dropCopyLocked(why error) {
+	p.copy.Abort(why)
+	p.letGoLocked()
+}
+
+// letGoLocked ends the keeping of the copy.
+func (p *publish) letGoLocked() {
+	pumpBuffers.Put(p.gathering)
+	p.copy, p.gathering = nil, nil
 }
 
 // judge looks at GitLab's answer: 201, or 200 with select=package_file (lib/api/generic_packages.rb). It ends the
@@ -187,17 +211,21 @@ func (p *publish) end() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	copied := p.copy
-	p.copy, p.storable = nil, false // whatever the transport still reads is too late
-	if copied == nil {
+	p.storable = false // whatever the transport still reads is too late
+	if p.copy == nil {
 		return
 	}
 	// With a length announced, the last read needn't have met the end.
-	whole := p.whole || copied.Written() == p.length
+	whole := p.whole || p.copy.Written()+int64(p.gathered) == p.length
 	if !p.published || overlapped || !whole {
-		copied.Abort(errNotStored)
+		p.dropCopyLocked(errNotStored)
 		return
 	}
+	if p.writeGatheredLocked(); p.copy == nil {
+		return
+	}
+	copied := p.copy
+	p.letGoLocked()
 	if _, err := copied.Commit(after); err != nil {
 		copied.Abort(err)
 		p.h.logger.Debug("the copy of a publish isn't kept", zap.Stringer("ref", p.ref), zap.Error(err))

@@ -97,21 +97,25 @@ func TestThePublishedCopyServesTheFirstDownloadWithoutABody(t *testing.T) {
 	e := startEdge(t, gitlab.URL, "")
 	publishOld(gitlab, "first.bin", []byte("so that the edge learns of checksums"))
 	e.do(t, call{path: filePath("first.bin"), token: developer})
-	body := someBytes(1<<20, 3)
-	for name, length := range map[string]int64{"length.bin": 0, "chunked.bin": -1} {
-		got := e.do(t, call{method: http.MethodPut, path: filePath(name), token: developer, body: io.MultiReader(bytes.NewReader(body)), length: length})
-		if got.StatusCode != 201 {
-			t.Fatal(got.Status)
-		}
-		gets := gitlab.Count(http.MethodGet)
-		down := e.mustGet(t, name, developer, body)
-		if gitlab.Count(http.MethodGet) != gets {
-			t.Errorf("%s: the first download fetched: %s", name, down.cacheStatus())
-		}
-		if down.Header.Get("Content-Disposition") != `attachment; filename="`+name+`"; filename*=UTF-8''`+name {
-			t.Errorf("%s: Content-Disposition %q", name, down.Header.Get("Content-Disposition"))
+	for _, size := range []int{1, pumpPiece - 1, pumpPiece, pumpPiece + 1, 4 * pumpPiece} {
+		body := someBytes(size, 3)
+		for how, length := range map[string]int{"length": size, "chunked": -1} {
+			name := fmt.Sprintf("%s%d.bin", how, size)
+			got := e.do(t, call{method: http.MethodPut, path: filePath(name), token: developer, body: io.MultiReader(bytes.NewReader(body)), length: int64(length)})
+			if got.StatusCode != 201 {
+				t.Fatal(got.Status)
+			}
+			gets := gitlab.Count(http.MethodGet)
+			down := e.mustGet(t, name, developer, body)
+			if gitlab.Count(http.MethodGet) != gets {
+				t.Errorf("%s: the first download fetched: %s", name, down.cacheStatus())
+			}
+			if down.Header.Get("Content-Disposition") != `attachment; filename="`+name+`"; filename*=UTF-8''`+name {
+				t.Errorf("%s: Content-Disposition %q", name, down.Header.Get("Content-Disposition"))
+			}
 		}
 	}
+	body := someBytes(1<<20, 3)
 	// What GitLab has is another file: the copy must not be served.
 	if got := e.put(t, filePath("other.bin"), body); got.StatusCode != 201 {
 		t.Fatal(got.Status)
