@@ -103,7 +103,7 @@ func (f *Fill) complete() error {
 func (f *Fill) rename(digest Digest) error {
 	s := f.store
 	err := s.fs.Rename(f.path, blobPath(s.dir, digest))
-	if !errors.Is(err, fs.ErrNotExist) || s.isDirectoryGone() {
+	if !errors.Is(err, fs.ErrNotExist) || s.isDirectoryLost() {
 		return err
 	}
 	if failed := s.fs.MkdirAll(shardPath(s.dir, digest[0])); failed != nil {

@@ -210,7 +210,7 @@ func (s *Store) endBatch(b *batch, err error) {
 	s.replaced = append(s.replaced, b.replaced...)
 	s.counters.diskErrors.Add(1)
 	s.logger.Error("noting files in the index failed; they are served, and it is tried again",
-		zap.Int("files", len(left)), zap.Error(err))
+		zap.Int("files", len(left)), zap.Int("uses", len(b.touched)), zap.Error(err))
 	for h, entry := range left {
 		// The transaction may have been done all the same, and only the word of it lost.
 		s.named[entry.Digest] = struct{}{}
@@ -239,14 +239,18 @@ func (s *Store) writeBatch(entries []*Entry, touched map[keyHash]int64) error {
 			return err
 		}
 		s.noteRecorded(piece)
-		s.evictForWaiting()
+		if len(piece) == maxChanges {
+			s.evictForWaiting()
+		}
 	}
 	hashes := slices.SortedFunc(maps.Keys(touched), func(a, b keyHash) int { return bytes.Compare(a[:], b[:]) })
 	for piece := range slices.Chunk(hashes, maxChanges) {
 		if err := s.updateIndex(func(tx *bolt.Tx) error { return writeUses(tx, piece, touched) }); err != nil {
 			return err
 		}
-		s.evictForWaiting()
+		if len(piece) == maxChanges {
+			s.evictForWaiting()
+		}
 	}
 	if len(entries) > 0 || len(hashes) > 0 {
 		s.index.unmap()
@@ -263,7 +267,7 @@ func (s *Store) noteRecorded(entries []*Entry) {
 		h := entry.Key.hash()
 		if s.recording[h] == entry {
 			delete(s.recording, h)
-			entry.used = time.Time{}
+			entry.used = time.Time{} // the index knows; another one, should this be lost, is told when it was stored
 			s.hot.Add(h, entry)
 		}
 	}
@@ -293,7 +297,7 @@ func (s *Store) writeRecords(tx *bolt.Tx, batch []*Entry) error {
 		}
 		used := entry.used
 		if used.IsZero() {
-			used = entry.Stored // of an index that was lost
+			used = entry.Stored
 		}
 		if err := uses.Put(h[:], encodeUse(used.UnixNano(), key)); err != nil {
 			return fmt.Errorf("writing a use: %w", err)

@@ -131,7 +131,7 @@ func (f *Fill) open() (err error) {
 func (f *Fill) create() (File, error) {
 	s := f.store
 	file, err := s.fs.Create(f.path)
-	if !errors.Is(err, fs.ErrNotExist) || s.isDirectoryGone() {
+	if !errors.Is(err, fs.ErrNotExist) || s.isDirectoryLost() {
 		return file, err
 	}
 	if failed := s.fs.MkdirAll(fillsPath(s.dir)); failed != nil {
@@ -140,9 +140,9 @@ func (f *Fill) create() (File, error) {
 	return s.fs.Create(f.path)
 }
 
-// isDirectoryGone reports whether somebody removed all of the store. Nothing of it is made again: what has its name now,
-// or will have, is whose who made it and has the lock there.
-func (s *Store) isDirectoryGone() bool {
+// isDirectoryLost reports whether somebody removed all of the store, or its lock. Nothing of it is made again: what has its
+// name now, or will have, belongs to whoever made it and holds the lock there.
+func (s *Store) isDirectoryLost() bool {
 	ours, err := s.lock.Stat()
 	if err != nil {
 		return true

@@ -26,6 +26,8 @@ type Listed struct {
 func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int) ([]Listed, error) {
 	listed := make([]Listed, 0, min(limit, listStep))
 	for {
+		// First, or what becomes durable meanwhile would be in neither.
+		waiting := s.pendingAfter(sel, after)
 		// What is read may be out of date, so that less is left of it than was read.
 		records, last, err := s.recordsAfter(ctx, sel, after, limit-len(listed))
 		if err != nil {
@@ -35,7 +37,11 @@ func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int
 		if err != nil {
 			return nil, fmt.Errorf("listing entries: %w", err)
 		}
-		records = append(records, s.pendingBetween(sel, after, last)...)
+		for _, record := range waiting {
+			if last == nil || record.Key.compare(*last) <= 0 {
+				records = append(records, record)
+			}
+		}
 		slices.SortStableFunc(records, func(a, b *Entry) int { return a.Key.compare(b.Key) })
 		listed = append(listed, s.present(records, uses, limit-len(listed))...)
 		if last == nil || len(listed) >= limit {
@@ -45,14 +51,13 @@ func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int
 	}
 }
 
-// pendingBetween returns the records of selected entries that aren't durable yet, after one key and up to another; nil for
-// no bound.
-func (s *Store) pendingBetween(sel Selector, after, last *Key) (records []*Entry) {
+// pendingAfter returns the records of selected entries that aren't durable yet and come after a key; nil for none.
+func (s *Store) pendingAfter(sel Selector, after *Key) (records []*Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, waiting := range []map[keyHash]*Entry{s.recording, s.pending} {
 		for _, record := range waiting {
-			if sel.Matches(record.Key) && (after == nil || record.Key.compare(*after) > 0) && (last == nil || record.Key.compare(*last) <= 0) {
+			if sel.Matches(record.Key) && (after == nil || record.Key.compare(*after) > 0) {
 				records = append(records, record)
 			}
 		}

@@ -55,6 +55,9 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 	// Those that aren't in the index yet; the others are looked for there.
 	var total Purged
 	purge := func(keys []Key) error {
+		if len(keys) == 0 {
+			return nil
+		}
 		purged, err := s.purgeKeys(ctx, keys)
 		total.Entries += purged.Entries
 		total.Bytes += purged.Bytes
@@ -68,7 +71,10 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 	if err := s.forEachKeys(ctx, sel, purge); err != nil {
 		return total, fmt.Errorf("purging: %w", err)
 	}
-	return total, nil
+	// What was selected may be gone for look-ups already, by an earlier purge that nobody waited for, and on its way into the
+	// index still.
+	_, err := s.purgeKeys(ctx, nil)
+	return total, err
 }
 
 func (s *Store) pendingKeys(sel Selector) (keys []Key) {
@@ -84,7 +90,7 @@ func (s *Store) pendingKeys(sel Selector) (keys []Key) {
 	return keys
 }
 
-// purgeKeys removes entries and waits until that is durable.
+// purgeKeys removes entries and waits until that is durable, and all that was removed before.
 func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 	var purged Purged
 	gone := &removal{done: make(chan error, 1), unpin: true}
@@ -109,11 +115,7 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 			purged.Entries++
 		}
 	}
-	if len(keys) > 0 {
-		s.removals = append(s.removals, gone)
-	} else {
-		gone.done <- nil
-	}
+	s.removals = append(s.removals, gone)
 	s.mu.Unlock()
 	s.wakeJanitor()
 	select {

@@ -72,7 +72,9 @@ func (s *Store) removeRecords() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range work {
-		s.removals = append(s.removals, &removal{hashes: r.hashes, keys: r.keys, unpin: r.unpin})
+		if len(r.hashes) > 0 {
+			s.removals = append(s.removals, &removal{hashes: r.hashes, keys: r.keys, unpin: r.unpin})
+		}
 	}
 	return err
 }

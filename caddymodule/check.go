@@ -53,7 +53,8 @@ func (d *download) describe() bool {
 }
 
 // checkWasCut reports whether the check came to nothing since the edge closes, and not for want of GitLab. Then that is no
-// reason to serve whom GitLab hasn't allowed lately, nor to serve nobody.
+// reason to serve whom GitLab hasn't allowed lately, nor to serve nobody. In an outage a closing edge serves nobody whom it
+// must ask about.
 func (d *download) checkWasCut() bool {
 	return d.state.ctx.Err() != nil || errors.Is(d.answer.Err, errClosing)
 }

@@ -193,6 +193,13 @@ func (f *flights) end(fl *flight) {
 	}
 }
 
+// turnAway ends a flight that doesn't begin, and lets those go who wait for its head already.
+func (f *flights) turnAway(fl *flight) {
+	fl.err = errNotStored
+	close(fl.head)
+	f.end(fl)
+}
+
 // lead fetches the file in this caller's name, for everybody.
 func (d *download) lead() bool {
 	fl, ok := d.state.flights.begin(d.key, d.generation, d.ruledOut)
@@ -200,7 +207,7 @@ func (d *download) lead() bool {
 		return false // somebody else was faster; the next attempt looks at their flight
 	}
 	if !d.state.enter() {
-		d.state.flights.end(fl)
+		d.state.flights.turnAway(fl)
 		return d.forward(outcomeForwarded, fwdBypass) // the edge closes
 	}
 	d.h.transports.hold()
@@ -349,7 +356,7 @@ func (f *flight) giveLeader(given handover, leader, closing context.Context) {
 	given.close()
 }
 
-// pumpPiece is how much is read from GitLab before it is written to the fill.
+// pumpPiece is how much is written to a fill at once.
 const pumpPiece = 256 << 10
 
 var pumpBuffers = sync.Pool{New: func() any { return new([pumpPiece]byte) }}

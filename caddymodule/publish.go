@@ -86,8 +86,10 @@ type publish struct {
 	// mu guards all below: the transport may go on reading the body while GitLab's answer is being relayed. Only the
 	// copy's file is written under it, which nobody else waits for.
 	mu sync.Mutex
-	// copy is the file kept aside while it passes; nil if it isn't, or no longer. gathered are bytes that it doesn't have yet,
-	// in gathering: the transport reads small pieces, and writing each by itself costs a tenth of the whole upload.
+	// copy is the file kept aside while it passes; nil if it isn't, or no longer. gathered is how many bytes of gathering it
+	// doesn't have yet: the transport reads small pieces, and writing each by itself costs a tenth of the whole upload.
+	// gathering is nil before there is much of the file, and after its end: many uploads at once must not hold memory that
+	// they don't need.
 	copy      *cache.Fill
 	gathering *[pumpPiece]byte
 	gathered  int
@@ -125,7 +127,7 @@ func (p *publish) beginCopyLocked() {
 	if err != nil {
 		return // no room, or no disk: the first download fetches
 	}
-	p.copy, p.gathering = fill, pumpBuffers.Get().(*[pumpPiece]byte)
+	p.copy = fill
 }
 
 // disposition is the Content-Disposition that GitLab gives to a file of this name. Names are of safe characters, so
@@ -149,19 +151,44 @@ func (p *publish) keep(piece []byte, ended bool) {
 		p.beginCopyLocked()
 	}
 	for p.copy != nil && len(piece) > 0 {
+		if p.gathering == nil && p.copy.Written() < gatheredFrom {
+			p.writeLocked(piece)
+			break
+		}
+		if p.gathering == nil {
+			p.gathering = pumpBuffers.Get().(*[pumpPiece]byte)
+		}
 		n := copy(p.gathering[p.gathered:], piece)
 		p.gathered, piece = p.gathered+n, piece[n:]
 		if p.gathered == pumpPiece {
 			p.writeGatheredLocked()
 		}
 	}
+	if p.copy != nil && p.isWholeLocked() {
+		// Now, and not while the caller waits for GitLab's answer to be relayed.
+		p.writeGatheredLocked()
+		p.letBufferGoLocked()
+	}
+}
+
+// gatheredFrom is from how much of a file on it is gathered into bigger pieces.
+const gatheredFrom = 64 << 10
+
+// isWholeLocked reports whether all of the body has passed. With a length announced, the last read needn't have met the end.
+func (p *publish) isWholeLocked() bool {
+	return p.whole || p.copy.Written()+int64(p.gathered) == p.length
 }
 
 // writeGatheredLocked gives the copy what was gathered for it.
 func (p *publish) writeGatheredLocked() {
-	gathered := p.gathering[:p.gathered]
-	p.gathered = 0
-	if _, err := p.copy.Write(gathered); err != nil {
+	if gathered := p.gathered; gathered > 0 {
+		p.gathered = 0
+		p.writeLocked(p.gathering[:gathered])
+	}
+}
+
+func (p *publish) writeLocked(piece []byte) {
+	if _, err := p.copy.Write(piece); err != nil {
 		p.dropCopyLocked(err)
 	}
 }
@@ -169,13 +196,16 @@ func (p *publish) writeGatheredLocked() {
 // dropCopyLocked gives the copy up.
 func (p *publish) dropCopyLocked(why error) {
 	p.copy.Abort(why)
-	p.letGoLocked()
+	p.copy = nil
+	p.letBufferGoLocked()
 }
 
-// letGoLocked ends the keeping of the copy.
-func (p *publish) letGoLocked() {
-	pumpBuffers.Put(p.gathering)
-	p.copy, p.gathering = nil, nil
+// letBufferGoLocked gives the buffer back.
+func (p *publish) letBufferGoLocked() {
+	if p.gathering != nil {
+		pumpBuffers.Put(p.gathering)
+		p.gathering, p.gathered = nil, 0
+	}
 }
 
 // judge looks at GitLab's answer: 201, or 200 with select=package_file (lib/api/generic_packages.rb). It ends the
@@ -215,17 +245,12 @@ func (p *publish) end() {
 	if p.copy == nil {
 		return
 	}
-	// With a length announced, the last read needn't have met the end.
-	whole := p.whole || p.copy.Written()+int64(p.gathered) == p.length
-	if !p.published || overlapped || !whole {
+	if !p.published || overlapped || !p.isWholeLocked() {
 		p.dropCopyLocked(errNotStored)
 		return
 	}
-	if p.writeGatheredLocked(); p.copy == nil {
-		return
-	}
-	copied := p.copy
-	p.letGoLocked()
+	copied := p.copy // it has all, since the body's end has passed (keep)
+	p.copy = nil
 	if _, err := copied.Commit(after); err != nil {
 		copied.Abort(err)
 		p.h.logger.Debug("the copy of a publish isn't kept", zap.Stringer("ref", p.ref), zap.Error(err))

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -172,4 +173,36 @@ func TestQuestionsThatTheEdgesEndCutsAreAskedByTheCallersOwnRequests(t *testing.
 	await(t, func() bool { return gitlab.Count(http.MethodGet) == 1 && gitlab.Count(http.MethodHead) == 2 })
 	stopTheEdge(t)
 	callers.Wait()
+}
+
+// TestNobodyWaitsForAFetchThatTheStoppingEdgeDoesNotBegin has the edge begin to stop between a caller's finding that the file
+// must be fetched and the fetch.
+func TestNobodyWaitsForAFetchThatTheStoppingEdgeDoesNotBegin(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(1000, 1)
+	publishOld(gitlab, "app.bin", body)
+	var stopping *state
+	states.Range(func(_, value any) bool {
+		stopping = value.(*state)
+		return true
+	})
+	stopping.workMu.Lock()
+	var caller sync.WaitGroup
+	caller.Go(func() { e.mustGet(t, "app.bin", developer, body) })
+	var begun *flight
+	await(t, func() bool {
+		stopping.flights.mu.Lock()
+		defer stopping.flights.mu.Unlock()
+		for _, fl := range stopping.flights.byKey {
+			begun = fl
+		}
+		return begun != nil
+	})
+	stopping.closing = true
+	stopping.workMu.Unlock()
+	caller.Wait()
+	if !begun.isHeaded() || !errors.Is(begun.err, errNotStored) {
+		t.Errorf("who has found the fetch waits for ever, or hears of %v", begun.err)
+	}
 }

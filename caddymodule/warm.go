@@ -226,7 +226,7 @@ func (w *warming) fetch(ctx context.Context, s *state, store *cache.Store, calle
 			continue
 		}
 		if !s.enter() {
-			s.flights.end(fl)
+			s.flights.turnAway(fl)
 			return errClosing
 		}
 		h.transports.hold()

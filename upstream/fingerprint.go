@@ -63,7 +63,7 @@ func (f *Fingerprinter) OfRequest(header http.Header, rawQuery string, identityH
 	keyed := f.macs.Get().(*keyedHash)
 	keyed.sent.collect(header, rawQuery, identityHeaders)
 	sum := keyed.sum(&keyed.sent)
-	keyed.sent = carriers{} // no credential stays behind in the pool
+	keyed.sent = carriers{} // nor here
 	f.macs.Put(keyed)
 	return sum
 }
@@ -82,7 +82,7 @@ func (k *keyedHash) sum(sent *carriers) Fingerprint {
 	k.mac.Reset()
 	_, _ = k.mac.Write(message) // never fails (package hash)
 	sum := Fingerprint(k.mac.Sum(message[len(message):]))
-	clear(message) // no credential stays behind in the pool
+	clear(message) // no credential's text stays behind in the pool
 	k.message = message
 	return sum
 }
