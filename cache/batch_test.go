@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -188,5 +189,60 @@ func TestNobodyWaitsForAnIndexThatCannotBeWritten(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Error(err)
+	}
+}
+
+// blockingIndexFS holds changes of the index until it is let go.
+type blockingIndexFS struct {
+	FS
+	blocked   atomic.Bool
+	held, let chan struct{}
+}
+
+func (f *blockingIndexFS) UpdateIndex(transaction func() error) error {
+	if f.blocked.CompareAndSwap(true, false) {
+		close(f.held)
+		<-f.let
+	}
+	return transaction()
+}
+
+// TestAPurgeIsOverWhenAnEarlierOnesRemovalsAre has a purge that nobody waited for, of a file on its way into the index.
+func TestAPurgeIsOverWhenAnEarlierOnesRemovalsAre(t *testing.T) {
+	fs := &blockingIndexFS{FS: OS(), held: make(chan struct{}), let: make(chan struct{})}
+	s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30}, FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	awaitLoaded(t, s)
+	fs.blocked.Store(true)
+	s.put(t, testKey("a"), randomBytes(100, 1))
+	<-fs.held
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := s.Purge(ctx, Selector(testKey("a"))); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	purged := make(chan error, 1)
+	go func() { // ends with the purge
+		_, err := s.Purge(context.Background(), Selector{Project: testKey("a").Project})
+		purged <- err
+	}()
+	for waiting := false; !waiting; runtime.Gosched() {
+		s.mu.Lock()
+		waiting = len(s.removals) > 1
+		s.mu.Unlock()
+		if len(purged) > 0 {
+			t.Error("it is over before the index is rid of the file")
+			break
+		}
+	}
+	close(fs.let)
+	if err := <-purged; err != nil {
+		t.Fatal(err)
+	}
+	if record, err := s.readIndex(testKey("a")); record != nil || err != nil {
+		t.Errorf("the index has %v, %v", record, err)
 	}
 }
