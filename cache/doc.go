@@ -27,7 +27,7 @@
 // # What is in memory
 //
 // Of every entry: a hash of its key, its blob's digest and size, when it was confirmed (node.go), and its place in the
-// order of use (recency.go); together some 260 bytes. Whole records only of the entries used last, and of those that
+// order of use (recency.go); together less than 300 bytes. Whole records only of the entries used last, and of those that
 // aren't durable yet. What was read of the index is given back after a start and after each batch (index.go).
 //
 // # Locks
