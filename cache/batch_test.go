@@ -41,12 +41,7 @@ func (s *Store) linkMany(t *testing.T, stored Entry, from, to int) {
 func TestNoTransactionChangesMoreThanAFewHundredEntries(t *testing.T) {
 	const count = 3*maxChanges + 1
 	fs := &countingIndexFS{FS: OS()}
-	s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30}, FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	awaitLoaded(t, s)
+	s := openOn(t, fs, Limits{MaxSize: 1 << 30})
 	stored := s.put(t, testKey("a"), randomBytes(100, 1))
 	work := func(name string, do func()) {
 		t.Helper()
@@ -89,12 +84,9 @@ func TestNoTransactionChangesMoreThanAFewHundredEntries(t *testing.T) {
 
 func TestABatchThatIsWrittenInPartIsWrittenWholeTheNextTime(t *testing.T) {
 	const count = 2 * maxChanges
-	dir, fs := t.TempDir(), &countingIndexFS{FS: OS()}
-	s, err := Open(Config{Dir: dir, Limits: Limits{MaxSize: 1 << 30}, FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	awaitLoaded(t, s)
+	fs := &countingIndexFS{FS: OS()}
+	s := openOn(t, fs, Limits{MaxSize: 1 << 30})
+	dir := s.dir
 	data := randomBytes(100, 1)
 	stored := s.put(t, testKey("a"), data)
 	if err := s.Sync(context.Background()); err != nil {
@@ -145,12 +137,7 @@ func TestABatchThatIsWrittenInPartIsWrittenWholeTheNextTime(t *testing.T) {
 func TestNobodyWaitsForAnIndexThatCannotBeWritten(t *testing.T) {
 	const purges = 4
 	fs := &fullIndexFS{FS: OS()}
-	s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30}, FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	awaitLoaded(t, s)
+	s := openOn(t, fs, Limits{MaxSize: 1 << 30})
 	s.linkMany(t, s.put(t, testKey("a"), randomBytes(100, 1)), 0, (purges+1)*maxChanges)
 	if err := s.Sync(context.Background()); err != nil {
 		t.Fatal(err)
@@ -210,12 +197,7 @@ func (f *blockingIndexFS) UpdateIndex(transaction func() error) error {
 // TestAPurgeIsOverWhenAnEarlierOnesRemovalsAre has a purge that nobody waited for, of a file on its way into the index.
 func TestAPurgeIsOverWhenAnEarlierOnesRemovalsAre(t *testing.T) {
 	fs := &blockingIndexFS{FS: OS(), held: make(chan struct{}), let: make(chan struct{})}
-	s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30}, FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	awaitLoaded(t, s)
+	s := openOn(t, fs, Limits{MaxSize: 1 << 30})
 	fs.blocked.Store(true)
 	s.put(t, testKey("a"), randomBytes(100, 1))
 	<-fs.held

@@ -11,7 +11,7 @@
 // Begin (fill.go) reserves room (space.go) and opens a part. Readers (reader.go) follow it while it is written. Commit
 // (commit.go) checks length and checksum and renames the part to its blob: from then on the entry is found (lookup.go)
 // and its bytes are opened (blob.go), small ones from memory (memory.go). Within a second all blobs that became whole
-// meanwhile are synced and then named in the index, some hundred in a transaction (durable.go). So the index never names
+// meanwhile are synced and then named in the index, a few hundred in a transaction (durable.go). So the index never names
 // what a power cut could take.
 //
 // Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove

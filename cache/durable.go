@@ -273,7 +273,8 @@ func (s *Store) noteRecorded(entries []*Entry) {
 	}
 }
 
-// evictForWaiting makes room for fills that wait for it: a batch can take longer than they do.
+// evictForWaiting makes room for fills that wait for it. It is called between the transactions of a batch, which can take
+// longer than they do; after the last one, others come to it.
 func (s *Store) evictForWaiting() {
 	s.mu.Lock()
 	wanted := s.space.wanted

@@ -140,17 +140,6 @@ func (f *Fill) create() (File, error) {
 	return s.fs.Create(f.path)
 }
 
-// isDirectoryLost reports whether somebody removed all of the store, or its lock. Nothing of it is made again: what has its
-// name now, or will have, belongs to whoever made it and holds the lock there.
-func (s *Store) isDirectoryLost() bool {
-	ours, err := s.lock.Stat()
-	if err != nil {
-		return true
-	}
-	found, err := os.Lstat(lockPath(s.dir))
-	return err != nil || !os.SameFile(ours, found)
-}
-
 // Write appends to the file. After an error the fill is over: readers get ErrTooLong, or ErrDisk and go on elsewhere.
 func (f *Fill) Write(p []byte) (int, error) {
 	f.mu.Lock()

@@ -249,13 +249,7 @@ func (m *modelled) run(t *testing.T, fs *countedFS, meanwhile func(random *rand.
 func openModelled(t *testing.T, size int64, limits Limits) (*modelled, *countedFS) {
 	t.Helper()
 	fs := &countedFS{FS: OS(), size: size, names: make(map[string]*countedFile)}
-	s, err := Open(Config{Dir: t.TempDir(), Limits: limits, FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	awaitLoaded(t, s)
-	return &modelled{Store: s}, fs
+	return &modelled{Store: openOn(t, fs, limits)}, fs
 }
 
 func TestTheStoreSaysWhatAModelSaysAndTakesNoMoreThanItMay(t *testing.T) {

@@ -130,12 +130,7 @@ func TestAPinThatTheIndexCannotBeRidOfIsTriedAgain(t *testing.T) {
 
 func TestAPinThatCannotBeWrittenLeavesTheEarlierOne(t *testing.T) {
 	fs := &pinsRefusingFS{FS: OS()}
-	s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 20}, FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	awaitLoaded(t, s)
+	s := openOn(t, fs, Limits{MaxSize: 1 << 20})
 	s.put(t, testKey("a"), randomBytes(1000, 1))
 	h, until := testKey("a").hash(), time.Now().Add(time.Hour)
 	for _, earlier := range []bool{false, true} {

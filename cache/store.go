@@ -208,6 +208,17 @@ func (s *Store) takeDirectory() (err error) {
 	return s.makeShards()
 }
 
+// isDirectoryLost reports whether somebody removed all of the store, or its lock. Nothing of it is made again: what has its
+// name now, or will have, belongs to whoever made it and holds the lock there.
+func (s *Store) isDirectoryLost() bool {
+	ours, err := s.lock.Stat()
+	if err != nil {
+		return true
+	}
+	found, err := os.Lstat(lockPath(s.dir))
+	return err != nil || !os.SameFile(ours, found)
+}
+
 // makeShards makes the directories of blobs that aren't there, and names them durably: a blob's own sync doesn't reach
 // above its directory.
 func (s *Store) makeShards() error {

@@ -37,6 +37,18 @@ func openStore(t testing.TB, dir string, limits Limits) *Store {
 }
 
 // awaitLoaded waits until the start's work is over.
+// openOn opens a store on a file system of the test's own, and waits until it is loaded. It may be closed in any state.
+func openOn(t testing.TB, fs FS, limits Limits) *Store {
+	t.Helper()
+	s, err := Open(Config{Dir: t.TempDir(), Limits: limits, FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	awaitLoaded(t, s)
+	return s
+}
+
 func awaitLoaded(t testing.TB, s *Store) {
 	t.Helper()
 	select {

@@ -23,12 +23,7 @@ func (f *fullIndexFS) UpdateIndex(transaction func() error) error {
 
 func TestWhatWaitsForAnIndexThatCannotBeWrittenIsBounded(t *testing.T) {
 	fs := &fullIndexFS{FS: OS()}
-	s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30}, FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	awaitLoaded(t, s)
+	s := openOn(t, fs, Limits{MaxSize: 1 << 30})
 	stored := s.put(t, testKey("a"), randomBytes(100, 1))
 	link := func(k Key) error {
 		_, err := s.Link(k, s.Generation(k), FillSpec{Size: stored.Size, SHA256: stored.Digest})

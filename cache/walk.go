@@ -73,8 +73,8 @@ func (o *keyOrder) meet(key []byte) error {
 	return nil
 }
 
-// forEachKeys hands the keys of the selected entries in the index to a function, as many at a time as a purge may remove in one
-// transaction.
+// forEachKeys hands the keys of the selected entries in the index to a function, as many at a time as a purge may remove in
+// one transaction.
 func (s *Store) forEachKeys(ctx context.Context, sel Selector, do func([]Key) error) error {
 	prefix := sel.prefix()
 	for after, more := []byte(nil), true; more; {

@@ -322,6 +322,15 @@ func (e *edge) beginDownload(t testing.TB, file, token string, length int) (firs
 	return first, response.Body
 }
 
+// runningState is the state of the one edge that runs.
+func runningState() (running *state) {
+	states.Range(func(_, value any) bool {
+		running = value.(*state)
+		return true
+	})
+	return running
+}
+
 // bytesSent is how much GitLab and its storage have sent to GETs.
 func bytesSent(gitlab *gitlabtest.Server) (sent int64) {
 	for _, request := range gitlab.Requests() {

@@ -450,15 +450,12 @@ func TestADiskThatFailsUnderADownloadDoesNotBreakIt(t *testing.T) {
 				}
 			})
 		}
-		states.Range(func(_, value any) bool {
-			flights := &value.(*state).flights
-			flights.mu.Lock()
-			defer flights.mu.Unlock()
-			for _, fl := range flights.byKey {
-				fl.fill.Abort(fmt.Errorf("%w: as the test wants it", cache.ErrDisk))
-			}
-			return true
-		})
+		flights := &runningState().flights
+		flights.mu.Lock()
+		for _, fl := range flights.byKey {
+			fl.fill.Abort(fmt.Errorf("%w: as the test wants it", cache.ErrDisk))
+		}
+		flights.mu.Unlock()
 		callers.Wait()
 		close(release)
 		e.mustGet(t, "app.bin", developer, body)

@@ -297,31 +297,16 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		give(handover{download: body})
 		return
 	}
-	spec := cache.FillSpec{
-		Size: body.Length, Identity: cache.Identity(body.Identity), Disposition: body.Disposition, Confirmed: body.Sent,
-	}
-	if body.Identity.SHA256 != "" {
-		if spec.SHA256, err = cache.ParseDigest(body.Identity.SHA256); err == nil {
-			if fl.entry, err = store.Link(fl.key, fl.generation, spec); err == nil {
-				close(fl.head)
-				_ = body.Close()
-				return
-			}
-		}
-	}
-	fill, err := store.Begin(fl.key, fl.generation, spec)
-	if err != nil {
-		if !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrSuperseded) && !errors.Is(err, cache.ErrClosed) {
-			processFailures.note(clock(), "beginning to store a file failed", ref, err)
-			h.logger.Error("beginning to store a file failed; it streams uncached", zap.Stringer("ref", ref), zap.Error(err))
-		}
+	if h.beginStoring(fl, store, body, ref) != nil {
 		fl.err = errNotStored
 		give(handover{download: body})
 		return
 	}
 	defer body.Close()
-	fl.fill = fill
-	body.Verified = !spec.SHA256.IsZero() // by Commit
+	if fl.fill == nil {
+		close(fl.head) // its bytes were here
+		return
+	}
 	// Both are called by this goroutine, which reads the body.
 	body.OtherCaller = func() (upstream.Caller, bool) {
 		other, ok := fl.otherCaller()
@@ -333,9 +318,35 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	body.OnRefused = func(sent time.Time) { state.grants.Refuse(grant, sent) }
 	close(fl.head)
 	h.pump(fl, body, ref)
-	if errors.Is(fill.Err(), cache.ErrNoRoom) {
+	if errors.Is(fl.fill.Err(), cache.ErrNoRoom) {
 		state.flights.outgrown.note(fl.key, state.now())
 	}
+}
+
+// beginStoring makes the key an entry of its bytes, where GitLab has named those and they are here, and else begins to store
+// the body: the flight has an entry then, or a fill. After an error it has neither.
+func (h *Handler) beginStoring(fl *flight, store *cache.Store, body *upstream.Download, ref upstream.Ref) (err error) {
+	spec := cache.FillSpec{
+		Size: body.Length, Identity: cache.Identity(body.Identity), Disposition: body.Disposition, Confirmed: body.Sent,
+	}
+	if body.Identity.SHA256 != "" {
+		if spec.SHA256, err = cache.ParseDigest(body.Identity.SHA256); err == nil {
+			if fl.entry, err = store.Link(fl.key, fl.generation, spec); err == nil {
+				return nil
+			}
+		}
+	}
+	fill, err := store.Begin(fl.key, fl.generation, spec)
+	if err != nil {
+		if !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrSuperseded) && !errors.Is(err, cache.ErrClosed) {
+			processFailures.note(clock(), "beginning to store a file failed", ref, err)
+			h.logger.Error("beginning to store a file failed; it streams uncached", zap.Stringer("ref", ref), zap.Error(err))
+		}
+		return err
+	}
+	fl.fill = fill
+	body.Verified = !spec.SHA256.IsZero() // by Commit
+	return nil
 }
 
 // giveLeader publishes the flight's end and hands the leader what is theirs alone, and waits until they are done with it or
@@ -374,7 +385,8 @@ func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) {
 	switch {
 	case err == nil:
 	case errors.Is(err, cache.ErrFillsEnded):
-		h.logger.Info("the edge stops while a file is fetched; it isn't kept, and who downloads it goes on from GitLab, where its rest can be asked for", zap.Stringer("ref", ref))
+		h.logger.Info("the edge stops while a file is fetched; it isn't kept, and who downloads it goes on from GitLab, where its rest can be asked for",
+			zap.Stringer("ref", ref))
 	case errors.Is(err, cache.ErrSuperseded):
 		h.logger.Debug("a file was published over while it was fetched; it isn't kept", zap.Stringer("ref", ref))
 	case errors.Is(err, cache.ErrNoRoom):

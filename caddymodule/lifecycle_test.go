@@ -46,13 +46,7 @@ func TestValidatingAndAReloadThatFailsLeaveTheRunningEdgeUntouched(t *testing.T)
 	body := someBytes(10_000, 1)
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
-	limits := func() (size int64) {
-		states.Range(func(_, value any) bool {
-			size = value.(*state).inForce.Load().limits.MaxSize
-			return true
-		})
-		return size
-	}
+	limits := func() int64 { return runningState().inForce.Load().limits.MaxSize }
 	before := limits()
 
 	other := e.config("cache " + e.directory + " {\n max_size 5MiB\n min_free 0\n}")

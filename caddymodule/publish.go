@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"bufio"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -86,13 +88,12 @@ type publish struct {
 	// mu guards all below: the transport may go on reading the body while GitLab's answer is being relayed. Only the
 	// copy's file is written under it, which nobody else waits for.
 	mu sync.Mutex
-	// copy is the file kept aside while it passes; nil if it isn't, or no longer. gathered is how many bytes of gathering it
-	// doesn't have yet: the transport reads small pieces, and writing each by itself costs a tenth of the whole upload.
-	// gathering is nil before there is much of the file, and after its end: many uploads at once must not hold memory that
-	// they don't need.
-	copy      *cache.Fill
-	gathering *[pumpPiece]byte
-	gathered  int
+	// copy is the file kept aside while it passes; nil if it isn't, or no longer.
+	copy *cache.Fill
+	// gathered makes bigger pieces of what the copy gets: the transport reads small ones, and writing each by itself costs a
+	// tenth of the whole upload. It is nil before there is much of the file, and after its end: many uploads at once must
+	// not hold memory that they don't need.
+	gathered *bufio.Writer
 	// whole turns true when the body was read to its end.
 	whole bool
 }
@@ -150,61 +151,68 @@ func (p *publish) keep(piece []byte, ended bool) {
 	if p.storable && len(piece) > 0 {
 		p.beginCopyLocked()
 	}
-	for p.copy != nil && len(piece) > 0 {
-		if p.gathering == nil && p.copy.Written() < gatheredFrom {
-			p.writeLocked(piece)
-			break
-		}
-		if p.gathering == nil {
-			p.gathering = pumpBuffers.Get().(*[pumpPiece]byte)
-		}
-		n := copy(p.gathering[p.gathered:], piece)
-		p.gathered, piece = p.gathered+n, piece[n:]
-		if p.gathered == pumpPiece {
-			p.writeGatheredLocked()
-		}
+	if p.copy != nil && len(piece) > 0 {
+		p.writeLocked(piece)
 	}
 	if p.copy != nil && p.isWholeLocked() {
 		// Now, and not while the caller waits for GitLab's answer to be relayed.
-		p.writeGatheredLocked()
-		p.letBufferGoLocked()
+		p.flushLocked()
 	}
 }
 
 // gatheredFrom is from how much of a file on it is gathered into bigger pieces.
 const gatheredFrom = 64 << 10
 
-// isWholeLocked reports whether all of the body has passed. With a length announced, the last read needn't have met the end.
-func (p *publish) isWholeLocked() bool {
-	return p.whole || p.copy.Written()+int64(p.gathered) == p.length
-}
+var gatherers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, pumpPiece) }}
 
-// writeGatheredLocked gives the copy what was gathered for it.
-func (p *publish) writeGatheredLocked() {
-	if gathered := p.gathered; gathered > 0 {
-		p.gathered = 0
-		p.writeLocked(p.gathering[:gathered])
-	}
-}
-
+// writeLocked gives the copy a piece, now or with those that follow.
 func (p *publish) writeLocked(piece []byte) {
-	if _, err := p.copy.Write(piece); err != nil {
+	var to io.Writer = p.copy
+	if p.copy.Written() >= gatheredFrom {
+		if p.gathered == nil {
+			p.gathered = gatherers.Get().(*bufio.Writer)
+			p.gathered.Reset(p.copy)
+		}
+		to = p.gathered
+	}
+	if _, err := to.Write(piece); err != nil {
 		p.dropCopyLocked(err)
 	}
+}
+
+// isWholeLocked reports whether all of the body has passed. With a length announced, the last read needn't have met the end.
+func (p *publish) isWholeLocked() bool {
+	passed := p.copy.Written()
+	if p.gathered != nil {
+		passed += int64(p.gathered.Buffered())
+	}
+	return p.whole || passed == p.length
+}
+
+// flushLocked gives the copy what was gathered for it, and the buffer back.
+func (p *publish) flushLocked() {
+	if p.gathered == nil {
+		return
+	}
+	if err := p.gathered.Flush(); err != nil {
+		p.dropCopyLocked(err)
+		return
+	}
+	p.releaseBufferLocked()
 }
 
 // dropCopyLocked gives the copy up.
 func (p *publish) dropCopyLocked(why error) {
 	p.copy.Abort(why)
 	p.copy = nil
-	p.letBufferGoLocked()
+	p.releaseBufferLocked()
 }
 
-// letBufferGoLocked gives the buffer back.
-func (p *publish) letBufferGoLocked() {
-	if p.gathering != nil {
-		pumpBuffers.Put(p.gathering)
-		p.gathering, p.gathered = nil, 0
+func (p *publish) releaseBufferLocked() {
+	if p.gathered != nil {
+		p.gathered.Reset(nil) // holds no fill, nor its error
+		gatherers.Put(p.gathered)
+		p.gathered = nil
 	}
 }
 

@@ -62,12 +62,7 @@ func TestDownloadsEndRightWhenTheEdgeLetsGoOfTheirFill(t *testing.T) {
 // stopTheEdge stops the running edge, and leaves Caddy's server.
 func stopTheEdge(t *testing.T) {
 	t.Helper()
-	var app *App
-	states.Range(func(_, value any) bool {
-		app = value.(*state).newest.Load()
-		return true
-	})
-	if err := app.Stop(); err != nil {
+	if err := runningState().newest.Load().Stop(); err != nil {
 		t.Error(err)
 	}
 }
@@ -82,18 +77,10 @@ func TestAStreamNeedsNothingOfTheEdge(t *testing.T) {
 	publishOld(gitlab, "app.bin", body)
 	release := make(chan struct{})
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, Release: release, Times: 1})
-	response, err := e.begin(call{path: filePath("app.bin"), token: developer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	first := make([]byte, 1)
-	if _, err := io.ReadFull(response.Body, first); err != nil {
-		t.Fatal(err)
-	}
+	first, rest := e.beginDownload(t, "app.bin", developer, 1)
 	stopTheEdge(t)
 	close(release)
-	if digest, err := digestOfRest(first, response.Body); err != nil || digest != hexSHA256(body) {
+	if digest, err := digestOfRest(first, rest); err != nil || digest != hexSHA256(body) {
 		t.Errorf("the download broke off: %v", err)
 	}
 	if gets := gitlab.Count(http.MethodGet); gets != 1 {
@@ -129,12 +116,8 @@ func TestWhoComesWhileTheEdgeStopsIsServedByGitLab(t *testing.T) {
 	var caller, stopping sync.WaitGroup
 	caller.Go(func() { e.mustGet(t, "app.bin", developer, body) })
 	<-fs.reached
+	closing := runningState()
 	stopping.Go(func() { stopTheEdge(t) })
-	var closing *state
-	states.Range(func(_, value any) bool {
-		closing = value.(*state)
-		return true
-	})
 	<-closing.ctx.Done()
 	close(fs.held)
 	caller.Wait()
@@ -182,11 +165,7 @@ func TestNobodyWaitsForAFetchThatTheStoppingEdgeDoesNotBegin(t *testing.T) {
 	e := startEdge(t, gitlab.URL, "")
 	body := someBytes(1000, 1)
 	publishOld(gitlab, "app.bin", body)
-	var stopping *state
-	states.Range(func(_, value any) bool {
-		stopping = value.(*state)
-		return true
-	})
+	stopping := runningState()
 	stopping.workMu.Lock()
 	var caller sync.WaitGroup
 	caller.Go(func() { e.mustGet(t, "app.bin", developer, body) })

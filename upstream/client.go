@@ -234,7 +234,11 @@ var errHeaderTimeout = errors.New("no answer in time")
 // answer's body lives until it is closed, however long that takes; closing it also ends the request. A redirect to object
 // storage that isn't followed is an error, and never an answer.
 func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.Response, error) {
-	response, err := c.roundTrip(c.breakers.Load().gitlab, c.cfg.Transport, request, timeout)
+	return c.unlessForbidden(c.roundTrip(c.breakers.Load().gitlab, c.cfg.Transport, request, timeout))
+}
+
+// unlessForbidden makes an error of a redirect to object storage that isn't followed.
+func (c *Client) unlessForbidden(response *http.Response, err error) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}

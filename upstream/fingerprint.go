@@ -63,7 +63,7 @@ func (f *Fingerprinter) OfRequest(header http.Header, rawQuery string, identityH
 	keyed := f.macs.Get().(*keyedHash)
 	keyed.sent.collect(header, rawQuery, identityHeaders)
 	sum := keyed.sum(&keyed.sent)
-	keyed.sent = carriers{} // nor here
+	keyed.sent = carriers{} // no credential stays behind in the pool
 	f.macs.Put(keyed)
 	return sum
 }

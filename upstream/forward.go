@@ -152,15 +152,7 @@ func (t forwardTransport) ask(request *http.Request) (*http.Response, error) {
 	if request.Header.Get("Upgrade") == "" {
 		return t.client.askGitLab(request, t.client.cfg.HeaderTimeout)
 	}
-	response, err := t.pass(request)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.client.forbiddenStorage(response); err != nil {
-		_ = response.Body.Close()
-		return nil, err
-	}
-	return response, nil
+	return t.client.unlessForbidden(t.pass(request))
 }
 
 // relayedFromStorage are the headers of object storage that are about the file. All others are the storage's own.
