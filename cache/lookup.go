@@ -139,6 +139,13 @@ func (s *Store) Doubt(k Key, at time.Time) {
 	}
 }
 
+// IsDoubted reports whether it is known (Doubt) that what the upstream said of the key, asked then, is out of date.
+func (s *Store) IsDoubted(k Key, at time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.isDoubtedLocked(k.hash(), at.Sub(s.started))
+}
+
 // isDoubtedLocked reports whether an answer that was asked for then is known to be out of date.
 func (s *Store) isDoubtedLocked(h keyHash, since time.Duration) bool {
 	return since <= s.doubts[h.slot()]

@@ -113,6 +113,8 @@ func TestWhatIsRemovedAndIsNotFreeYetIsNotRemovedTwice(t *testing.T) {
 func TestADiskThatOthersFillIsNotWorthEmptyingTheStoreFor(t *testing.T) {
 	const minFree = 100 << 20
 	s, fs, _ := openLate(t, minFree)
+	s.cancel()
+	s.work.Wait()            // the janitor, which would evict beside us
 	fs.set(minFree - 50<<20) // the store has 4 MB
 	s.evict()                // as the janitor does now and then
 	if stats := s.Stats(); stats.Entries != 200 {

@@ -332,6 +332,27 @@ func TestAYesThatComesLateDoesNotUndoALaterNo(t *testing.T) {
 	}
 }
 
+// TestAFetchThatALaterNoHasOvertakenIsNotJoinedUnasked deletes a file while it is fetched.
+func TestAFetchThatALaterNoHasOvertakenIsNotJoinedUnasked(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	body := someBytes(4<<20, 1)
+	publishOld(gitlab, "app.bin", body)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, Release: release, Times: 1})
+	first, rest := e.beginDownload(t, "app.bin", developer, 1)
+	gitlab.DeleteNewest(project, "pkg", "1.0.0", "app.bin")
+	for _, who := range []string{administrator, developer} { // the second has a grant
+		if got := e.do(t, call{path: filePath("app.bin"), token: who}); got.StatusCode != http.StatusNotFound {
+			t.Errorf("the file is gone: %s, %q", got.Status, got.cacheStatus())
+		}
+	}
+	close(release)
+	if digest, err := digestOfRest(first, rest); err != nil || digest != hexSHA256(body) {
+		t.Errorf("the download that was under way: %v", err)
+	}
+}
+
 func TestWithoutMaxAgeCallersOfAFreshFileStillShareFetches(t *testing.T) {
 	const callers = 10
 	gitlab := newGitLab(t)

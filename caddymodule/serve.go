@@ -257,10 +257,10 @@ func (d *download) mayFollow(running *flight) bool {
 	return !running.sent.Before(d.answer.Sent) || (d.grantKey().File == "" && d.answeredWithin(running, d.h.maxAge))
 }
 
-// answeredWithin reports whether GitLab's answer to the flight's fetch was asked for at most that long ago. It waits
-// for that answer.
+// answeredWithin reports whether GitLab's answer to the flight's fetch was asked for at most that long ago, and nobody has
+// heard since that the file is another one, or gone. It waits for that answer.
 func (d *download) answeredWithin(running *flight, age time.Duration) bool {
-	return d.awaitHead(running) && running.err == nil && d.state.now().Sub(running.sent) < age
+	return d.awaitHead(running) && running.err == nil && d.state.now().Sub(running.sent) < age && !d.store.IsDoubted(d.key, running.sent)
 }
 
 // serveOffline answers while GitLab can't be asked: those whom it allowed within offline_grace get what is stored,
