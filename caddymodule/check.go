@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
@@ -11,7 +10,7 @@ import (
 )
 
 // check asks GitLab whether this caller may have the file and how it is named now, and remembers what that means for
-// the grant. Callers with the same fingerprint and address who ask for the same file at once share one HEAD.
+// the grant. Callers with the same fingerprint and address who ask for the same file at once share one question.
 func (d *download) check(entry cache.Entry, stored bool, running *flight) {
 	known := make([]upstream.Identity, 0, 2)
 	if stored {
@@ -20,7 +19,7 @@ func (d *download) check(entry cache.Entry, stored bool, running *flight) {
 	if running != nil && running.isHeaded() && running.err == nil {
 		known = append(known, running.identity)
 	}
-	answer := d.askOnce("check", false, known)
+	answer := d.askOnce(upstream.Question{Known: known})
 	d.answer = &answer
 }
 
@@ -28,7 +27,7 @@ func (d *download) check(entry cache.Entry, stored bool, running *flight) {
 // check that was made already led to object storage, another one follows it there.
 func (d *download) describe() bool {
 	if d.answer == nil || d.answer.Unproven || d.answer.Identity.Length < 0 {
-		answer := d.askOnce("describe", true, nil)
+		answer := d.askOnce(upstream.Question{Follow: true})
 		d.answer = &answer
 	}
 	answer := *d.answer
@@ -45,11 +44,9 @@ func (d *download) describe() bool {
 			return d.forward(outcomeForwarded, fwdBypass)
 		}
 		return d.refuseUnreachable(answer.Err)
-	case upstream.RateLimited:
-		return d.relayRateLimit(answer.Header)
-	case upstream.Refused:
+	case upstream.RateLimited, upstream.Refused:
 	}
-	return d.forward(outcomeRefused, fwdRefused)
+	return d.relayRefused(answer.Refusal)
 }
 
 // checkWasCut reports whether the check came to nothing since the edge closes, and not for want of GitLab. Then that is no
@@ -59,39 +56,51 @@ func (d *download) checkWasCut() bool {
 	return d.state.ctx.Err() != nil || errors.Is(d.answer.Err, errClosing)
 }
 
-// askOnce sends one check, or waits for one like it that is already on its way. The generation is part of what makes
-// them alike: an answer to a question from before a publish says nothing about what came after it.
-func (d *download) askOnce(purpose string, follow bool, known []upstream.Identity) upstream.Answer {
-	grant, generation := d.grantKey(), d.generation
-	alike := strings.Join([]string{
-		purpose, string(grant.Fingerprint[:]), grant.ClientIP, d.key.Upstream, d.ref.EscapedPath(), generation.String(),
-	}, "\x00")
-	caller, ref, client, state, transports := d.caller(), d.ref, d.h.client, d.state, d.h.transports
-	defer d.record.waited(time.Now())
+// askKey is what GitLab's answer to this caller's question about the file depends on.
+func (d *download) askKey() askKey {
+	return askKey{d.h.access, d.grantKey(), d.key, d.generation, d.answer != nil}
+}
 
-	result := state.checks.DoChan(alike, func() (any, error) {
-		if !state.enter() {
-			return upstream.Answer{Verdict: upstream.Unreachable, Err: &upstream.UnreachableError{Err: errClosing}}, nil
-		}
-		defer state.leave()
-		transports.hold()
-		defer transports.release()
-		// On the state's own context: the first caller may leave while others wait. It ends by itself in time.
-		begun := time.Now()
-		answer := client.Check(state.ctx, caller, ref, follow, known...)
-		d.h.metrics.checked(answer, time.Since(begun))
-		switch {
-		case answer.Verdict == upstream.Allowed && !answer.Unproven:
-			state.grants.Allow(grant, answer.Sent)
-		case answer.Verdict == upstream.Refused:
-			state.grants.Refuse(grant, answer.Sent)
-		}
-		return answer, nil
-	})
-	select {
-	case got := <-result:
-		return got.Val.(upstream.Answer)
-	case <-d.r.Context().Done():
-		return upstream.Answer{Verdict: upstream.Unreachable, Err: &upstream.UnreachableError{Err: d.r.Context().Err()}}
+// askOnce sends one question, or waits for one like it that is already on its way.
+func (d *download) askOnce(question upstream.Question) upstream.Answer {
+	defer d.record.waited(time.Now())
+	key := d.askKey()
+	one, mine := d.state.asks.begin(key)
+	if mine {
+		question.Caller, question.Ref = d.caller(), d.ref
+		question.Granted = d.grantedWithin(max(d.h.grantTTL, d.h.offlineGrace))
+		d.beginAsking(key, one, question)
 	}
+	select {
+	case <-one.over:
+		return one.answer
+	case <-d.r.Context().Done():
+		return unanswered(upstream.TroubleCaller, d.r.Context().Err())
+	}
+}
+
+// beginAsking sends a question on the state's own context: its first caller may leave while others wait. It ends by itself in
+// time.
+func (d *download) beginAsking(key askKey, one *ask, question upstream.Question) {
+	h, state, store := d.h, d.state, d.store
+	if !state.enter() {
+		state.asks.end(key, one, unanswered(upstream.TroubleEdge, errClosing))
+		return
+	}
+	h.transports.hold()
+	// Ends with the answer, or in time.
+	go func() {
+		defer state.leave()
+		defer h.transports.release()
+		begun := time.Now()
+		answer := h.client.Check(state.ctx, question)
+		h.metrics.checked(answer, time.Since(begun))
+		h.hear(state, store, key.grant, key.key, question.Caller, answer)
+		state.asks.end(key, one, answer)
+	}()
+}
+
+// unanswered is the answer to a question that GitLab didn't hear.
+func unanswered(trouble upstream.Trouble, err error) upstream.Answer {
+	return upstream.Answer{Verdict: upstream.Unreachable, Err: &upstream.UnreachableError{Trouble: trouble, Err: err}}
 }

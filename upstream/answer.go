@@ -3,9 +3,8 @@ package upstream
 import (
 	"context"
 	"errors"
-	"mime"
+	"io"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -24,6 +23,24 @@ const (
 	Unreachable
 )
 
+// Question is one check: may this caller read this file, and how is its content named now?
+type Question struct {
+	Caller Caller
+	Ref    Ref
+
+	// Known are identities that storage or GitLab has already vouched for; an answer that names one of them is a yes by
+	// itself.
+	Known []Identity
+
+	// Follow has a redirect to a storage location that isn't known followed at once, without any credential, so that the
+	// answer is proven and carries the length. Without it such an answer is Unproven.
+	Follow bool
+
+	// Granted says that GitLab has allowed this caller lately, so that the check is bounded by Config.CheckTimeout. All others
+	// wait as long as for a fetch: how long must not tell them whether the file is stored.
+	Granted bool
+}
+
 // Answer is what GitLab said to a check.
 type Answer struct {
 	Verdict Verdict
@@ -41,41 +58,54 @@ type Answer struct {
 	// Sent is when the check was sent, the time that grants and confirmations date from.
 	Sent time.Time
 
-	// Status and Header are GitLab's own, for RateLimited; nil header when there was no answer.
+	// Status is GitLab's own; 0 when there was no answer.
 	Status int
-	Header http.Header
+
+	// Refusal is the answer itself, for Refused and RateLimited: it belongs to this caller.
+	Refusal *RefusedAnswer
 
 	// Err says why, for Unreachable.
 	Err *UnreachableError
 }
 
-// Check asks GitLab, with the caller's credential and one HEAD, whether the caller may read ref and how its content
-// is named now. known are identities that storage or GitLab has already vouched for; an answer that names one of
-// them is a yes by itself.
+// Check asks GitLab a question with the caller's credential: a GET of the file's first byte. The answer to a HEAD would say
+// the same of a file, but a refusal would come without the body that the caller is to see, and who is refused would cost
+// GitLab a second request where the file is stored, and thus learn that it is.
 //
-// With follow set, a redirect to a storage location that isn't known is followed at once, without any credential,
-// so that the answer is proven and carries the length. Without it such an answer is Unproven.
+// A GitLab that answers with the whole file, since something in front of it ignores ranges, is asked by HEAD for the next
+// hour.
 //
-// It ends with ctx, or after Config.CheckTimeout, and Config.HeaderTimeout for each request to the storage.
-func (c *Client) Check(ctx context.Context, caller Caller, ref Ref, follow bool, known ...Identity) Answer {
+// It ends with ctx, or when nobody answers (Question.Granted), and after Config.HeaderTimeout for each request to the storage.
+func (c *Client) Check(ctx context.Context, q Question) Answer {
 	answer := Answer{Sent: c.cfg.Now()}
-	request, err := c.newRequest(ctx, http.MethodHead, caller, ref)
+	method := http.MethodGet
+	if c.IgnoresRange() {
+		method = http.MethodHead
+	}
+	request, err := c.newRequest(ctx, method, q.Caller, q.Ref)
 	if err != nil {
 		return answer.unreachable(unreachable("checking", err))
 	}
-	response, err := c.askGitLab(request, c.cfg.CheckTimeout)
+	if method == http.MethodGet {
+		request.Header.Set("Range", firstByte)
+	}
+	timeout := c.cfg.HeaderTimeout
+	if q.Granted {
+		timeout = c.cfg.CheckTimeout
+	}
+	response, err := c.askGitLab(request, timeout)
 	if err != nil {
 		return answer.unreachable(unreachable("checking", err))
 	}
 	defer response.Body.Close()
-	answer.Status, answer.Header = response.StatusCode, response.Header
+	answer.Status = response.StatusCode
 
-	switch judged := c.judge(response, known); judged {
+	switch c.judge(response, q.Known) {
 	case storageRedirect:
 		location, _ := c.storageLocation(response)
 		answer.Verdict, answer.Unproven = Allowed, true
 		answer.Identity = Identity{Location: locationIdentity(location), Length: -1}
-		for _, identity := range known {
+		for _, identity := range q.Known {
 			if Compare(identity, answer.Identity) == Same {
 				answer.Unproven = false
 				// The location is as good as the content: lengths and validators of the known one hold.
@@ -83,19 +113,20 @@ func (c *Client) Check(ctx context.Context, caller Caller, ref Ref, follow bool,
 				return answer
 			}
 		}
-		if follow {
+		if q.Follow {
 			return c.prove(ctx, answer, location)
 		}
 	case file:
 		answer.Verdict = Allowed
 		answer.Identity = c.identityOf(response, answer.Sent)
 		answer.Disposition = response.Header.Get("Content-Disposition")
+		c.finishFirstByte(response)
 	case rateLimited:
-		answer.Verdict = RateLimited
+		answer.Verdict, answer.Refusal = RateLimited, c.readRefusal(response)
 	case serverError:
 		return answer.unreachable(statusUnreachable(response))
 	case refusal:
-		answer.Verdict = Refused
+		answer.Verdict, answer.Refusal = Refused, c.readRefusal(response)
 	}
 	return answer
 }
@@ -105,20 +136,49 @@ func (a Answer) unreachable(err *UnreachableError) Answer {
 	return a
 }
 
-// prove asks the storage that a check was sent to. Providers other than AWS sign for GET alone, even when GitLab was
-// asked by HEAD (lib/api/helpers.rb), so a refused HEAD is followed by a GET whose body is dropped.
+// firstByte is the range that a check asks for. Of an empty file GitLab sends all (200) or nothing (416, `bytes */0`).
+const firstByte = "bytes=0-0"
+
+// rangeIgnoredFor is how long a GitLab is asked by HEAD that has sent more than was asked for.
+const rangeIgnoredFor = time.Hour
+
+// IgnoresRange reports whether this GitLab is asked by HEAD for now, since something in front of it sends whole files to
+// who asks for one byte.
+func (c *Client) IgnoresRange() bool { return c.cfg.Now().UnixNano() < c.ignoresRange.Load() }
+
+// finishFirstByte reads the byte that a check asked for, so that the connection serves again. Where more comes, ranges are
+// ignored, and closing the body ends the connection.
+func (c *Client) finishFirstByte(response *http.Response) {
+	if response.Request != nil && response.Request.Method == http.MethodHead {
+		return
+	}
+	if response.StatusCode == http.StatusOK && response.ContentLength != 0 {
+		c.ignoresRange.Store(c.cfg.Now().Add(rangeIgnoredFor).UnixNano())
+		return
+	}
+	_, _ = io.CopyN(io.Discard, response.Body, 2) // a byte, and the end
+}
+
+// prove asks the storage that a check was sent to. Where GitLab was asked by HEAD, providers other than AWS sign for GET all
+// the same (lib/api/helpers.rb).
 func (c *Client) prove(ctx context.Context, answer Answer, location *redirectTarget) Answer {
-	for _, method := range []string{http.MethodHead, http.MethodGet} {
-		response, err := c.followStorage(ctx, method, location, nil)
+	for _, ask := range []struct {
+		method string
+		header http.Header
+	}{{http.MethodGet, http.Header{"Range": {firstByte}}}, {http.MethodHead, nil}} {
+		response, err := c.followStorage(ctx, ask.method, location, ask.header)
 		if err != nil {
 			return answer.unreachable(unreachable("asking the object storage", err))
 		}
+		if ask.method == http.MethodGet && response.ContentLength >= 0 && response.ContentLength <= 1 {
+			_, _ = io.CopyN(io.Discard, response.Body, 2) // so that the connection serves again
+		}
 		_ = response.Body.Close()
-		if response.StatusCode != http.StatusOK {
+		if !isAboutAFile(response) {
 			continue
 		}
 		if !isStoredFile(response) {
-			answer.Verdict = Refused
+			answer.Verdict, answer.Refusal = Refused, &RefusedAnswer{Status: answer.Status}
 			return answer
 		}
 		answer.Unproven = false
@@ -130,86 +190,55 @@ func (c *Client) prove(ctx context.Context, answer Answer, location *redirectTar
 	return answer.unreachable(&UnreachableError{Err: errors.New("the object storage that GitLab named refused its own signed URL")})
 }
 
-// judgement is what kind of answer a response is.
-type judgement int
-
-const (
-	refusal judgement = iota
-	file
-	storageRedirect
-	rateLimited
-	serverError
-)
-
-// judge tells what kind of answer a response of GitLab is. What counts as a file: 200 (206 for a fetch that goes on)
-// with an attachment disposition or a checksum, which GitLab sets on every package file and no log-in page has, or
-// with an identity that is known. All that isn't plainly something else is a refusal.
-func (c *Client) judge(response *http.Response, known []Identity) judgement {
-	status := response.StatusCode
-	switch {
-	case status == http.StatusTooManyRequests:
-		return rateLimited
-	case status >= http.StatusInternalServerError:
-		return serverError
-	case status == http.StatusOK || status == http.StatusPartialContent:
-		if c.isFile(response, known) {
-			return file
-		}
-	default:
-		if _, ok := c.storageLocation(response); ok {
-			return storageRedirect
-		}
-	}
-	return refusal
-}
-
-func (c *Client) isFile(response *http.Response, known []Identity) bool {
-	if response.Header.Get("X-Checksum-Sha256") != "" {
+// isAboutAFile reports whether a status can be that of an answer to who asks for a file or its first byte, and may have it.
+// 416 is, of an empty file.
+func isAboutAFile(response *http.Response) bool {
+	switch response.StatusCode {
+	case http.StatusOK:
 		return true
-	}
-	if isAttachment(response.Header) {
-		return true
-	}
-	answered := IdentityOf(response.Header, contentLength(response), 0, c.cfg.Now())
-	for _, identity := range known {
-		if Compare(identity, answered) == Same {
-			return true
-		}
+	case http.StatusPartialContent:
+		start, _, ok := contentRange(response.Header)
+		return ok && start == 0
+	case http.StatusRequestedRangeNotSatisfiable:
+		return response.Header.Get("Content-Range") == "bytes */0"
 	}
 	return false
 }
 
-func isAttachment(header http.Header) bool {
-	kind, _, err := mime.ParseMediaType(header.Get("Content-Disposition"))
-	return err == nil && strings.EqualFold(kind, "attachment")
+// RefusedAnswer is an answer of GitLab's that isn't the file: a no, a 429, or something that isn't a yes, such as a log-in
+// page. It belongs to the caller whose credential was used, and to nobody else.
+type RefusedAnswer struct {
+	Status int
+	Header http.Header
+	// Body is all of the answer's body if Whole says so, and else its beginning.
+	Body  []byte
+	Whole bool
 }
 
-// identityOf reads a response's identity and remembers whether this GitLab names checksums.
-func (c *Client) identityOf(response *http.Response, sent time.Time) Identity {
-	now := c.cfg.Now()
-	identity := IdentityOf(response.Header, contentLength(response), now.Sub(sent), now)
-	if identity.SHA256 != "" {
-		c.showsChecksums.Store(true)
+// Relayable reports whether the answer can be sent to the caller whatever the caller's own request asks for. A success that
+// isn't the file can't: the edge has asked for less than the caller, and another answer might come. Neither can an answer
+// to a condition or a range, nor one that is longer than the edge keeps.
+func (r *RefusedAnswer) Relayable() bool {
+	switch r.Status {
+	case http.StatusNotModified, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
+		return false
 	}
-	return identity
+	return r.Whole && r.Status >= http.StatusMultipleChoices
 }
 
-// contentLength is the length of the whole file that a response is about: of a part, what stands behind the slash.
-func contentLength(response *http.Response) int64 {
-	if response.StatusCode == http.StatusPartialContent {
-		_, total, ok := contentRange(response.Header)
-		if !ok {
-			return -1
-		}
-		return total
-	}
-	return response.ContentLength
-}
+// maxRefusal bounds the body of a refusal that is kept, in bytes; GitLab's own are a tenth of a KiB.
+const maxRefusal = 64 << 10
 
-func statusUnreachable(response *http.Response) *UnreachableError {
-	return &UnreachableError{
-		Status:     response.StatusCode,
-		RetryAfter: response.Header.Get("Retry-After"),
-		Err:        errors.New("it answered " + response.Status),
+// readRefusal reads an answer that isn't the file, within Config.HeaderTimeout.
+func (c *Client) readRefusal(response *http.Response) *RefusedAnswer {
+	refused := &RefusedAnswer{Status: response.StatusCode, Header: response.Header}
+	if body, ok := response.Body.(*cancelingBody); ok {
+		// Ends with the body, or ends it.
+		timer := time.AfterFunc(c.cfg.HeaderTimeout, func() { body.cancel(errStalled) })
+		defer timer.Stop()
 	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxRefusal+1))
+	isHead := response.Request != nil && response.Request.Method == http.MethodHead
+	refused.Body, refused.Whole = body, err == nil && len(body) <= maxRefusal && !isHead
+	return refused
 }

@@ -5,114 +5,277 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
-
-	"github.com/sony/gobreaker/v2"
 )
 
-// Breakers keep a GitLab that is down from costing each caller a time-out: after maxFailures requests in a row that
-// failed nothing is asked for a pause, then one request at a time, until one is answered. GitLab and its object storage
-// have one each. They are safe for concurrent use and outlive the clients that use them.
-type Breakers struct{ gitlab, storage *breaker }
-
-// breaker watches one server.
+// breaker keeps a server that is down from costing each caller a time-out. It opens and closes by what the edge itself has
+// seen, never by a caller's body or connection:
+//
+//   - Two failures in a row of the edge's own checks or fetches, whatever the file, or one that is silent for
+//     suspiciousSilence, start the probe (probe.go): a request of the edge's own about nothing, without a credential.
+//   - The breaker opens if the probe fails too. The probe is believed only where it has been answered once.
+//   - While it is open nobody is asked. After each pause the probe is sent again, and one of the edge's own checks or fetches
+//     may go, on the edge's own context. Either is enough to close the breaker. Each time that both fail the pause doubles.
+//
+// Who may do what to it stands in docs/who-may-change-what.md.
 type breaker struct {
-	circuit *gobreaker.TwoStepCircuitBreaker[struct{}]
-	pause   time.Duration
+	name       string
+	pause      time.Duration
+	onChange   func(server string, up bool)
+	background func(run func(context.Context)) bool
+
+	// mu guards all below; nothing is waited for under it.
+	mu sync.Mutex
+	// probe is how the server is probed, by the client that asked it last; nil before.
+	probe func(context.Context) error
+	// failures counts the edge's own requests that failed, since the last one that was answered.
+	failures int
+	// believed turns true when the probe is answered for the first time; probing is true while one is on its way.
+	believed, probing bool
+	// suspect says that the probe decides whether the breaker opens.
+	suspect bool
+	// noProbeBefore spares a server that answers its probe from being probed for each bad file.
+	noProbeBefore time.Time
+	// open says that nobody is asked, and untilTry when the next try is due.
+	open     bool
+	untilTry time.Time
+	// trial says that one of the edge's own requests may go although the breaker is open.
+	trial bool
+	// present is the present pause, closed when the breaker last closed, and ended is closed with it.
+	present time.Duration
+	closed  time.Time
+	ended   chan struct{}
 }
 
-// DefaultBreakerPause is how long a server isn't asked that has failed several times in a row.
+// DefaultBreakerPause is how long a server that is down isn't asked, at first.
 const DefaultBreakerPause = 5 * time.Second
 
-// maxFailures in a row are the end of asking.
-const maxFailures = 3
-
-// Names of the servers that breakers watch.
 const (
-	ServerGitLab  = "gitlab"
-	ServerStorage = "object storage"
+	// maxBreakerPause is what the pause grows to.
+	maxBreakerPause = time.Minute
+	// suspiciousFailures in a row start the probe.
+	suspiciousFailures = 2
+	// suspiciousSilence of one request starts it.
+	suspiciousSilence = 3 * time.Second
+	// betweenProbes is the least time between two probes of a server that answers them.
+	betweenProbes = time.Second
 )
 
-// NewBreakers returns breakers that let everything through until something fails. onChange, if set, is told when a
-// server (ServerGitLab, ServerStorage) isn't asked any more, and when it answers again. It must not wait for anything:
-// requests do.
-func NewBreakers(pause time.Duration, onChange func(server string, up bool)) *Breakers {
-	circuit := func(server string) *breaker {
-		return &breaker{pause: pause, circuit: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-			Name:        server,
-			MaxRequests: 1,
-			Timeout:     pause,
-			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= maxFailures },
-			IsExcluded:  func(err error) bool { return errors.Is(err, errSaysNothing) },
-			OnStateChange: func(server string, from, to gobreaker.State) {
-				// From half-open back to open is no news.
-				if onChange != nil && (from == gobreaker.StateClosed || to == gobreaker.StateClosed) {
-					onChange(server, to == gobreaker.StateClosed)
-				}
-			},
-		})}
-	}
-	return &Breakers{gitlab: circuit(ServerGitLab), storage: circuit(ServerStorage)}
-}
+// evidence is what one of the edge's own checks or fetches has shown of the server it was sent to.
+type evidence int
 
-// Down returns the servers that aren't asked, or only to see whether they are back.
-func (b *Breakers) Down() (servers []string) {
-	for _, watched := range []*breaker{b.gitlab, b.storage} {
-		if watched.circuit.State() != gobreaker.StateClosed {
-			servers = append(servers, watched.circuit.Name())
-		}
-	}
-	return servers
-}
-
-var (
-	// ErrNotAsked is the cause of an UnreachableError for which nobody was asked, since several requests in a row have
-	// failed just before.
-	ErrNotAsked = errors.New("it has failed several times in a row and isn't asked for some seconds")
-	// errSaysNothing stands for what tells nothing about a server: the caller left, or one request is more than it can do.
-	errSaysNothing = errors.New("this says nothing about the server")
-	// errNoService stands for an answer of something in front of a server that doesn't work.
-	errNoService = errors.New("the server is out of service")
+const (
+	// showsNothing: the caller left, the request was more than the line takes, or an error of the server's that may be about
+	// one file alone.
+	showsNothing evidence = iota
+	// showsLife: an answer below 500.
+	showsLife
+	// showsTrouble: no answer, or that of something in front of a server that doesn't work.
+	showsTrouble
 )
 
-// allow asks whether a request may be sent. Who gets a yes must call done with what came of it. probing says that it
-// shows whether the server is back: nobody else is let through until its answer is there, so it must not be waited for
-// longer than for a check.
-func (b *breaker) allow() (done func(error), probing bool, err error) {
-	done, err = b.circuit.Allow()
-	if err != nil {
-		return nil, false, b.notAsked()
-	}
-	return done, b.circuit.State() == gobreaker.StateHalfOpen, nil
-}
-
-// isOpen reports whether nothing is to be asked now.
-func (b *breaker) isOpen() bool { return b.circuit.State() == gobreaker.StateOpen }
-
-func (b *breaker) notAsked() *UnreachableError {
-	seconds := int((b.pause + time.Second - 1) / time.Second)
-	return &UnreachableError{Status: http.StatusServiceUnavailable, RetryAfter: strconv.Itoa(max(seconds, 1)), Err: ErrNotAsked}
-}
-
-// lesson is what the end of a request says about the server it was sent to.
-func lesson(ctx context.Context, response *http.Response, err error) error {
+// evidenceOf is what the end of a request shows.
+func evidenceOf(ctx context.Context, response *http.Response, err error) evidence {
 	switch {
 	case err == nil:
-		return lessonOfStatus(response.StatusCode)
+		return evidenceOfStatus(response.StatusCode)
 	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errHeaderTimeout):
-		return errSaysNothing // the caller left
+		return showsNothing // the caller left
+	case isTooMuchForTheLine(err):
+		return showsNothing
 	}
-	return err
+	return showsTrouble
 }
 
-// lessonOfStatus takes 502, 503 and 504 for a server that is down, whatever stands in front of it, and 520 and more
+// evidenceOfStatus takes 502, 503 and 504 for a server that is down, whatever stands in front of it, and 520 and more
 // (content delivery networks). A 500 can be about one file alone; it must not end the others' downloads.
-func lessonOfStatus(status int) error {
+func evidenceOfStatus(status int) evidence {
 	switch {
 	case status < http.StatusInternalServerError:
-		return nil
+		return showsLife
 	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout, status >= 520:
-		return errNoService
+		return showsTrouble
 	}
-	return errSaysNothing
+	return showsNothing
+}
+
+// ErrNotAsked is the cause of an UnreachableError for which nobody was asked, since the server doesn't answer.
+var ErrNotAsked = errors.New("it doesn't answer and isn't asked for some seconds")
+
+// admit asks whether one of the edge's own checks or fetches may be sent. Who gets a yes must call the returned function
+// once with what came of it; probe is how the server can be probed.
+func (b *breaker) admit(probe func(context.Context) error) (report func(evidence), err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.probe = probe
+	if b.open {
+		if !b.trial {
+			return nil, b.notAskedLocked()
+		}
+		b.trial = false
+	}
+	// Ends with the report. It fires once at most.
+	silence := time.AfterFunc(suspiciousSilence, b.isSilent)
+	return func(shown evidence) {
+		silence.Stop()
+		b.learn(shown)
+	}, nil
+}
+
+// notAsked returns an error if nobody is asked now. It is for requests that show nothing of the server, whatever becomes of
+// them.
+func (b *breaker) notAsked() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.open {
+		return nil
+	}
+	return b.notAskedLocked()
+}
+
+func (b *breaker) notAskedLocked() *UnreachableError {
+	left := max(time.Until(b.untilTry), 0)
+	seconds := int((left + time.Second - 1) / time.Second)
+	return &UnreachableError{
+		Trouble: TroubleNotAsked, Status: http.StatusServiceUnavailable, RetryAfter: strconv.Itoa(max(seconds, 1)), Err: ErrNotAsked,
+	}
+}
+
+// learn takes in what one of the edge's own requests has shown.
+func (b *breaker) learn(shown evidence) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch shown {
+	case showsNothing:
+	case showsLife:
+		b.failures, b.suspect = 0, false
+		b.closeLocked()
+		if !b.believed {
+			b.startProbeLocked()
+		}
+	case showsTrouble:
+		b.failures++
+		if b.failures >= suspiciousFailures {
+			b.suspectLocked()
+		}
+	}
+}
+
+func (b *breaker) isSilent() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.suspectLocked()
+}
+
+func (b *breaker) suspectLocked() {
+	if b.open || time.Now().Before(b.noProbeBefore) {
+		return
+	}
+	b.suspect = true
+	b.startProbeLocked()
+}
+
+// startProbeLocked sends the probe, one at a time.
+func (b *breaker) startProbeLocked() {
+	if b.probing || b.probe == nil {
+		return
+	}
+	b.probing = true
+	probe := b.probe
+	// Ends with the probe's answer, or after probeTimeout.
+	if !b.background(func(ctx context.Context) { b.probed(ctx, probe(ctx)) }) {
+		b.probing = false // the edge closes
+	}
+}
+
+// probed takes in what the probe has shown.
+func (b *breaker) probed(ctx context.Context, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.probing = false
+	switch {
+	case err == nil:
+		b.believed, b.suspect, b.failures = true, false, 0
+		b.noProbeBefore = time.Now().Add(betweenProbes)
+		b.closeLocked()
+	case ctx.Err() != nil: // the edge closes
+	case b.believed && b.suspect && !b.open:
+		b.openLocked()
+	}
+}
+
+func (b *breaker) openLocked() {
+	b.suspect = false
+	if b.present == 0 || time.Since(b.closed) > b.present {
+		b.present = b.pause
+	} else {
+		b.present = min(2*b.present, max(maxBreakerPause, b.pause)) // it has opened again at once
+	}
+	b.open, b.trial, b.ended = true, false, make(chan struct{})
+	b.untilTry = time.Now().Add(b.present)
+	ended, pause := b.ended, b.present
+	// Ends when the breaker closes, or with the edge.
+	if !b.background(func(ctx context.Context) { b.recover(ctx, ended, pause) }) {
+		b.open = false // the edge closes, and nobody would close the breaker
+		return
+	}
+	if b.onChange != nil {
+		b.onChange(b.name, false)
+	}
+}
+
+func (b *breaker) closeLocked() {
+	if !b.open {
+		return
+	}
+	b.open, b.trial, b.closed = false, false, time.Now()
+	close(b.ended)
+	if b.onChange != nil {
+		b.onChange(b.name, true)
+	}
+}
+
+// recover tries, after each pause, whether the server is back, until the breaker closes.
+func (b *breaker) recover(ctx context.Context, ended <-chan struct{}, pause time.Duration) {
+	for {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ended:
+			timer.Stop()
+			return
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		b.mu.Lock()
+		b.trial = b.open
+		probe := b.probe
+		b.mu.Unlock()
+		err := probe(ctx)
+		b.mu.Lock()
+		select {
+		case <-ended:
+			b.mu.Unlock()
+			return
+		default:
+		}
+		if err == nil {
+			b.believed, b.failures = true, 0
+			b.noProbeBefore = time.Now().Add(betweenProbes)
+			b.closeLocked()
+			b.mu.Unlock()
+			return
+		}
+		pause = min(2*pause, max(maxBreakerPause, b.pause))
+		b.present, b.untilTry = pause, time.Now().Add(pause)
+		b.mu.Unlock()
+	}
+}
+
+func (b *breaker) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open
 }

@@ -32,8 +32,9 @@ type Config struct {
 	// default.
 	HeaderTimeout time.Duration
 
-	// CheckTimeout bounds the wait for the answer to a check, which is shorter: callers whom GitLab allowed before needn't
-	// wait for one that hangs. 10 s by default, and never more than HeaderTimeout.
+	// CheckTimeout bounds the wait for the answer to a check of a caller whom GitLab has allowed lately (Question.Granted),
+	// who needn't wait for one that hangs. 10 s by default, and never more than HeaderTimeout, which holds for all others:
+	// how long they wait must not tell them what is stored.
 	CheckTimeout time.Duration
 
 	// StallTimeout is how long a fetched body may stand still before its connection is given up; 30 s by default.
@@ -47,6 +48,14 @@ type Config struct {
 
 	// Now tells the time; time.Now by default.
 	Now func() time.Time
+
+	// MaxConnections is how many connections Transport keeps to GitLab at most, 0 for no bound. Forwarded requests of callers
+	// whom GitLab isn't known to allow take half of them at most.
+	MaxConnections int
+
+	// Hold, if set, keeps the transports usable until the function that it returns is called. The client calls it for
+	// requests that it makes on nobody's behalf.
+	Hold func() (release func())
 }
 
 // Defaults of Config.
@@ -68,7 +77,14 @@ type Client struct {
 	// has learnt it (18.6) doesn't forget, and rows without a digest are exceptions.
 	showsChecksums atomic.Bool
 
+	// ignoresRange is until when this GitLab is asked by HEAD, in Unix nanoseconds: something in front of it sends whole
+	// files to who asks for one byte (answer.go).
+	ignoresRange atomic.Int64
+
 	breakers atomic.Pointer[Breakers]
+
+	// strangers bounds the connections of forwarded requests whose callers GitLab isn't known to allow.
+	strangers strangersShare
 }
 
 // NewClient returns a client for cfg.Base. Both transports are required.
@@ -99,12 +115,16 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	client := &Client{cfg: cfg, upstream: base.String()}
-	client.breakers.Store(NewBreakers(DefaultBreakerPause, nil))
+	if cfg.Hold == nil {
+		cfg.Hold = func() (release func()) { return func() {} }
+	}
+	client := &Client{cfg: cfg, upstream: base.String(), strangers: newStrangersShare(cfg.MaxConnections)}
+	client.breakers.Store(NewBreakers(BreakerConfig{}))
 	return client, nil
 }
 
-// UseBreakers has the client share breakers with others that ask the same GitLab. Until then it has its own.
+// UseBreakers has the client share breakers with others that ask the same GitLab by transports of the same settings. Until
+// then it has its own.
 func (c *Client) UseBreakers(breakers *Breakers) { c.breakers.Store(breakers) }
 
 // CheckBase returns an error if a URL can't be a GitLab's.
@@ -199,42 +219,28 @@ func (caller Caller) setForwarded(header http.Header) {
 	}
 }
 
-// UnreachableError says that GitLab, or its object storage, gave no answer about the file: the network failed, time
-// ran out, or the server reported trouble of its own (5xx).
-type UnreachableError struct {
-	// Status is the server's own, 0 when there was no answer.
-	Status int
-	// RetryAfter is the server's Retry-After, as sent.
-	RetryAfter string
-	// Err is the cause, free of URLs and credentials.
-	Err error
-}
-
-func (e *UnreachableError) Error() string { return "GitLab is unreachable: " + e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *UnreachableError) Unwrap() error { return e.Err }
-
-// unreachable makes an UnreachableError of what a transport returned, if it isn't one already. A *url.Error is opened, since it would print
-// the URL with its query; transports return none, but proxies of theirs might.
-func unreachable(doing string, err error) *UnreachableError {
-	if known, ok := errors.AsType[*UnreachableError](err); ok {
-		return known
-	}
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err
-	}
-	return &UnreachableError{Err: fmt.Errorf("%s: %w", doing, err)}
-}
-
-// errHeaderTimeout is the cause of a request given up before its answer's head came.
-var errHeaderTimeout = errors.New("no answer in time")
-
-// askGitLab sends a request to GitLab and bounds the wait for the answer's head, unless it isn't to be asked now. The
-// answer's body lives until it is closed, however long that takes; closing it also ends the request. A redirect to object
-// storage that isn't followed is an error, and never an answer.
+// askGitLab sends a request of the edge's own to GitLab and bounds the wait for the answer's head, unless it isn't to be
+// asked now. The answer's body lives until it is closed, however long that takes; closing it also ends the request. A
+// redirect to object storage that isn't followed is an error, and never an answer.
 func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.Response, error) {
-	return c.unlessForbidden(c.roundTrip(c.breakers.Load().gitlab, c.cfg.Transport, request, timeout))
+	report, err := c.breakers.Load().gitlab.admit(c.probeGitLab)
+	if err != nil {
+		return nil, err
+	}
+	response, shown, err := c.roundTrip(c.cfg.Transport, request, timeout)
+	report(shown)
+	return c.unlessForbidden(response, err)
+}
+
+// askStorage is askGitLab for the object storage.
+func (c *Client) askStorage(request *http.Request) (*http.Response, error) {
+	report, err := c.breakers.Load().storageAt(request.URL.Host).admit(c.probeStorage(request.URL))
+	if err != nil {
+		return nil, err
+	}
+	response, shown, err := c.roundTrip(c.cfg.StorageTransport, request, c.cfg.HeaderTimeout)
+	report(shown)
+	return response, err
 }
 
 // unlessForbidden makes an error of a redirect to object storage that isn't followed.
@@ -249,19 +255,8 @@ func (c *Client) unlessForbidden(response *http.Response, err error) (*http.Resp
 	return response, nil
 }
 
-// askStorage is askGitLab for the object storage.
-func (c *Client) askStorage(request *http.Request) (*http.Response, error) {
-	return c.roundTrip(c.breakers.Load().storage, c.cfg.StorageTransport, request, c.cfg.HeaderTimeout)
-}
-
-func (c *Client) roundTrip(breaker *breaker, transport http.RoundTripper, request *http.Request, timeout time.Duration) (*http.Response, error) {
-	done, probing, err := breaker.allow()
-	if err != nil {
-		return nil, err
-	}
-	if probing {
-		timeout = min(timeout, c.cfg.CheckTimeout)
-	}
+// roundTrip sends a request, bounds the wait for the answer's head, and tells what came of it about the server.
+func (c *Client) roundTrip(transport http.RoundTripper, request *http.Request, timeout time.Duration) (*http.Response, evidence, error) {
 	ctx, cancel := context.WithCancelCause(request.Context())
 	timer := time.AfterFunc(timeout, func() { cancel(errHeaderTimeout) })
 	response, err := transport.RoundTrip(request.WithContext(ctx))
@@ -269,14 +264,14 @@ func (c *Client) roundTrip(breaker *breaker, transport http.RoundTripper, reques
 		_ = response.Body.Close()
 		err = errHeaderTimeout
 	}
-	done(lesson(ctx, response, err))
+	shown := evidenceOf(ctx, response, err)
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errHeaderTimeout) {
 			err = errHeaderTimeout
 		}
 		cancel(nil)
-		return nil, err
+		return nil, shown, err
 	}
 	response.Body = &cancelingBody{ReadCloser: response.Body, cancel: cancel, stall: c.cfg.StallTimeout}
-	return response, nil
+	return response, shown, nil
 }

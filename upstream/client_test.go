@@ -103,7 +103,7 @@ func TestCheckTellsAYesFromEverythingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(test.answer)
 			client := newClient(t, server.URL, func(c *upstream.Config) { c.StorageHosts = []string{"minio.example.com:9000"} }, server)
-			answer := client.Check(context.Background(), callerWith(token), ref, false, test.known...)
+			answer := client.Check(context.Background(), upstream.Question{Caller: callerWith(token), Ref: ref, Known: test.known})
 			if answer.Verdict != test.verdict {
 				t.Errorf("got %v, want %v", answer.Verdict, test.verdict)
 			}
@@ -128,7 +128,7 @@ func TestHTTPSIsNeverLeftForHTTP(t *testing.T) {
 	client := newClient(t, server.URL, func(c *upstream.Config) {
 		c.Transport.(*http.Transport).TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
 	}, server)
-	if answer := client.Check(context.Background(), callerWith(token), ref, false); answer.Verdict != upstream.Unreachable {
+	if answer := client.Check(context.Background(), upstream.Question{Caller: callerWith(token), Ref: ref}); answer.Verdict != upstream.Unreachable {
 		t.Errorf("got %v", answer.Verdict)
 	}
 }
@@ -152,18 +152,18 @@ func TestACheckTellsGitLabOnlyWhoAsksAndWhence(t *testing.T) {
 	gitlab := newGitLab(t)
 	client := newClient(t, gitlab.URL, nil, gitlab)
 	gitlab.Publish(24, "pkg", "1.0.0", "app.bin", []byte("x"))
-	client.Check(context.Background(), callerWith(token), ref, false)
+	client.Check(context.Background(), upstream.Question{Caller: callerWith(token), Ref: ref})
 	request := gitlab.Requests()[0]
 	want := map[string]string{
 		"Private-Token": token, "X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "http", "X-Forwarded-Host": request.Host,
-		"User-Agent": "caddy-gitlab-packages", "Accept-Encoding": "identity",
+		"User-Agent": "caddy-gitlab-packages", "Accept-Encoding": "identity", "Range": "bytes=0-0",
 	}
 	for name, values := range request.Header {
 		if len(values) != 1 || want[name] != values[0] {
 			t.Errorf("sent %s: %q", name, values)
 		}
 	}
-	if len(request.Header) != len(want) || request.Method != http.MethodHead || request.Path != ref.EscapedPath() {
+	if len(request.Header) != len(want) || request.Method != http.MethodGet || request.Path != ref.EscapedPath() {
 		t.Errorf("sent %s %s with %v", request.Method, request.Path, request.Header)
 	}
 }
@@ -258,7 +258,7 @@ func TestAHangingGitLabIsGivenUpInTime(t *testing.T) {
 	gitlab := newGitLab(t)
 	client := newClient(t, gitlab.URL, func(c *upstream.Config) { c.HeaderTimeout = 20 * time.Millisecond }, gitlab)
 	gitlab.Inject(gitlabtest.Fault{Hang: true, Times: -1})
-	if answer := client.Check(context.Background(), callerWith(token), ref, false); answer.Verdict != upstream.Unreachable {
+	if answer := client.Check(context.Background(), upstream.Question{Caller: callerWith(token), Ref: ref}); answer.Verdict != upstream.Unreachable {
 		t.Errorf("a check: %v", answer.Verdict)
 	}
 	var unreachable *upstream.UnreachableError
@@ -326,7 +326,7 @@ func TestForwardFollowsStorageAndShowsNothingOfIt(t *testing.T) {
 					t.Errorf("%s: %d %q %s", method, recorder.Code, recorder.Body, header)
 				}
 			}
-			if answer := client.Check(context.Background(), callerWith(token), ref, true); answer.Verdict != upstream.Allowed || answer.Unproven || answer.Identity.Length != 10 {
+			if answer := client.Check(context.Background(), upstream.Question{Caller: callerWith(token), Ref: ref, Follow: true}); answer.Verdict != upstream.Allowed || answer.Unproven || answer.Identity.Length != 10 {
 				t.Errorf("a check that follows: %+v", answer)
 			}
 		})

@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-// RefusedError is an answer to a fetch that isn't the file: GitLab's no, its 429, or something that isn't a yes, such
-// as a log-in page. It belongs to the caller whose credential was used, and to nobody else.
+// RefusedError is an answer to a fetch that isn't the file. It belongs to the caller whose credential was used.
 type RefusedError struct {
-	// Response is the answer as it came. Who gets the error closes its body.
-	Response *http.Response
+	RefusedAnswer
 	// Sent is when the request was sent that was refused.
 	Sent time.Time
 }
 
-func (e *RefusedError) Error() string { return "GitLab refused the download: " + e.Response.Status }
+func (e *RefusedError) Error() string {
+	return "GitLab refused the download: " + strconv.Itoa(e.Status) + " " + http.StatusText(e.Status)
+}
 
 // RateLimited reports whether the answer is about the number of requests and not about rights.
-func (e *RefusedError) RateLimited() bool { return e.Response.StatusCode == http.StatusTooManyRequests }
+func (e *RefusedError) RateLimited() bool { return e.Status == http.StatusTooManyRequests }
 
 // errNoFile says that what looked like a redirect to object storage led to a page, such as a log-in.
 var errNoFile = errors.New("where it redirected to, a page was answered and no file")
@@ -36,7 +36,7 @@ var ErrChanged = errors.New("the file has changed upstream")
 // Fetch asks GitLab for the whole of ref with the caller's credential, follows a redirect to object storage without
 // it, and returns the body on its way. known are identities that are already vouched for (see Check).
 //
-// Its errors are a *RefusedError or an *UnreachableError. The download ends with ctx.
+// Its errors are a *RefusedError, with GitLab's answer read, or an *UnreachableError. The download ends with ctx.
 func (c *Client) Fetch(ctx context.Context, caller Caller, ref Ref, known ...Identity) (*Download, error) {
 	d := &Download{client: c, ctx: ctx, caller: caller, ref: ref, Sent: c.cfg.Now()}
 	response, identity, err := c.get(ctx, caller, ref, nil, known)
@@ -101,7 +101,9 @@ func (c *Client) get(ctx context.Context, caller Caller, ref Ref, header http.He
 		return nil, Identity{}, statusUnreachable(response)
 	case rateLimited, refusal:
 	}
-	return nil, Identity{}, &RefusedError{Response: response, Sent: sent}
+	refused := &RefusedError{RefusedAnswer: *c.readRefusal(response), Sent: sent}
+	_ = response.Body.Close()
+	return nil, Identity{}, refused
 }
 
 // getFromStorage fetches from the location that GitLab signed. What goes wrong there is no word of GitLab's about
@@ -240,7 +242,6 @@ func (d *Download) resume(cause error) error {
 			return nil
 		}
 		if refused, ok := errors.AsType[*RefusedError](err); ok {
-			_ = refused.Response.Body.Close()
 			if !refused.RateLimited() {
 				if d.OnRefused != nil {
 					d.OnRefused(refused.Sent)
@@ -276,8 +277,7 @@ func (d *Download) reopen() error {
 	response, identity, err := d.client.get(d.ctx, d.caller, d.ref, header, []Identity{d.Identity})
 	if err != nil {
 		var refused *RefusedError
-		if errors.As(err, &refused) && refused.Response.StatusCode == http.StatusRequestedRangeNotSatisfiable {
-			_ = refused.Response.Body.Close()
+		if errors.As(err, &refused) && refused.Status == http.StatusRequestedRangeNotSatisfiable {
 			return ErrChanged
 		}
 		return err

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"errors"
 	"io"
 	"log"
 	"maps"
@@ -21,9 +20,18 @@ type Forwarding struct {
 	// to bypass throttling.
 	DropHeaders []string
 
-	// OnBody, if set, sees the bytes of the request body as they pass, and whether the body's end was met. The slice is
-	// its own only during the call.
-	OnBody func(piece []byte, ended bool)
+	// Standing says what GitLab is known to think of the caller.
+	Standing Standing
+
+	// Delivery, if set, tells what became of the request's body.
+	Delivery *Delivery
+
+	// AwaitAnswer, if set, is asked when the caller leaves after the whole body has gone to GitLab: with ok GitLab's answer is
+	// waited for all the same, for at most answerPatience, until release is called. Methods other than GET and HEAD only.
+	AwaitAnswer func() (release func(), ok bool)
+
+	// OnBody, if set, sees the bytes of the request body as they pass. The slice is its own only during the call.
+	OnBody func(piece []byte)
 
 	// OnAnswer, if set, sees the head of the answer before it is relayed, and may add to its headers.
 	OnAnswer func(*http.Response)
@@ -53,9 +61,12 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 	if err != nil {
 		return unreachable("forwarding", err)
 	}
+	if f.Delivery == nil {
+		f.Delivery = new(Delivery)
+	}
 	var failed error
 	proxy := httputil.ReverseProxy{
-		Transport: forwardTransport{c},
+		Transport: forwardTransport{c, f},
 		// Written as it arrives: a caller must not wait for a buffer to fill.
 		FlushInterval: -1,
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -70,8 +81,8 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 				// Else Go asks for gzip by itself and unpacks it, and the length is lost.
 				out.Header.Set("Accept-Encoding", "identity")
 			}
-			if f.OnBody != nil && out.Body != nil && out.Body != http.NoBody {
-				out.Body = &observedBody{ReadCloser: out.Body, observe: f.OnBody}
+			if out.Body != nil && out.Body != http.NoBody {
+				out.Body = f.Delivery.observe(out.Body, out.ContentLength, f.OnBody)
 			}
 		},
 		ModifyResponse: func(response *http.Response) error {
@@ -90,23 +101,21 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 	if failed == nil {
 		return nil
 	}
-	return unreachable("forwarding", failed)
-}
-
-// observedBody shows the bytes of a request body to a function as they are read.
-type observedBody struct {
-	io.ReadCloser
-	observe func([]byte, bool)
-}
-
-func (b *observedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.observe(p[:n], errors.Is(err, io.EOF))
-	return n, err
+	unreached := unreachable("forwarding", failed)
+	if f.Delivery.failed() || r.Context().Err() != nil {
+		unreached.Trouble = TroubleCaller
+	}
+	return unreached
 }
 
 // forwardTransport sends forwarded requests to GitLab and takes its redirects to object storage upon itself.
-type forwardTransport struct{ client *Client }
+//
+// What becomes of these requests shows nothing of GitLab: how they are made, and how long they may take, is their callers'
+// to choose. So the breaker never hears of them.
+type forwardTransport struct {
+	client *Client
+	how    Forwarding
+}
 
 func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.Method != http.MethodGet && request.Method != http.MethodHead {
@@ -140,19 +149,42 @@ func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, erro
 // pass sends a request to GitLab without a look at the time: how long an upload may take is its caller's matter. But none
 // is begun in vain.
 func (t forwardTransport) pass(request *http.Request) (*http.Response, error) {
-	if breaker := t.client.breakers.Load().gitlab; breaker.isOpen() {
-		return nil, breaker.notAsked()
+	if err := t.client.breakers.Load().gitlab.notAsked(); err != nil {
+		return nil, err
 	}
-	return t.client.cfg.Transport.RoundTrip(request)
+	leave, err := t.client.strangers.enter(request.Context(), t.how.Standing, t.client.cfg.HeaderTimeout)
+	if err != nil {
+		return nil, err
+	}
+	response, err := t.client.deliver(request, t.how)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	response.Body = closingBody{response.Body, leave}
+	return response, nil
 }
 
-// ask sends a GET or HEAD to GitLab. A redirect to object storage that isn't followed is an error. An upgrade is passed,
-// since what follows its answer's head isn't a body.
+// ask sends a GET or HEAD to GitLab and bounds the wait for its answer. A redirect to object storage that isn't followed is
+// an error. An upgrade is passed, since what follows its answer's head isn't a body.
 func (t forwardTransport) ask(request *http.Request) (*http.Response, error) {
-	if request.Header.Get("Upgrade") == "" {
-		return t.client.askGitLab(request, t.client.cfg.HeaderTimeout)
+	if request.Header.Get("Upgrade") != "" {
+		return t.client.unlessForbidden(t.pass(request))
 	}
-	return t.client.unlessForbidden(t.pass(request))
+	if err := t.client.breakers.Load().gitlab.notAsked(); err != nil {
+		return nil, err
+	}
+	leave, err := t.client.strangers.enter(request.Context(), t.how.Standing, t.client.cfg.HeaderTimeout)
+	if err != nil {
+		return nil, err
+	}
+	response, _, err := t.client.roundTrip(t.client.cfg.Transport, request, t.client.cfg.HeaderTimeout)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	response.Body = closingBody{response.Body, leave}
+	return t.client.unlessForbidden(response, nil)
 }
 
 // relayedFromStorage are the headers of object storage that are about the file. All others are the storage's own.

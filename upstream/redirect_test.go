@@ -46,16 +46,13 @@ func TestARedirectToStorageThatIsNotFollowedIsShownToNobody(t *testing.T) {
 					t.Errorf("%s: the error shows it: %v", how, err)
 				}
 			}
-			answer := client.Check(context.Background(), callerWith(token), ref, true)
+			answer := client.Check(context.Background(), upstream.Question{Caller: callerWith(token), Ref: ref, Follow: true})
 			if answer.Err != nil {
 				expect("check", answer.Err)
 			} else {
 				expect("check", nil)
 			}
 			_, err := client.Fetch(context.Background(), callerWith(token), ref)
-			if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
-				_ = refused.Response.Body.Close()
-			}
 			expect("fetch", err)
 			for how, header := range map[string]http.Header{
 				"forward": {}, "forward an upgrade": {"Upgrade": {"websocket"}, "Connection": {"Upgrade"}},

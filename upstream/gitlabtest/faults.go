@@ -20,8 +20,11 @@ import (
 // Byte offsets are those in the file, so a request for a range beyond one meets it at once; 0 is no fault, and -1 the
 // very beginning.
 type Fault struct {
-	// Method restricts the fault to one method; empty for all.
+	// Method restricts the fault to one method; empty for all. Requests for the first byte alone (Request.IsQuestion) are no
+	// GET here: a fault that is meant for a download must not be used up by who only asks about it.
 	Method string
+	// Question restricts the fault to those.
+	Question bool
 	// PathContains restricts the fault to requests whose escaped path has this in it; empty for all.
 	PathContains string
 	// Storage is for faults of the head: true for the object storage, false for GitLab itself. In Proxied mode GitLab
@@ -87,7 +90,18 @@ func (f *Fault) isOfHead() bool { return !f.isOfUpload() && !f.isOfDownload() }
 
 func (f *Fault) matches(r *http.Request) bool {
 	path, _ := requestTarget(r)
-	return (f.Method == "" || f.Method == r.Method) && strings.Contains(path, f.PathContains)
+	if !strings.Contains(path, f.PathContains) {
+		return false
+	}
+	switch {
+	case f.Question:
+		return isQuestion(r.Method, r.Header)
+	case f.Method == http.MethodGet || f.isOfDownload():
+		return r.Method == http.MethodGet && !isQuestion(r.Method, r.Header)
+	case isProbe(r, f.Storage):
+		return f.Method == "" && f.Times < 0 // an outage, and no fault that somebody waits for
+	}
+	return f.Method == "" || f.Method == r.Method
 }
 
 func (f *Fault) strikesAfterBody() bool { return f != nil && f.AfterBody }

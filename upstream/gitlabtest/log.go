@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 )
 
@@ -69,7 +70,11 @@ func (s *Server) observed(storage bool, handler http.HandlerFunc) http.Handler {
 			Header: r.Header.Clone(),
 		}}
 		s.mu.Lock()
-		s.records = append(s.records, noted)
+		if isProbe(r, storage) {
+			s.probes++
+		} else {
+			s.records = append(s.records, noted)
+		}
 		s.mu.Unlock()
 		s.announce()
 		defer func() {
@@ -177,6 +182,50 @@ func (s *Server) Count(method string) int { return s.count(false, method) }
 
 // CountStorage returns how many requests of a method reached the object storage.
 func (s *Server) CountStorage(method string) int { return s.count(true, method) }
+
+// CountQuestions returns how many requests reached GitLab itself that ask for the first byte of a file: whether the caller
+// may read it, and how it is named.
+func (s *Server) CountQuestions() int {
+	return s.countIf(func(r *Request) bool { return !r.Storage && r.IsQuestion() })
+}
+
+// CountFetches returns how many GETs reached GitLab itself that aren't questions.
+func (s *Server) CountFetches() int {
+	return s.countIf(func(r *Request) bool { return !r.Storage && r.Method == http.MethodGet && !r.IsQuestion() })
+}
+
+// CountProbes returns how many requests asked about nothing, to see whether GitLab or its object storage is there. They
+// aren't among Requests: when they come depends on time.
+func (s *Server) CountProbes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.probes
+}
+
+// IsQuestion reports whether a request asks for the first byte alone.
+func (r *Request) IsQuestion() bool { return isQuestion(r.Method, r.Header) }
+
+func isQuestion(method string, header http.Header) bool {
+	return method == http.MethodGet && header.Get("Range") == "bytes=0-0"
+}
+
+// isProbe reports whether a request is about a project that there can't be, or about nothing at all.
+func isProbe(r *http.Request, storage bool) bool {
+	if storage {
+		return r.URL.Path == "/" && r.URL.RawQuery == ""
+	}
+	return strings.HasSuffix(r.URL.Path, "/api/v4/projects/0/packages/generic/probe/0.0.0/probe")
+}
+
+func (s *Server) countIf(counts func(*Request) bool) int {
+	count := 0
+	for _, request := range s.Requests() {
+		if counts(&request) {
+			count++
+		}
+	}
+	return count
+}
 
 func (s *Server) count(storage bool, method string) int {
 	s.mu.Lock()

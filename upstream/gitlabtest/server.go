@@ -48,6 +48,7 @@ type Server struct {
 	objects          map[string]*upload // what the object storage holds, by its key
 	lastID           int
 	records          []*record
+	probes           int
 	changed          chan struct{} // closed and replaced whenever a record changes
 	faults           []*Fault
 	spools           []*os.File

@@ -1,0 +1,151 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Delivery is what became of a forwarded request's body. It is safe for concurrent use: the transport may go on reading the
+// body while GitLab's answer is being relayed.
+type Delivery struct {
+	// written turns true when all of the request has gone to GitLab, ended when the body's end was read, broken when it
+	// can't be read to its end.
+	written, ended, broken atomic.Bool
+	hasBody                bool
+}
+
+// IsWhole reports whether all of the request was sent: GitLab may have taken it, whatever came of its answer. Of what never
+// reached a connection nothing was sent.
+func (d *Delivery) IsWhole() bool {
+	if d.hasBody {
+		return d.ended.Load()
+	}
+	return d.written.Load()
+}
+
+// failed reports whether the caller's body was the trouble.
+func (d *Delivery) failed() bool { return d.broken.Load() }
+
+// observe returns the body, watched. length is -1 if it isn't known.
+func (d *Delivery) observe(body io.ReadCloser, length int64, onBody func([]byte)) io.ReadCloser {
+	d.hasBody = true
+	return &observedBody{ReadCloser: body, delivery: d, left: length, onBody: onBody}
+}
+
+// observedBody shows the bytes of a request body as they are read. One goroutine reads it.
+type observedBody struct {
+	io.ReadCloser
+	delivery *Delivery
+	// left is how much is still to come; negative if nobody knows.
+	left   int64
+	onBody func([]byte)
+}
+
+func (b *observedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left > 0 {
+		b.left -= int64(n)
+	}
+	// With a length announced, the last read needn't meet the end. A body that ends before its length is an error of
+	// net/http's.
+	if ended := errors.Is(err, io.EOF); ended || b.left == 0 {
+		b.delivery.ended.Store(true)
+	} else if err != nil {
+		b.delivery.broken.Store(true)
+	}
+	if b.onBody != nil && n > 0 {
+		b.onBody(p[:n])
+	}
+	return n, err
+}
+
+// answerPatience is how long GitLab's answer to a whole body is waited for after the caller has left. GitLab works on large
+// uploads after their last byte.
+const answerPatience = 10 * time.Minute
+
+// deliver sends a request whose answer matters to others than its caller. Until its body is whole it ends with the caller;
+// from then on GitLab may have taken it, and the edge itself wants to know.
+func (c *Client) deliver(request *http.Request, how Forwarding) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(request.Context()))
+	wait := new(answerWait)
+	// Runs once, when the caller leaves; not any more once the answer's body is closed.
+	stop := context.AfterFunc(request.Context(), func() {
+		if !how.Delivery.IsWhole() || how.AwaitAnswer == nil || !wait.begin(how.AwaitAnswer, cancel) {
+			cancel(context.Cause(request.Context()))
+		}
+	})
+	end := sync.OnceFunc(func() {
+		stop()
+		cancel(nil)
+		wait.end()
+	})
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) {
+		if info.Err == nil {
+			how.Delivery.written.Store(true)
+		}
+	}})
+	response, err := c.cfg.Transport.RoundTrip(request.WithContext(traced))
+	if err != nil {
+		end()
+		return nil, err
+	}
+	response.Body = closingBody{response.Body, end}
+	return response, nil
+}
+
+// answerWait is the wait for an answer whose caller has left.
+type answerWait struct {
+	// mu guards all below; nothing is waited for under it.
+	mu      sync.Mutex
+	over    bool
+	release func()
+}
+
+// begin begins to wait, for answerPatience; false if the wait isn't to be had.
+func (w *answerWait) begin(ask func() (release func(), ok bool), cancel context.CancelCauseFunc) bool {
+	leave, ok := ask()
+	if !ok {
+		return false
+	}
+	timer := time.AfterFunc(answerPatience, func() { cancel(errHeaderTimeout) })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.release = func() {
+		timer.Stop()
+		leave()
+	}
+	if w.over {
+		w.release() // the answer came meanwhile
+		w.release = nil
+	}
+	return true
+}
+
+// end ends the wait, if there is one.
+func (w *answerWait) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	if w.release != nil {
+		w.release()
+		w.release = nil
+	}
+}
+
+// closingBody calls a function when it is closed.
+type closingBody struct {
+	io.ReadCloser
+	closed func()
+}
+
+func (b closingBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.closed()
+	return err
+}
