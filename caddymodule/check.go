@@ -66,7 +66,7 @@ func (d *download) askOnce(purpose string, follow bool, known []upstream.Identit
 	alike := strings.Join([]string{
 		purpose, string(grant.Fingerprint[:]), grant.ClientIP, d.key.Upstream, d.ref.EscapedPath(), generation.String(),
 	}, "\x00")
-	caller, ref, client, state, transports := d.caller(), d.ref, d.h.client, d.state, d.h.transports
+	caller, ref, client, state, transports, life := d.caller(), d.ref, d.h.client, d.state, d.h.transports, d.h.grantLife()
 	defer d.record.waited(time.Now())
 
 	result := state.checks.DoChan(alike, func() (any, error) {
@@ -82,9 +82,9 @@ func (d *download) askOnce(purpose string, follow bool, known []upstream.Identit
 		d.h.metrics.checked(answer, time.Since(begun))
 		switch {
 		case answer.Verdict == upstream.Allowed && !answer.Unproven:
-			state.grants.Allow(grant, answer.Sent)
+			state.grants.Allow(grant, answer.Yes(caller, life))
 		case answer.Verdict == upstream.Refused:
-			state.grants.Refuse(grant, answer.Sent)
+			state.grants.Refuse(grant, answer.Refusal(caller))
 		}
 		return answer, nil
 	})

@@ -199,23 +199,6 @@ func (x *exchange) openStore() bool {
 	return x.store != nil
 }
 
-// grantKey is what GitLab's yes to this caller is kept under.
-func (x *exchange) grantKey() upstream.GrantKey {
-	if x.grant.Upstream == "" {
-		x.grant = upstream.GrantKey{
-			Upstream:    x.key.Upstream,
-			Fingerprint: x.state.fingerprinter.OfRequest(x.r.Header, x.r.URL.RawQuery, x.h.IdentityHeaders),
-			ClientIP:    clientIP(x.r),
-			Project:     x.ref.Project,
-			File:        upstream.FileOf(x.ref),
-		}
-		if x.h.GrantScope == grantScopeCredential {
-			x.grant.ClientIP = ""
-		}
-	}
-	return x.grant
-}
-
 // forward sends the caller's own request on to GitLab, uncached, and relays the answer.
 func (x *exchange) forward(outcome outcome, reason string) bool {
 	return x.forwardWith(outcome, reason, upstream.Forwarding{})

@@ -271,9 +271,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	var refused *upstream.RefusedError
 	switch {
 	case errors.As(err, &refused):
-		if !refused.RateLimited() {
-			state.grants.Refuse(grant, refused.Sent)
-		}
+		state.grants.Refuse(grant, refused.Refusal(leader))
 		fl.err = fmt.Errorf("%w: %s", errLeaderRefused, refused.Response.Status)
 		give(handover{refused: refused})
 		return
@@ -289,7 +287,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		close(fl.head)
 		return
 	}
-	state.grants.Allow(grant, body.Sent)
+	state.grants.Allow(grant, body.Yes(leader, h.grantLife()))
 	fl.sent, fl.identity, fl.disposition = body.Sent, body.Identity, body.Disposition
 
 	if !body.Storable() || (body.Length < 0 && state.flights.outgrown.has(fl.key, state.now())) {
@@ -315,7 +313,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		}
 		return other.caller, ok
 	}
-	body.OnRefused = func(sent time.Time) { state.grants.Refuse(grant, sent) }
+	body.OnRefused = func(no upstream.Refusal) { state.grants.Refuse(grant, no) }
 	close(fl.head)
 	h.pump(fl, body, ref)
 	if errors.Is(fl.fill.Err(), cache.ErrNoRoom) {

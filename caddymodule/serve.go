@@ -101,14 +101,14 @@ func (d *download) attempt() (done bool) {
 		return d.forward(outcomeForwarded, fwdBypass)
 	}
 	stored := err == nil
-	granted := d.grantedWithin(d.h.grantTTL)
+	granted := d.isGranted(upstream.UseFresh)
 
 	if stored && granted && d.isFresh(entry) && d.grantCovers(entry.Stored) {
 		return d.serveEntry(entry, outcomeHit)
 	}
 	running := d.state.flights.running(d.key, d.generation, d.ruledOut)
 	// Looked at once more: the head may have been waited for, and the grant ended meanwhile.
-	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) && d.grantedWithin(d.h.grantTTL) && d.grantCovers(running.sent) {
+	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) && d.isGranted(upstream.UseFresh) && d.grantCovers(running.sent) {
 		return d.follow(running, outcomeJoined)
 	}
 	if !stored && running == nil {
@@ -201,23 +201,6 @@ func identityOf(entry cache.Entry) upstream.Identity {
 	return identity
 }
 
-// grantedWithin reports whether GitLab said yes to this caller at most that long ago.
-func (d *download) grantedWithin(age time.Duration) bool {
-	sent, ok := d.state.grants.Granted(d.grantKey())
-	return ok && d.state.now().Sub(sent) < age
-}
-
-// grantCovers reports whether the caller's grant can be about content that GitLab named at that time. A project's id is its
-// own for ever; a path may have passed to another project since GitLab said yes, whose files this caller may not read or
-// must not take for those of the first.
-func (d *download) grantCovers(named time.Time) bool {
-	if d.grantKey().File == "" {
-		return true
-	}
-	sent, ok := d.state.grants.Granted(d.grantKey())
-	return ok && !sent.Before(named)
-}
-
 // isFresh reports whether GitLab confirmed the entry recently enough to serve it without asking.
 func (d *download) isFresh(entry cache.Entry) bool {
 	return !entry.Confirmed.IsZero() && d.state.now().Sub(entry.Confirmed) < d.h.maxAge
@@ -230,15 +213,8 @@ func (d *download) agrees(identity upstream.Identity) bool {
 		return false
 	}
 	d.answer.Unproven = false
-	d.state.grants.Allow(d.grantKey(), d.answer.Sent)
+	d.state.grants.Allow(d.grantKey(), d.answer.Yes(d.caller(), d.h.grantLife()))
 	return true
-}
-
-// isStillAllowed reports whether GitLab's yes to this caller's check still counts when bytes are about to be sent: no later
-// no is known, no admin has had the grant forgotten, and it hasn't grown old while the head of a flight was waited for. With
-// grant_ttl 0 a check counts for its own request, and that may take a second.
-func (d *download) isStillAllowed() bool {
-	return d.grantedWithin(max(d.h.grantTTL, time.Second))
 }
 
 // mayFollow reports, after a check that allowed this caller, whether the flight brings what the caller may have: the
@@ -266,7 +242,7 @@ func (d *download) answeredWithin(running *flight, age time.Duration) bool {
 // serveOffline answers while GitLab can't be asked: those whom it allowed within offline_grace get what is stored,
 // unless it is known to be old (published over, gone).
 func (d *download) serveOffline(entry cache.Entry, stored bool) bool {
-	if d.mayServeUnasked(entry, stored, d.h.offlineGrace) {
+	if d.mayServeUnasked(entry, stored, upstream.UseOffline) {
 		return d.serveEntry(entry, outcomeOffline)
 	}
 	return d.refuseUnreachable(d.answer.Err)
@@ -275,16 +251,16 @@ func (d *download) serveOffline(entry cache.Entry, stored bool) bool {
 // serveRateLimited answers when GitLab said 429 to the check: it didn't look at the credential, so only a young grant
 // stands in for its yes.
 func (d *download) serveRateLimited(entry cache.Entry, stored bool) bool {
-	if d.mayServeUnasked(entry, stored, 2*d.h.grantTTL) {
+	if d.mayServeUnasked(entry, stored, upstream.UseRateLimited) {
 		return d.serveEntry(entry, outcomeOffline)
 	}
 	return d.relayRateLimit(d.answer.Header)
 }
 
-// mayServeUnasked reports whether a caller may have what is stored although GitLab can't be asked: it allowed them at most
-// that long ago, and nobody has heard since that the file is another one.
-func (d *download) mayServeUnasked(entry cache.Entry, stored bool, age time.Duration) bool {
-	return stored && !entry.Confirmed.IsZero() && d.grantedWithin(age) && d.grantCovers(entry.Stored)
+// mayServeUnasked reports whether a caller may have what is stored although GitLab can't be asked: their grant is still good
+// for that, and nobody has heard since that the file is another one.
+func (d *download) mayServeUnasked(entry cache.Entry, stored bool, use upstream.Use) bool {
+	return stored && !entry.Confirmed.IsZero() && d.isGranted(use) && d.grantCovers(entry.Stored)
 }
 
 // serveEntry sends a stored file to a caller who may have it.
