@@ -164,7 +164,7 @@ func upstreamStatusOf(handlers []*Handler, known string) upstreamStatus {
 		if h.client.Upstream() != known {
 			continue
 		}
-		down := h.attachment.state.breakersOf(known).Down()
+		down := h.attachment.state.breakersOf(h.access).Down()
 		if slices.Contains(down, upstream.ServerGitLab) {
 			shown.GitLab = "down"
 		}

@@ -109,7 +109,7 @@ func (a *App) Start() error {
 		at.state = value.(*state)
 		at.state.adopt(at)
 		for _, h := range at.handlers {
-			h.client.UseBreakers(at.state.breakersOf(h.client.Upstream()))
+			h.client.UseBreakers(at.state.breakersOf(h.access))
 		}
 	}
 	close(a.started)

@@ -46,7 +46,7 @@ func (d *download) describe() bool {
 		return d.refuseUnreachable(answer.Err)
 	case upstream.RateLimited, upstream.Refused:
 	}
-	return d.relayRefused(answer.Refusal)
+	return d.relayRefused(answer.No)
 }
 
 // checkWasCut reports whether the check came to nothing since the edge closes, and not for want of GitLab. Then that is no

@@ -116,10 +116,7 @@ func (b *diskBody) goOnFromGitLabLocked() error {
 	}
 	if err != nil {
 		if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
-			_ = refused.Response.Body.Close()
-			if !refused.RateLimited() {
-				x.state.grants.Refuse(x.grantKey(), refused.Sent)
-			}
+			x.state.grants.Refuse(x.grantKey(), refused.Refusal(x.caller()))
 		}
 		return err
 	}

@@ -17,8 +17,8 @@ const (
 	// bodySwitchedOff is what GitLab says of a project whose feature flag is off (13.5, lib/api/generic_packages.rb).
 	bodySwitchedOff = `{"message":"404 Not Found"}`
 	bodyUnreachable = `{"message":"502 Bad Gateway - GitLab can't be reached"}`
+	bodyBroken      = `{"message":"400 Bad request - the body of the request can't be read"}`
 	bodyUnavailable = `{"message":"503 Service Unavailable - GitLab is in trouble"}`
-	bodyRateLimited = "Retry later\n"
 )
 
 // retryAfterSeconds is what callers are told to wait when GitLab is in trouble and didn't say itself.
@@ -40,6 +40,17 @@ func (x *exchange) refuseInvalid(err error) {
 	x.writeJSON(http.StatusBadRequest, `{"error":`+strconv.Quote(message)+`}`)
 }
 
+// refuseBrokenBody answers a request whose own body could not be read to its end while its caller is still there: a chunk that
+// is none, or a limit of another handler's.
+func (x *exchange) refuseBrokenBody() bool {
+	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))
+	if x.r.ProtoMajor == 1 {
+		x.w.Header().Set("Connection", "close") // nobody knows where the next request begins
+	}
+	x.writeJSON(http.StatusBadRequest, bodyBroken)
+	return true
+}
+
 // refuseUnreachable answers when GitLab can't be asked and nothing may be served without it: 503 where GitLab itself
 // said so, else 502.
 func (x *exchange) refuseUnreachable(err error) bool {
@@ -54,7 +65,7 @@ func (x *exchange) refuseUnreachable(err error) bool {
 		}
 	}
 	level := zap.WarnLevel
-	if errors.Is(err, upstream.ErrNotAsked) {
+	if errors.Is(err, upstream.ErrNotAsked) || errors.Is(err, errResting) {
 		level = zap.DebugLevel // was said when it began
 	} else {
 		processFailures.note(clock(), "GitLab can't be asked", x.ref, err)
@@ -62,24 +73,6 @@ func (x *exchange) refuseUnreachable(err error) bool {
 	x.h.logger.Log(level, "GitLab can't be asked", zap.Stringer("ref", x.ref), zap.Int("status", status), zap.Error(err))
 	x.w.Header().Set("Retry-After", retryAfter)
 	x.writeJSON(status, body)
-	return true
-}
-
-// rateLimitHeaders are those of GitLab's 429 (lib/gitlab/rack_attack.rb) that tell a caller when to come again.
-var rateLimitHeaders = []string{
-	"Retry-After", "Ratelimit-Name", "Ratelimit-Limit", "Ratelimit-Observed", "Ratelimit-Remaining", "Ratelimit-Reset",
-	"Ratelimit-Resettime",
-}
-
-// relayRateLimit answers with the 429 that GitLab gave to this caller's check.
-func (x *exchange) relayRateLimit(header http.Header) bool {
-	x.setOutcome(outcomeRateLimited, cacheStatusForward(fwdRefused, http.StatusTooManyRequests))
-	for _, name := range rateLimitHeaders {
-		if values := header[name]; len(values) > 0 {
-			x.w.Header()[name] = values
-		}
-	}
-	x.write(http.StatusTooManyRequests, "text/plain", bodyRateLimited)
 	return true
 }
 

@@ -199,23 +199,6 @@ func (x *exchange) openStore() bool {
 	return x.store != nil
 }
 
-// grantKey is what GitLab's yes to this caller is kept under.
-func (x *exchange) grantKey() upstream.GrantKey {
-	if x.grant.Upstream == "" {
-		x.grant = upstream.GrantKey{
-			Upstream:    x.key.Upstream,
-			Fingerprint: x.state.fingerprinter.OfRequest(x.r.Header, x.r.URL.RawQuery, x.h.IdentityHeaders),
-			ClientIP:    clientIP(x.r),
-			Project:     x.ref.Project,
-			File:        upstream.FileOf(x.ref),
-		}
-		if x.h.GrantScope == grantScopeCredential {
-			x.grant.ClientIP = ""
-		}
-	}
-	return x.grant
-}
-
 // forward sends the caller's own request on to GitLab, uncached, and relays the answer.
 func (x *exchange) forward(outcome outcome, reason string) bool {
 	return x.forwardWith(outcome, reason, upstream.Forwarding{})
@@ -224,7 +207,10 @@ func (x *exchange) forward(outcome outcome, reason string) bool {
 // forwardWith is forward with more to say about how. The answer's own Cache-Status, if GitLab is another edge, stays
 // in front of ours (RFC 9211, section 2).
 func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forwarding) bool {
-	how.Caller, how.Path, how.DropHeaders = x.caller(), x.path, x.h.DropHeaders
+	how.Caller, how.Path, how.DropHeaders, how.Standing = x.caller(), x.path, x.h.DropHeaders, x.standing()
+	if how.Delivery == nil {
+		how.Delivery = new(upstream.Delivery)
+	}
 	seen, begun := how.OnAnswer, time.Now()
 	how.OnAnswer = func(response *http.Response) {
 		x.record.outcome = outcome
@@ -249,9 +235,24 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 		if x.r.Context().Err() != nil {
 			return x.abandon()
 		}
+		if how.Delivery.IsBroken() {
+			return x.refuseBrokenBody()
+		}
 		return x.refuseUnreachable(err)
 	}
 	return true
+}
+
+// standing is what GitLab is known to think of the caller.
+func (x *exchange) standing() upstream.Standing {
+	if x.state == nil && !x.openStore() {
+		return upstream.Stranger
+	}
+	grant := x.grantKey()
+	if x.isGranted(upstream.UseFresh) || x.state.publishers.isProven(publisher{grant.Upstream, grant.Fingerprint, grant.Project}, x.state.now()) {
+		return upstream.Trusted
+	}
+	return upstream.Stranger
 }
 
 // abandon ends a request whose caller has left before a byte of the answer was written. The caller may only have ended

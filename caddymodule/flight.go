@@ -32,10 +32,17 @@ type flight struct {
 	entry cache.Entry
 	// err says why there is nothing to follow: errLeaderRefused, errNotStored, or an *upstream.UnreachableError.
 	err error
+	// answer is what GitLab said to the leader, for the leader alone and for who is alike.
+	answer upstream.Answer
+	// access is the way on which GitLab was asked: its failure says nothing about others'.
+	access access
+	// lags says that the content is what was current before a publish a few seconds ago: it is for those to whom GitLab itself
+	// names it, and for nobody else.
+	lags bool
 
-	// handover gives the leader what is for nobody else: a refusal, or a body that can't be stored. Who has received it
-	// closes it, and then done.
-	handover chan handover
+	// handover gives the leader a body that can't be stored, which is for nobody else. Who has received it closes it, and then
+	// done.
+	handover chan *upstream.Download
 	done     chan struct{}
 
 	// mu guards all below.
@@ -50,19 +57,6 @@ type flight struct {
 type follower struct {
 	caller upstream.Caller
 	grant  upstream.GrantKey
-}
-
-type handover struct {
-	refused  *upstream.RefusedError
-	download *upstream.Download
-}
-
-func (h handover) close() {
-	if h.refused != nil {
-		_ = h.refused.Response.Body.Close()
-		return
-	}
-	_ = h.download.Close()
 }
 
 var (
@@ -179,7 +173,7 @@ func (f *flights) begin(key cache.Key, generation cache.Generation, ruledOut *fl
 	}
 	fl = &flight{
 		key: key, generation: generation,
-		head: make(chan struct{}), handover: make(chan handover), done: make(chan struct{}),
+		head: make(chan struct{}), handover: make(chan *upstream.Download), done: make(chan struct{}),
 	}
 	f.byKey[key] = fl
 	return fl, true
@@ -202,6 +196,9 @@ func (f *flights) turnAway(fl *flight) {
 
 // lead fetches the file in this caller's name, for everybody.
 func (d *download) lead() bool {
+	if resting := d.state.rests.of(restKey{d.h.access, d.key}, d.state.now()); resting != nil {
+		return d.refuseUnreachable(resting)
+	}
 	fl, ok := d.state.flights.begin(d.key, d.generation, d.ruledOut)
 	if !ok {
 		return false // somebody else was faster; the next attempt looks at their flight
@@ -212,31 +209,34 @@ func (d *download) lead() bool {
 	}
 	d.h.transports.hold()
 	// Ends when the body has ended, or with the state's context.
-	go d.h.fly(fl, d.state, d.store, d.ref, d.caller(), d.grantKey(), d.r.Context())
+	go d.h.fly(fl, d.state, d.store, d.ref, leader{d.caller(), d.grantKey(), d.askKey(), d.r.Context()})
 
 	if !d.awaitHead(fl) {
 		return d.abandon()
 	}
-	var unreachable *upstream.UnreachableError
-	switch {
-	case fl.err == nil:
+	switch fl.answer.Verdict {
+	case upstream.Allowed:
+	case upstream.Refused, upstream.RateLimited:
+		return d.relayRefused(fl.answer.No)
+	case upstream.Unreachable:
+		if errors.Is(fl.err, errNotStored) {
+			return d.forward(outcomeForwarded, fwdBypass) // the edge closes
+		}
+		return d.refuseUnreachable(fl.answer.Err)
+	}
+	if fl.err == nil {
 		return d.follow(fl, outcomeMiss)
-	case errors.As(fl.err, &unreachable):
-		return d.refuseUnreachable(unreachable)
 	}
 	select {
-	case given := <-fl.handover:
+	case body := <-fl.handover:
 		defer close(fl.done)
-		defer given.close()
-		if given.refused != nil {
-			return d.relayRefusal(given.refused)
-		}
+		defer body.Close()
 		if !asksForWhole(d.r.Header) {
 			// A part, or a condition: GitLab's to judge of a body that isn't kept.
-			given.close()
+			_ = body.Close()
 			return d.forward(outcomeForwarded, fwdBypass)
 		}
-		return d.stream(given.download)
+		return d.stream(body)
 	case <-d.r.Context().Done():
 		return d.abandon()
 	case <-d.state.ctx.Done():
@@ -245,43 +245,48 @@ func (d *download) lead() bool {
 	}
 }
 
+// leader is the caller in whose name a flight begins.
+type leader struct {
+	caller upstream.Caller
+	grant  upstream.GrantKey
+	// question is what others are alike in.
+	question askKey
+	// ctx is the caller's own.
+	ctx context.Context
+}
+
 // fly runs a flight to its end.
-func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream.Ref, leader upstream.Caller, grant upstream.GrantKey, leaderContext context.Context) {
+func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream.Ref, leader leader) {
 	defer state.leave()
 	defer h.transports.release()
 	// Last of all, when the entry is there: no request may find neither flight nor entry.
 	defer state.flights.end(fl)
 
+	fl.access = h.access
 	begun := time.Now()
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(state.ctx))
 	untilClosing := context.AfterFunc(state.ctx, func() { cancel(context.Cause(state.ctx)) })
 	defer untilClosing()
-	// give hands the leader what is theirs alone: it ends with them, and not with the edge, of which it needs nothing more.
-	give := func(given handover) {
-		if !untilClosing() { // too late, and the body is cut
-			close(fl.head)
-			given.close()
-			return
-		}
-		context.AfterFunc(leaderContext, func() { cancel(context.Cause(leaderContext)) })
-		fl.giveLeader(given, leaderContext, state.ctx)
-	}
-	body, err := h.client.Fetch(ctx, leader, ref)
+	// Others who are alike hear this fetch's answer instead of asking for themselves. Where one of them asks already, both do.
+	question, mine := state.asks.begin(leader.question)
+	body, err := h.client.Fetch(ctx, leader.caller, ref)
 	h.metrics.fetched(err, time.Since(begun))
-	var refused *upstream.RefusedError
+	fl.answer = answerOfFetch(body, err)
+	h.hear(state, store, leader.grant, fl.key, leader.caller, fl.answer)
+	h.noteFetch(state, fl.key, err)
+	if mine {
+		state.asks.end(leader.question, question, fl.answer)
+	}
 	switch {
-	case errors.As(err, &refused):
-		if !refused.RateLimited() {
-			state.grants.Refuse(grant, refused.Sent)
-		}
-		fl.err = fmt.Errorf("%w: %s", errLeaderRefused, refused.Response.Status)
-		give(handover{refused: refused})
+	case fl.answer.Verdict == upstream.Refused, fl.answer.Verdict == upstream.RateLimited:
+		fl.err = fmt.Errorf("%w: %w", errLeaderRefused, err)
+		close(fl.head)
 		return
 	case state.ctx.Err() != nil:
 		if err == nil {
 			_ = body.Close()
 		}
-		fl.err = errNotStored
+		fl.err, fl.answer = errNotStored, unanswered(upstream.TroubleEdge, errClosing)
 		close(fl.head)
 		return
 	case err != nil:
@@ -289,17 +294,22 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		close(fl.head)
 		return
 	}
-	state.grants.Allow(grant, body.Sent)
 	fl.sent, fl.identity, fl.disposition = body.Sent, body.Identity, body.Disposition
-
-	if !body.Storable() || (body.Length < 0 && state.flights.outgrown.has(fl.key, state.now())) {
+	fl.lags = state.formers.has(fl.key, fl.identity, fl.sent)
+	// The body is handed to the leader, whose it is alone: it ends with them, and not with the edge, of which it needs nothing
+	// more.
+	give := func() {
 		fl.err = errNotStored
-		give(handover{download: body})
-		return
+		if !untilClosing() { // too late, and the body is cut
+			close(fl.head)
+			_ = body.Close()
+			return
+		}
+		context.AfterFunc(leader.ctx, func() { cancel(context.Cause(leader.ctx)) })
+		fl.giveLeader(body, leader.ctx, state.ctx)
 	}
-	if h.beginStoring(fl, store, body, ref) != nil {
-		fl.err = errNotStored
-		give(handover{download: body})
+	if !body.Storable() || (body.Length < 0 && state.flights.outgrown.has(fl.key, state.now())) || h.beginStoring(fl, store, body, ref) != nil {
+		give()
 		return
 	}
 	defer body.Close()
@@ -308,6 +318,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		return
 	}
 	// Both are called by this goroutine, which reads the body.
+	grant := leader.grant
 	body.OtherCaller = func() (upstream.Caller, bool) {
 		other, ok := fl.otherCaller()
 		if ok {
@@ -315,9 +326,9 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		}
 		return other.caller, ok
 	}
-	body.OnRefused = func(sent time.Time) { state.grants.Refuse(grant, sent) }
+	body.OnRefused = func(no upstream.Refusal) { state.grants.Refuse(grant, no) }
 	close(fl.head)
-	h.pump(fl, body, ref)
+	h.noteBody(state, fl.key, h.pump(fl, body, ref))
 	if errors.Is(fl.fill.Err(), cache.ErrNoRoom) {
 		state.flights.outgrown.note(fl.key, state.now())
 	}
@@ -349,13 +360,13 @@ func (h *Handler) beginStoring(fl *flight, store *cache.Store, body *upstream.Do
 	return nil
 }
 
-// giveLeader publishes the flight's end and hands the leader what is theirs alone, and waits until they are done with it or
-// the edge closes. They may be reading it then, so it is theirs to close. What nobody takes, since the leader has left or
-// the edge closes, is closed here.
-func (f *flight) giveLeader(given handover, leader, closing context.Context) {
+// giveLeader publishes the flight's end and hands the leader the body that is theirs alone, and waits until they are done with
+// it or the edge closes. They may be reading it then, so it is theirs to close. What nobody takes, since the leader has left
+// or the edge closes, is closed here.
+func (f *flight) giveLeader(body *upstream.Download, leader, closing context.Context) {
 	close(f.head)
 	select {
-	case f.handover <- given:
+	case f.handover <- body:
 		select {
 		case <-f.done:
 		case <-closing.Done():
@@ -364,7 +375,7 @@ func (f *flight) giveLeader(given handover, leader, closing context.Context) {
 	case <-leader.Done():
 	case <-closing.Done():
 	}
-	given.close()
+	_ = body.Close()
 }
 
 // pumpPiece is how much is written to a fill at once.
@@ -372,8 +383,9 @@ const pumpPiece = 256 << 10
 
 var pumpBuffers = sync.Pool{New: func() any { return new([pumpPiece]byte) }}
 
-// pump moves the body into the fill. Followers aren't in its way: they read from the fill at their own pace.
-func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) {
+// pump moves the body into the fill, and returns why that came to nothing. Followers aren't in its way: they read from the
+// fill at their own pace.
+func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) error {
 	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
 	defer pumpBuffers.Put(buffer)
 	_, err := io.CopyBuffer(struct{ io.Writer }{fl.fill}, &countedReader{Reader: body, read: h.metrics.received}, buffer[:])
@@ -399,4 +411,5 @@ func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) {
 		h.logger.Error("fetching a file failed; its downloads break off and nothing is kept", zap.Stringer("ref", ref),
 			zap.Int64("bytes", fl.fill.Written()), zap.Int("resumed", body.Resumed), zap.Error(err))
 	}
+	return err
 }

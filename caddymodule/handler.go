@@ -103,6 +103,7 @@ type Handler struct {
 	// aliasTrouble keeps the log readable when GitLab can't say which names belong together.
 	aliasTrouble *rate.Sometimes
 	transports   *transports
+	access       access
 	app          *App
 	attachment   *attachment
 	metrics      *metrics
@@ -223,10 +224,16 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		StallTimeout:     time.Duration(h.StallTimeout),
 		Retries:          *h.Retries,
 		Now:              clock,
+		MaxConnections:   h.transports.maxConnections,
+		Hold: func() (release func()) {
+			h.transports.hold()
+			return h.transports.release
+		},
 	})
 	if err != nil {
 		return err
 	}
+	h.access = h.accessOf()
 	if h.APIToken != "" {
 		h.provisionAliases()
 	}

@@ -14,23 +14,29 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// servePublish answers one PUT: names first, before a byte of the body is read; then the body streams to GitLab, and
-// whatever comes of it, nothing that was stored under the name is served again unasked.
+// servePublish answers one PUT, and any other request that may change a file: names first, before a byte of the body is read;
+// then the body streams to GitLab. What GitLab says of it decides what it changes for others (change.go).
 func (h *Handler) servePublish(x *exchange) {
 	targets, err := h.targets(x)
 	if err != nil {
 		x.refuseInvalid(err)
 		return
 	}
+	outcome := outcomeForwarded
+	if x.r.Method == http.MethodPut {
+		outcome = outcomePublished
+	}
 	if !x.openStore() {
-		x.forward(outcomePublished, fwdMethod)
+		x.forward(outcome, fwdMethod)
 		return
 	}
-	p := &publish{exchange: x, keys: targets}
+	p := &publish{exchange: x, refs: targets}
 	p.begin()
 	// For every way out: a lost answer, a caller who left, a relaying that panics.
-	defer p.end()
-	x.forwardWith(outcomePublished, fwdMethod, upstream.Forwarding{OnBody: p.keep, OnAnswer: p.judge})
+	defer p.end(0)
+	x.forwardWith(outcome, fwdMethod, upstream.Forwarding{
+		OnBody: p.keep, OnAnswer: p.judge, Delivery: &p.delivery, AwaitAnswer: p.awaitAnswer,
+	})
 }
 
 // checkTargets returns an error if not all names are legal that a request may be about.
@@ -68,22 +74,22 @@ func (h *Handler) targets(x *exchange) ([]upstream.Ref, error) {
 	return targets, nil
 }
 
-// publish is one PUT on its way to GitLab.
+// publish is one request that may change a file, on its way to GitLab.
 type publish struct {
 	*exchange
-	keys []upstream.Ref
+	refs []upstream.Ref
 
-	// begun is the generation of the publish itself. A second publish of the same name raises it, and then nobody
-	// knows which of them GitLab took last. announced says that this publish has raised it when it began.
-	begun     cache.Generation
-	announced bool
+	// begun is the generation of the first ref when the publish began. Where another publish of the same name has raised it
+	// meanwhile, nobody knows which of them GitLab took last.
+	begun cache.Generation
 	// length is what the caller announced, -1 if nothing.
 	length int64
+	// delivery tells what became of the body.
+	delivery upstream.Delivery
 	// storable says that a copy can become an entry.
 	storable bool
-	// published turns true with GitLab's 200 or 201, refused with a no that says that nothing was published, ended when
-	// the second generation has begun.
-	published, refused, ended bool
+	// ended is set when it is decided what the publish changes.
+	ended bool
 
 	// mu guards all below: the transport may go on reading the body while GitLab's answer is being relayed. Only the
 	// copy's file is written under it, which nobody else waits for.
@@ -94,41 +100,36 @@ type publish struct {
 	// tenth of the whole upload. It is nil before there is much of the file, and after its end: many uploads at once must
 	// not hold memory that they don't need.
 	gathered *bufio.Writer
-	// whole turns true when the body was read to its end.
-	whole bool
 }
 
-// begin raises the generation, so that what is stored is asked about from now on, and finds out whether a copy can become
-// an entry: GitLab must name SHA-256s, or the first download could not tell that the copy is the current file.
-//
-// Who is nobody yet, as far as we know, raises it only at the end, and not if GitLab refuses: else a stranger could end
-// the offline life of what is stored, and fills, by uploads that fail. Nothing depends on the first raise but how soon a
-// new file is seen by others while its publisher still waits for the answer.
+// begin finds out whether a copy can become an entry: GitLab must name SHA-256s, or the first download could not tell that
+// the copy is the current file.
 func (p *publish) begin() {
-	_, p.announced = p.state.grants.Granted(p.grantKey())
-	generation := p.store.Generation
-	if p.announced {
-		generation = p.store.Raise
-	}
-	for _, ref := range p.keys {
-		p.begun = generation(p.keyOf(ref))
-	}
+	p.begun = p.store.Generation(p.keyOf(p.refs[0]))
 	p.length = p.r.ContentLength
-	p.storable = len(p.keys) == 1 && p.h.client.ShowsChecksums() && upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") &&
-		!strings.Contains(p.ref.File, "/")
+	p.storable = p.r.Method == http.MethodPut && len(p.refs) == 1 && p.h.client.ShowsChecksums() &&
+		upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") && !strings.Contains(p.ref.File, "/")
 }
 
-// beginCopyLocked opens the copy. It takes room as the bytes pass and not for the length that was announced: GitLab hasn't
-// looked at the credential yet, and a stranger must not push out the cache by a number.
+// beginCopyLocked opens the copy. GitLab hasn't looked at the credential yet: unless it has taken an upload of this
+// caller's to this project lately, the copy has only the room that is set aside for such (upload_room).
 func (p *publish) beginCopyLocked() {
 	p.storable = false // tried once
 	fill, err := p.store.Begin(p.key, p.begun, cache.FillSpec{
-		Size: -1, Identity: cache.Identity{Length: p.length}, Disposition: disposition(p.ref.File),
+		Size: -1, Identity: cache.Identity{Length: p.length}, Disposition: disposition(p.ref.File), Copy: p.copyOf(),
 	})
 	if err != nil {
 		return // no room, or no disk: the first download fetches
 	}
 	p.copy = fill
+}
+
+// copyOf says on whose word the copy takes room.
+func (p *publish) copyOf() cache.CopyOf {
+	if p.state.publishers.isProven(p.publisher(), p.state.now()) {
+		return cache.ProvenUpload()
+	}
+	return cache.UnprovenUpload(clientIP(p.r))
 }
 
 // disposition is the Content-Disposition that GitLab gives to a file of this name. Names are of safe characters, so
@@ -144,14 +145,13 @@ func (p *publish) keyOf(ref upstream.Ref) cache.Key {
 }
 
 // keep copies the bytes aside as they pass. Trouble with the copy is no trouble of the publish.
-func (p *publish) keep(piece []byte, ended bool) {
+func (p *publish) keep(piece []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.whole = p.whole || ended
-	if p.storable && len(piece) > 0 {
+	if p.storable {
 		p.beginCopyLocked()
 	}
-	if p.copy != nil && len(piece) > 0 {
+	if p.copy != nil {
 		p.writeLocked(piece)
 	}
 	if p.copy != nil && p.isWholeLocked() {
@@ -186,7 +186,7 @@ func (p *publish) isWholeLocked() bool {
 	if p.gathered != nil {
 		passed += int64(p.gathered.Buffered())
 	}
-	return p.whole || passed == p.length
+	return p.delivery.IsWhole() || passed == p.length
 }
 
 // flushLocked gives the copy what was gathered for it, and the buffer back.
@@ -216,36 +216,25 @@ func (p *publish) releaseBufferLocked() {
 	}
 }
 
-// judge looks at GitLab's answer: 201, or 200 with select=package_file (lib/api/generic_packages.rb). It ends the
-// publish before a byte of the answer is relayed: a caller who hears of the new file must never get the old one, which
-// somebody's check may have confirmed since the publish began.
-func (p *publish) judge(response *http.Response) {
-	switch response.StatusCode {
-	case http.StatusOK, http.StatusCreated:
-		p.published = true
-	case http.StatusUnauthorized, http.StatusNotFound:
-		p.refused = true
-	case http.StatusForbidden:
-		// After the whole body it can also be trouble with GitLab's storage (lib/api/generic_packages.rb).
-		p.refused = p.body.isLeft()
-	}
-	p.end()
-}
+// judge takes in GitLab's answer before a byte of it is relayed: a caller who hears of the new file must never get the old
+// one.
+func (p *publish) judge(response *http.Response) { p.end(response.StatusCode) }
 
-// end raises the generation again, after any outcome but a plain no: also a publish that failed or timed out may have been
-// taken.
-func (p *publish) end() {
+// end decides, once, what the publish changes for others, and what becomes of the copy. status is GitLab's, 0 if there was
+// no answer.
+func (p *publish) end(status int) {
 	if p.ended {
 		return
 	}
 	p.ended = true
-	overlapped := false
-	var after cache.Generation
-	if p.announced || !p.refused {
-		for _, ref := range p.keys {
-			after = p.store.Raise(p.keyOf(ref))
-			overlapped = overlapped || after != p.begun.Next()
-		}
+	ending := publishEndOf(status, &p.delivery)
+	keys := make([]cache.Key, 0, len(p.refs))
+	for _, ref := range p.refs {
+		keys = append(keys, p.keyOf(ref))
+	}
+	after := p.h.change(p.state, p.store, ending, keys)
+	if ending == publishTaken {
+		p.state.publishers.note(p.publisher(), p.state.now(), p.h.grantTTL)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -253,14 +242,37 @@ func (p *publish) end() {
 	if p.copy == nil {
 		return
 	}
-	if !p.published || overlapped || !p.isWholeLocked() {
+	if !isPublished(status) || after != p.begun.Next() || !p.isWholeLocked() {
 		p.dropCopyLocked(errNotStored)
 		return
 	}
-	copied := p.copy // it has all, since the body's end has passed (keep)
+	p.flushLocked()
+	if p.copy == nil {
+		return
+	}
+	copied := p.copy
 	p.copy = nil
-	if _, err := copied.Commit(after); err != nil {
+	err := copied.Adopt()
+	if err == nil {
+		_, err = copied.Commit(after)
+	}
+	if err != nil {
 		copied.Abort(err)
 		p.h.logger.Debug("the copy of a publish isn't kept", zap.Stringer("ref", p.ref), zap.Error(err))
 	}
+}
+
+// isPublished reports whether GitLab has taken the body as the file: 201, or 200 with select=package_file
+// (lib/api/generic_packages.rb).
+func isPublished(status int) bool { return status == http.StatusOK || status == http.StatusCreated }
+
+// publisher is who uploads, and where to.
+func (p *publish) publisher() publisher {
+	grant := p.grantKey()
+	return publisher{grant.Upstream, grant.Fingerprint, grant.Project}
+}
+
+// awaitAnswer asks whether the edge itself waits for GitLab's answer when the caller has left after the whole body.
+func (p *publish) awaitAnswer() (release func(), ok bool) {
+	return p.state.answerWaits.begin(clientIP(p.r))
 }

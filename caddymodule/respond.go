@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strconv"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
@@ -62,26 +64,33 @@ func (x *exchange) sendDescription(answer upstream.Answer) {
 	}
 }
 
-// relayRefusal sends GitLab's answer to the fetch to the caller in whose name it was asked.
-func (x *exchange) relayRefusal(refused *upstream.RefusedError) bool {
-	x.record.outcome = outcomeRefused
-	if refused.RateLimited() {
-		x.record.outcome = outcomeRateLimited
+// relayRefused sends GitLab's answer to a check or a fetch to the caller about whom GitLab was asked. Where the caller's own
+// request could be answered otherwise, that goes to GitLab. It is the only way in which a refused download is answered, whether
+// the file is stored or not: a stranger must see no difference.
+func (x *exchange) relayRefused(refused *upstream.RefusedAnswer) bool {
+	outcome := outcomeRefused
+	if refused.Status == http.StatusTooManyRequests {
+		outcome = outcomeRateLimited
 	}
+	if !refused.Relayable() {
+		return x.forward(outcome, fwdRefused)
+	}
+	x.record.outcome = outcome
 	x.record.answering()
 	header := x.w.Header()
-	for name, values := range refused.Response.Header {
+	for name, values := range refused.Header {
 		if !isConnectionHeader(name) {
-			header[name] = values
+			header[name] = slices.Clone(values)
 		}
 	}
 	header.Del("X-Sendfile")
-	header.Add("Cache-Status", cacheStatusForward(fwdRefused, refused.Response.StatusCode))
-	x.w.WriteHeader(refused.Response.StatusCode)
-	n, err := io.Copy(x.w, refused.Response.Body)
-	x.relayed(n)
-	if err != nil {
-		panic(http.ErrAbortHandler)
+	header.Set("Content-Length", strconv.Itoa(len(refused.Body)))
+	header.Add("Cache-Status", cacheStatusForward(fwdRefused, refused.Status))
+	x.w.WriteHeader(refused.Status)
+	x.relayed(int64(len(refused.Body)))
+	if x.r.Method != http.MethodHead {
+		// A caller who left doesn't read it; there is nothing else to do.
+		_, _ = x.w.Write(refused.Body)
 	}
 	return true
 }

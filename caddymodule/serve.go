@@ -34,10 +34,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		x.refuseInvalid(err)
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		h.serveDownload(x)
-	case r.Method == http.MethodPut:
-		h.servePublish(x)
-	default:
+	case r.Method == http.MethodOptions:
 		x.forward(outcomeForwarded, fwdMethod)
+	default:
+		h.servePublish(x)
 	}
 	x.body.linger(r)
 	return nil
@@ -101,17 +101,17 @@ func (d *download) attempt() (done bool) {
 		return d.forward(outcomeForwarded, fwdBypass)
 	}
 	stored := err == nil
-	granted := d.grantedWithin(d.h.grantTTL)
+	granted := d.isGranted(upstream.UseFresh)
 
 	if stored && granted && d.isFresh(entry) && d.grantCovers(entry.Stored) {
 		return d.serveEntry(entry, outcomeHit)
 	}
 	running := d.state.flights.running(d.key, d.generation, d.ruledOut)
 	// Looked at once more: the head may have been waited for, and the grant ended meanwhile.
-	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) && d.grantedWithin(d.h.grantTTL) && d.grantCovers(running.sent) {
+	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) && d.isGranted(upstream.UseFresh) && d.grantCovers(running.sent) {
 		return d.follow(running, outcomeJoined)
 	}
-	if !stored && running == nil {
+	if !stored && running == nil && d.asksByFetching() {
 		// Cold. Asking and fetching are one request: GitLab's answer to it is the caller's authorisation.
 		if d.r.Method == http.MethodHead {
 			return d.describe()
@@ -135,13 +135,20 @@ func (d *download) attempt() (done bool) {
 	case upstream.RateLimited:
 		return d.serveRateLimited(entry, stored)
 	case upstream.Refused:
-		if d.answer.Status == http.StatusNotFound {
-			// Whoever is allowed must hear it from GitLab again; but a stranger's 404 must not empty the cache.
-			d.store.Doubt(d.key, d.answer.Sent)
-		}
-		return d.forward(outcomeRefused, fwdRefused)
+		return d.relayRefused(d.answer.No)
 	}
 	return d.serveAllowed(entry, stored, running)
+}
+
+// asksByFetching reports whether GitLab is asked about this caller by the request that brings a file which isn't here. Whoever
+// may turn out a stranger mustn't learn from that whether the file is here: where a question of theirs is under way they wait
+// for its answer, and they are asked about by themselves while the file rests, and while GitLab is asked by HEAD.
+func (d *download) asksByFetching() bool {
+	if d.answer != nil || d.isGranted(upstream.UseFresh) {
+		return true
+	}
+	return !d.state.asks.isRunning(d.askKey()) && !d.h.client.IgnoresRange() &&
+		d.state.rests.of(restKey{d.h.access, d.key}, d.state.now()) == nil
 }
 
 // serveAllowed goes on from a check that allowed this caller: what is stored, if it is still the current file, else what
@@ -152,17 +159,23 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 			d.answer = nil
 			return false
 		}
-		confirmed, ok := d.store.Confirm(entry, d.generation, d.answer.Sent)
-		if !ok {
-			d.answer = nil // replaced or published meanwhile, or a later answer says otherwise: ask again
-			return false
+		switch confirmed, worth := d.store.Confirm(entry, d.generation, d.answer.Sent); worth {
+		case cache.Confirmed:
+			return d.serveEntry(confirmed, outcomeRevalidated)
+		case cache.Lagging:
+			confirmed.Confirmed = d.answer.Sent.Add(-d.h.maxAge) // for this caller alone
+			return d.serveEntry(confirmed, outcomeRevalidated)
+		case cache.Superseded:
 		}
-		return d.serveEntry(confirmed, outcomeRevalidated)
+		d.answer = nil // replaced or published meanwhile, or a later answer says otherwise: ask again
+		return false
 	}
 	if stored {
-		// It isn't the current file any more, for nobody: also if the new one can't be had or kept.
 		d.replaced = true
-		d.store.Doubt(d.key, d.answer.Sent)
+		if !d.state.formers.has(d.key, d.answer.Identity, d.answer.Sent) {
+			// It isn't the current file any more, for nobody: also if the new one can't be had or kept.
+			d.store.Doubt(d.key, d.answer.Sent, cache.OtherContentNamed)
+		}
 	}
 	if running != nil {
 		if d.mayFollow(running) {
@@ -178,7 +191,7 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 		d.ruledOut = running
 		var unreachable *upstream.UnreachableError
 		switch {
-		case errors.As(running.err, &unreachable):
+		case errors.As(running.err, &unreachable) && running.access == d.h.access:
 			// Fail together: were each to try in turn, the last would wait for all the others' time-outs.
 			return d.refuseUnreachable(unreachable)
 		case errors.Is(running.err, errNotStored):
@@ -201,26 +214,9 @@ func identityOf(entry cache.Entry) upstream.Identity {
 	return identity
 }
 
-// grantedWithin reports whether GitLab said yes to this caller at most that long ago.
-func (d *download) grantedWithin(age time.Duration) bool {
-	sent, ok := d.state.grants.Granted(d.grantKey())
-	return ok && d.state.now().Sub(sent) < age
-}
-
-// grantCovers reports whether the caller's grant can be about content that GitLab named at that time. A project's id is its
-// own for ever; a path may have passed to another project since GitLab said yes, whose files this caller may not read or
-// must not take for those of the first.
-func (d *download) grantCovers(named time.Time) bool {
-	if d.grantKey().File == "" {
-		return true
-	}
-	sent, ok := d.state.grants.Granted(d.grantKey())
-	return ok && !sent.Before(named)
-}
-
 // isFresh reports whether GitLab confirmed the entry recently enough to serve it without asking.
 func (d *download) isFresh(entry cache.Entry) bool {
-	return !entry.Confirmed.IsZero() && d.state.now().Sub(entry.Confirmed) < d.h.maxAge
+	return !entry.Confirmed.IsZero() && !entry.Questioned && d.state.now().Sub(entry.Confirmed) < d.h.maxAge
 }
 
 // agrees reports whether GitLab's answer to the check names this very content. An answer that rests on a storage
@@ -230,15 +226,8 @@ func (d *download) agrees(identity upstream.Identity) bool {
 		return false
 	}
 	d.answer.Unproven = false
-	d.state.grants.Allow(d.grantKey(), d.answer.Sent)
+	d.state.grants.Allow(d.grantKey(), d.answer.Yes(d.caller(), d.h.grantLife()))
 	return true
-}
-
-// isStillAllowed reports whether GitLab's yes to this caller's check still counts when bytes are about to be sent: no later
-// no is known, no admin has had the grant forgotten, and it hasn't grown old while the head of a flight was waited for. With
-// grant_ttl 0 a check counts for its own request, and that may take a second.
-func (d *download) isStillAllowed() bool {
-	return d.grantedWithin(max(d.h.grantTTL, time.Second))
 }
 
 // mayFollow reports, after a check that allowed this caller, whether the flight brings what the caller may have: the
@@ -254,19 +243,21 @@ func (d *download) mayFollow(running *flight) bool {
 		return false
 	}
 	// Of a path, the yes could be about another project than the flight (grantCovers).
-	return !running.sent.Before(d.answer.Sent) || (d.grantKey().File == "" && d.answeredWithin(running, d.h.maxAge))
+	return !running.lags && (!running.sent.Before(d.answer.Sent) || (d.grantKey().File == "" && d.answeredWithin(running, d.h.maxAge)))
 }
 
-// answeredWithin reports whether GitLab's answer to the flight's fetch was asked for at most that long ago, and nobody has
-// heard since that the file is another one, or gone. It waits for that answer.
+// answeredWithin reports whether GitLab's answer to the flight's fetch was asked for at most that long ago, and nothing has
+// happened since that makes it worth asking again. It waits for that answer.
 func (d *download) answeredWithin(running *flight, age time.Duration) bool {
-	return d.awaitHead(running) && running.err == nil && d.state.now().Sub(running.sent) < age && !d.store.IsDoubted(d.key, running.sent)
+	return d.awaitHead(running) && running.err == nil && !running.lags && d.state.now().Sub(running.sent) < age &&
+		!d.store.IsDoubted(d.key, running.sent) && !d.store.IsQuestioned(d.key, running.sent)
 }
 
 // serveOffline answers while GitLab can't be asked: those whom it allowed within offline_grace get what is stored,
-// unless it is known to be old (published over, gone).
+// unless it is known to be old (published over, replaced). Only an outage that the edge itself has seen counts, and no trouble
+// of the caller's own request, nor a limit of the edge's.
 func (d *download) serveOffline(entry cache.Entry, stored bool) bool {
-	if d.mayServeUnasked(entry, stored, d.h.offlineGrace) {
+	if d.answer.Err.Trouble.IsOutage() && d.mayServeUnasked(entry, stored, upstream.UseOffline) {
 		return d.serveEntry(entry, outcomeOffline)
 	}
 	return d.refuseUnreachable(d.answer.Err)
@@ -275,16 +266,16 @@ func (d *download) serveOffline(entry cache.Entry, stored bool) bool {
 // serveRateLimited answers when GitLab said 429 to the check: it didn't look at the credential, so only a young grant
 // stands in for its yes.
 func (d *download) serveRateLimited(entry cache.Entry, stored bool) bool {
-	if d.mayServeUnasked(entry, stored, 2*d.h.grantTTL) {
+	if d.mayServeUnasked(entry, stored, upstream.UseRateLimited) {
 		return d.serveEntry(entry, outcomeOffline)
 	}
-	return d.relayRateLimit(d.answer.Header)
+	return d.relayRefused(d.answer.No)
 }
 
-// mayServeUnasked reports whether a caller may have what is stored although GitLab can't be asked: it allowed them at most
-// that long ago, and nobody has heard since that the file is another one.
-func (d *download) mayServeUnasked(entry cache.Entry, stored bool, age time.Duration) bool {
-	return stored && !entry.Confirmed.IsZero() && d.grantedWithin(age) && d.grantCovers(entry.Stored)
+// mayServeUnasked reports whether a caller may have what is stored although GitLab can't be asked: their grant is still good
+// for that, and nobody has heard since that the file is another one.
+func (d *download) mayServeUnasked(entry cache.Entry, stored bool, use upstream.Use) bool {
+	return stored && !entry.Confirmed.IsZero() && d.isGranted(use) && d.grantCovers(entry.Stored)
 }
 
 // serveEntry sends a stored file to a caller who may have it.

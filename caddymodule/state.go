@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
@@ -62,7 +61,11 @@ type state struct {
 	grants        *upstream.Grants
 	fingerprinter *upstream.Fingerprinter
 	flights       flights
-	checks        singleflight.Group
+	asks          asks
+	rests         *rests
+	formers       formers
+	publishers    *publishers
+	answerWaits   answerWaits
 	// inForce are the settings of the newest config that holds the state.
 	inForce atomic.Pointer[storeSettings]
 	// changed receives when there are other settings, or the store is open at last.
@@ -70,9 +73,9 @@ type state struct {
 	// notices are what is to be told (later).
 	notices chan func()
 
-	// breakersMu guards breakers: those of each GitLab. Nothing is waited for under it.
+	// breakersMu guards breakers: those of each way to a GitLab. Nothing is waited for under it.
 	breakersMu sync.Mutex
-	breakers   map[string]*upstream.Breakers
+	breakers   map[access]*upstream.Breakers
 
 	verification verification
 	warmings     warmings
@@ -103,6 +106,9 @@ func newState(directory string, settings storeSettings) *state {
 		now:           clock,
 		grants:        upstream.NewGrants(maxGrants),
 		fingerprinter: upstream.NewFingerprinter(),
+		rests:         newRests(),
+		formers:       newFormers(),
+		publishers:    newPublishers(),
 		changed:       make(chan struct{}, 1),
 		notices:       make(chan func(), maxNotices),
 		fullTrouble:   rate.Sometimes{First: 1, Interval: 10 * time.Minute},
@@ -158,25 +164,40 @@ func (s *state) keepOpening() {
 	}
 }
 
-// breakersOf returns the breakers of a GitLab: what one config has found out about it, the next needn't learn anew.
-func (s *state) breakersOf(gitlab string) *upstream.Breakers {
+// breakersOf returns the breakers of one way to a GitLab: what one config has found out by it, the next needn't learn anew.
+func (s *state) breakersOf(way access) *upstream.Breakers {
 	s.breakersMu.Lock()
 	defer s.breakersMu.Unlock()
-	breakers := s.breakers[gitlab]
+	breakers := s.breakers[way]
 	if breakers == nil {
-		breakers = upstream.NewBreakers(breakerPause, func(server string, up bool) {
-			s.later(func() { s.tellUpstream(gitlab, server, up) })
+		breakers = upstream.NewBreakers(upstream.BreakerConfig{
+			Pause:      breakerPause,
+			OnChange:   func(server string, up bool) { s.later(func() { s.tellUpstream(way.upstream, server, up) }) },
+			Background: s.beside,
 		})
 		if s.breakers == nil {
-			s.breakers = make(map[string]*upstream.Breakers)
+			s.breakers = make(map[access]*upstream.Breakers)
 		}
-		s.breakers[gitlab] = breakers
+		s.breakers[way] = breakers
 	}
 	return breakers
 }
 
-// allBreakers returns the breakers of all GitLabs, by the GitLab's URL.
-func (s *state) allBreakers() map[string]*upstream.Breakers {
+// beside runs a function beside the requests, on the state's context, which must end it. False means that the state is
+// closing and the function doesn't run.
+func (s *state) beside(run func(context.Context)) bool {
+	s.workMu.Lock()
+	defer s.workMu.Unlock()
+	if s.closing {
+		return false
+	}
+	// Ends with ctx at the latest.
+	s.chores.Go(func() { run(s.ctx) })
+	return true
+}
+
+// allBreakers returns the breakers of all ways to all GitLabs.
+func (s *state) allBreakers() map[access]*upstream.Breakers {
 	s.breakersMu.Lock()
 	defer s.breakersMu.Unlock()
 	return maps.Clone(s.breakers)

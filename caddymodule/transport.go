@@ -22,6 +22,8 @@ import (
 // their connections.
 type transports struct {
 	gitlab, storage http.RoundTripper
+	// maxConnections is the setting max_conns_per_host of the transport to GitLab; 0 for no bound.
+	maxConnections int
 
 	holders atomic.Int64
 	once    sync.Once
@@ -43,6 +45,7 @@ func loadTransports(ctx caddy.Context, h *Handler) (*transports, error) {
 
 	var err error
 	if t.gitlab, err = loadTransport(lasting, "transport", h.TransportRaw); err == nil {
+		t.maxConnections = t.gitlab.(isolatedTransport).next.(*reverseproxy.HTTPTransport).MaxConnsPerHost
 		t.storage, err = loadTransport(lasting, "storage_transport", h.StorageTransportRaw)
 	}
 	if err != nil {

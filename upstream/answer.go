@@ -61,8 +61,8 @@ type Answer struct {
 	// Status is GitLab's own; 0 when there was no answer.
 	Status int
 
-	// Refusal is the answer itself, for Refused and RateLimited: it belongs to this caller.
-	Refusal *RefusedAnswer
+	// No is the answer itself, for Refused and RateLimited: it belongs to this caller.
+	No *RefusedAnswer
 
 	// Err says why, for Unreachable.
 	Err *UnreachableError
@@ -122,11 +122,11 @@ func (c *Client) Check(ctx context.Context, q Question) Answer {
 		answer.Disposition = response.Header.Get("Content-Disposition")
 		c.finishFirstByte(response)
 	case rateLimited:
-		answer.Verdict, answer.Refusal = RateLimited, c.readRefusal(response)
+		answer.Verdict, answer.No = RateLimited, c.readRefusal(response)
 	case serverError:
 		return answer.unreachable(statusUnreachable(response))
 	case refusal:
-		answer.Verdict, answer.Refusal = Refused, c.readRefusal(response)
+		answer.Verdict, answer.No = Refused, c.readRefusal(response)
 	}
 	return answer
 }
@@ -178,7 +178,7 @@ func (c *Client) prove(ctx context.Context, answer Answer, location *redirectTar
 			continue
 		}
 		if !isStoredFile(response) {
-			answer.Verdict, answer.Refusal = Refused, &RefusedAnswer{Status: answer.Status}
+			answer.Verdict, answer.No = Refused, &RefusedAnswer{Status: answer.Status}
 			return answer
 		}
 		answer.Unproven = false

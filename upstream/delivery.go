@@ -29,8 +29,8 @@ func (d *Delivery) IsWhole() bool {
 	return d.written.Load()
 }
 
-// failed reports whether the caller's body was the trouble.
-func (d *Delivery) failed() bool { return d.broken.Load() }
+// IsBroken reports whether the caller's body could not be read to its end.
+func (d *Delivery) IsBroken() bool { return d.broken.Load() }
 
 // observe returns the body, watched. length is -1 if it isn't known.
 func (d *Delivery) observe(body io.ReadCloser, length int64, onBody func([]byte)) io.ReadCloser {

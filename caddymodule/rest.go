@@ -1,0 +1,128 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+const (
+	// restAfter is how many fetches of a file fail, one after another, before the file rests, and restFor for how long.
+	restAfter = 3
+	restFor   = 5 * time.Second
+	// maxRests bounds the files that are remembered.
+	maxRests = 4096
+)
+
+// errResting is why a file isn't fetched.
+var errResting = errors.New("the last fetches of this file failed; it is fetched again in some seconds")
+
+// rests remember files whose fetches fail. Each download would else cost GitLab, or its storage, a fetch and the caller a
+// time-out, and one bad file would use up what all others need. Only fetches rest: what is stored is asked about as ever, and
+// a file that rests is no outage, which would let it be served unasked. Safe for concurrent use.
+type rests struct {
+	// mu guards failing; nothing is waited for under it.
+	mu      sync.Mutex
+	failing *simplelru.LRU[restKey, restState]
+}
+
+// restKey is a file on one way to GitLab: another way may work.
+type restKey struct {
+	access access
+	key    cache.Key
+}
+
+type restState struct {
+	failures int
+	until    time.Time
+}
+
+func newRests() *rests {
+	failing, err := simplelru.NewLRU[restKey, restState](maxRests, nil)
+	if err != nil {
+		panic(err) // only for a size that isn't positive
+	}
+	return &rests{failing: failing}
+}
+
+// fetchEnd is what a fetch has shown of its file.
+type fetchEnd int
+
+const (
+	// fetchSaysNothing: it ended for a reason of the caller's or the edge's own.
+	fetchSaysNothing fetchEnd = iota
+	// fetchFailed: GitLab, its storage or the line failed.
+	fetchFailed
+	// fetchWentWell: a whole body, or a no.
+	fetchWentWell
+)
+
+// note takes in how a fetch of a file has ended.
+func (r *rests) note(key restKey, end fetchEnd, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch end {
+	case fetchSaysNothing:
+	case fetchWentWell:
+		r.failing.Remove(key)
+	case fetchFailed:
+		state, _ := r.failing.Get(key)
+		state.failures++
+		if state.failures >= restAfter {
+			state.until = now.Add(restFor)
+		}
+		r.failing.Add(key, state)
+	}
+}
+
+// of returns why a file isn't to be fetched now; nil if it may be.
+func (r *rests) of(key restKey, now time.Time) *upstream.UnreachableError {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	state, ok := r.failing.Peek(key)
+	if !ok || !now.Before(state.until) {
+		return nil
+	}
+	seconds := int((state.until.Sub(now) + time.Second - 1) / time.Second)
+	return &upstream.UnreachableError{
+		Trouble: upstream.TroubleEdge, Status: http.StatusServiceUnavailable, RetryAfter: strconv.Itoa(seconds), Err: errResting,
+	}
+}
+
+// noteFetch takes in whether a fetch began. Its body is still to come.
+func (h *Handler) noteFetch(s *state, key cache.Key, err error) {
+	end := fetchSaysNothing
+	unreachable, failed := errors.AsType[*upstream.UnreachableError](err)
+	_, refused := errors.AsType[*upstream.RefusedError](err)
+	switch {
+	case failed && s.ctx.Err() == nil:
+		switch unreachable.Trouble {
+		case upstream.TroubleNetwork, upstream.TroubleFront, upstream.TroubleUnusable:
+			end = fetchFailed
+		case upstream.TroubleNotAsked, upstream.TroubleCaller, upstream.TroubleEdge:
+		}
+	case refused:
+		end = fetchWentWell
+	}
+	s.rests.note(restKey{h.access, key}, end, s.now())
+}
+
+// noteBody takes in how the body of a fetch has ended.
+func (h *Handler) noteBody(s *state, key cache.Key, err error) {
+	end := fetchFailed
+	switch {
+	case err == nil:
+		end = fetchWentWell
+	case errors.Is(err, cache.ErrFillsEnded), errors.Is(err, cache.ErrSuperseded), errors.Is(err, cache.ErrNoRoom), errors.Is(err, cache.ErrDisk),
+		errors.Is(err, cache.ErrClosed), s.ctx.Err() != nil:
+		end = fetchSaysNothing
+	}
+	s.rests.note(restKey{h.access, key}, end, s.now())
+}
