@@ -108,7 +108,7 @@ func (p *publish) begin() {
 	_, p.announced = p.state.grants.Granted(p.grantKey())
 	generation := p.store.Generation
 	if p.announced {
-		generation = p.store.Raise
+		generation = p.raise
 	}
 	for _, ref := range p.keys {
 		p.begun = generation(p.keyOf(ref))
@@ -232,6 +232,12 @@ func (p *publish) judge(response *http.Response) {
 	p.end()
 }
 
+// raise begins a new generation of a key, and has what is stored under other spellings of its project asked about.
+func (p *publish) raise(key cache.Key) cache.Generation {
+	p.store.Question(key, p.state.now(), cache.PublishedElsewhere)
+	return p.store.Raise(key, cache.Published)
+}
+
 // end raises the generation again, after any outcome but a plain no: also a publish that failed or timed out may have been
 // taken.
 func (p *publish) end() {
@@ -243,7 +249,7 @@ func (p *publish) end() {
 	var after cache.Generation
 	if p.announced || !p.refused {
 		for _, ref := range p.keys {
-			after = p.store.Raise(p.keyOf(ref))
+			after = p.raise(p.keyOf(ref))
 			overlapped = overlapped || after != p.begun.Next()
 		}
 	}

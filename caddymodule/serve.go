@@ -137,7 +137,7 @@ func (d *download) attempt() (done bool) {
 	case upstream.Refused:
 		if d.answer.Status == http.StatusNotFound {
 			// Whoever is allowed must hear it from GitLab again; but a stranger's 404 must not empty the cache.
-			d.store.Doubt(d.key, d.answer.Sent)
+			d.store.Question(d.key, d.answer.Sent, cache.GoneForOne)
 		}
 		return d.forward(outcomeRefused, fwdRefused)
 	}
@@ -152,8 +152,8 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 			d.answer = nil
 			return false
 		}
-		confirmed, ok := d.store.Confirm(entry, d.generation, d.answer.Sent)
-		if !ok {
+		confirmed, worth := d.store.Confirm(entry, d.generation, d.answer.Sent)
+		if worth == cache.Superseded {
 			d.answer = nil // replaced or published meanwhile, or a later answer says otherwise: ask again
 			return false
 		}
@@ -162,7 +162,7 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 	if stored {
 		// It isn't the current file any more, for nobody: also if the new one can't be had or kept.
 		d.replaced = true
-		d.store.Doubt(d.key, d.answer.Sent)
+		d.store.Doubt(d.key, d.answer.Sent, cache.OtherContentNamed)
 	}
 	if running != nil {
 		if d.mayFollow(running) {
@@ -220,7 +220,7 @@ func (d *download) grantCovers(named time.Time) bool {
 
 // isFresh reports whether GitLab confirmed the entry recently enough to serve it without asking.
 func (d *download) isFresh(entry cache.Entry) bool {
-	return !entry.Confirmed.IsZero() && d.state.now().Sub(entry.Confirmed) < d.h.maxAge
+	return !entry.Confirmed.IsZero() && !entry.Questioned && d.state.now().Sub(entry.Confirmed) < d.h.maxAge
 }
 
 // agrees reports whether GitLab's answer to the check names this very content. An answer that rests on a storage
@@ -260,7 +260,8 @@ func (d *download) mayFollow(running *flight) bool {
 // answeredWithin reports whether GitLab's answer to the flight's fetch was asked for at most that long ago, and nobody has
 // heard since that the file is another one, or gone. It waits for that answer.
 func (d *download) answeredWithin(running *flight, age time.Duration) bool {
-	return d.awaitHead(running) && running.err == nil && d.state.now().Sub(running.sent) < age && !d.store.IsDoubted(d.key, running.sent)
+	return d.awaitHead(running) && running.err == nil && d.state.now().Sub(running.sent) < age && !d.store.IsDoubted(d.key, running.sent) &&
+		!d.store.IsQuestioned(d.key, running.sent)
 }
 
 // serveOffline answers while GitLab can't be asked: those whom it allowed within offline_grace get what is stored,
