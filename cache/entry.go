@@ -31,8 +31,11 @@ type Entry struct {
 	// (FillSpec.Confirmed).
 	Stored time.Time
 	// Confirmed is when the upstream was last asked and named these bytes; zero when it has not been since the start,
-	// since a publish or a purge, or since it said that the file is gone.
+	// since a publish or a purge, or since it named others.
 	Confirmed time.Time
+	// Questioned says that something has happened since then that makes the upstream worth asking (Question): the entry is
+	// not to be served unasked as long as the upstream can be asked.
+	Questioned bool
 
 	// serial tells this commit of the key from others, node is what memory has of it.
 	serial uint32

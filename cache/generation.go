@@ -1,16 +1,16 @@
 package cache
 
 import (
-	"hash/maphash"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 )
 
-// Generation is a number for each key that a publish raises when it starts and when it ends, and a purge when it
-// begins. What began in an older generation is never joined, confirmed or committed: for that, generations are compared
-// for equality only.
+// Generation is a number for each key that a publish raises when the upstream has taken it, and a purge when it begins.
+// What began in an older generation is never joined, confirmed or committed: for that, generations are compared for
+// equality only.
 //
 // 32 bits are enough: to be taken for the present one, an old generation would have to be held while exactly 2^32
 // publishes come by, all of keys that share its slot.
@@ -34,15 +34,10 @@ func (g Generation) String() string {
 	return strconv.FormatUint(uint64(g.purge), 36) + "." + strconv.FormatUint(uint64(g.slot), 36)
 }
 
-// generationSlots is how many numbers there are. Keys that share one share their publishes: a check more, and never a
-// wrong answer.
-const generationSlots = 1 << 16
-
-// generations is a fixed table: a number for each key would grow for ever, and one that is dropped too early would
-// let an old answer in.
+// generations is a table of a fixed size (slots). Keys that share a number share their publishes.
 type generations struct {
-	seed  maphash.Seed
-	slots [generationSlots]atomic.Uint32
+	slots   slots
+	numbers [keySlots]atomic.Uint32
 	// purges are those of more than one key. Never nil, and never changed: another one takes its place.
 	purges atomic.Pointer[widePurges]
 	// mu is held for putting another one there, by nobody else.
@@ -91,22 +86,14 @@ func (g *generations) purge(sel Selector) {
 }
 
 // begin makes the table ready for use.
-func (g *generations) begin() {
-	g.seed = maphash.MakeSeed()
+func (g *generations) begin(slots slots) {
+	g.slots = slots
 	g.purges.Store(new(widePurges))
 }
 
-// slot is chosen by package, version and file alone: a publish through one spelling of a project changes what all
-// its other spellings give, and the store can't know them.
-func (g *generations) slot(k Key) *atomic.Uint32 {
-	var hash maphash.Hash
-	hash.SetSeed(g.seed)
-	for _, part := range [...]string{k.Package, k.Version, k.File} {
-		_, _ = hash.WriteString(part)
-		_ = hash.WriteByte(0)
-	}
-	return &g.slots[hash.Sum64()%generationSlots]
-}
+// slot is chosen by the whole key: a publish into one project says nothing certain about others, which have publishers
+// of their own. For those a Question is enough.
+func (g *generations) slot(k Key) *atomic.Uint32 { return &g.numbers[g.slots.ofKey(k)] }
 
 func (g *generations) of(k Key) Generation {
 	return Generation{g.purges.Load().of(k), g.slot(k).Load()}
@@ -119,5 +106,51 @@ func (g *generations) raise(k Key) Generation {
 // Generation returns the key's present generation.
 func (s *Store) Generation(k Key) Generation { return s.generations.of(k) }
 
-// Raise begins a new generation for the key, and for all keys with the same package, version and file, and returns it.
-func (s *Store) Raise(k Key) Generation { return s.generations.raise(k) }
+// RaiseReason says why a key begins a new generation. The zero value is no reason.
+type RaiseReason uint8
+
+const (
+	// Published: the upstream has said 2xx to a request that changes the file, by this key or by a name that is known to be
+	// the same project's.
+	Published RaiseReason = iota + 1
+	// SoftPurged: an admin wants everybody to ask again.
+	SoftPurged
+)
+
+// String names the reason.
+func (r RaiseReason) String() string {
+	switch r {
+	case Published:
+		return "published"
+	case SoftPurged:
+		return "soft purge"
+	}
+	return fmt.Sprintf("raise reason %d", uint8(r))
+}
+
+// Raise begins a new generation for the key and returns it. What is stored isn't served unasked any more, not even while
+// the upstream can't be asked, and what was begun before isn't kept. For other names of the project it is called once for
+// each; for names that may be the same project's and aren't known to be, Question is the way.
+//
+// After Published, an answer that names what the key had until now confirms nothing for 10 seconds (Lags).
+//
+// Anybody may call it at any time. Raise panics without one of the reasons above: that is an error in the program, and to
+// go on would serve a file that was published over.
+func (s *Store) Raise(k Key, why RaiseReason) Generation {
+	switch why {
+	case Published:
+		// While the store loads, what the key has may be known to the index alone. If that can't be read now, an answer of a
+		// replica that lags is believed, as it would be of a file that isn't stored.
+		_ = s.materialize(k)
+	case SoftPurged:
+	default:
+		panic("cache: a generation is raised without a reason: " + why.String())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if why == Published {
+		// Together with the new generation: nothing can be committed in between.
+		s.notePublishedLocked(k)
+	}
+	return s.generations.raise(k)
+}

@@ -34,7 +34,7 @@ func TestAWidePurgeBeginsNoNewGenerationForOthers(t *testing.T) {
 // TestNoGenerationComesBackHoweverManyPurgesThereAre: purges are remembered in a list that begins anew when it is long.
 func TestNoGenerationComesBackHoweverManyPurgesThereAre(t *testing.T) {
 	var g generations
-	g.begin()
+	g.begin(newSlots())
 	k := testKey("a")
 	seen := map[Generation]bool{g.of(k): true}
 	for i := range 3 * maxWidePurges {

@@ -278,7 +278,7 @@ func TestAnOvertakenFileIsSyncedIfAnotherEntryNamesIt(t *testing.T) {
 	hooks := &hookFS{FS: power, before: func(operation, path string) {
 		switch {
 		case operation == "rename" && path == pathOf(dir, data):
-			store.Raise(overtaken)
+			store.Raise(overtaken, cache.Published)
 		case operation == "free":
 			select {
 			case <-stage: // the janitor waits here, and removes nothing meanwhile

@@ -167,7 +167,7 @@ func TestAWidePurgeHoldsFromItsFirstMoment(t *testing.T) {
 	s.mu.Lock()
 	s.purges = append(s.purges, &purge{selector: Selector{Project: "24"}, serial: s.serial})
 	s.mu.Unlock()
-	if _, ok := s.Confirm(e, s.Generation(e.Key), time.Now()); ok {
+	if _, got := s.Confirm(e, s.Generation(e.Key), time.Now()); got != Superseded {
 		t.Error("confirmed")
 	}
 	if entries, err := s.Entries(context.Background(), Selector{}, nil, 10); err != nil || len(entries) != 0 {
@@ -234,26 +234,26 @@ func TestConfirmationsAreNewerOrNothing(t *testing.T) {
 	g := s.Generation(k)
 	later := e.Confirmed.Add(time.Minute)
 	for _, test := range []struct{ at, want time.Time }{{later, later}, {later.Add(-time.Second), later}} {
-		if got, ok := s.Confirm(e, g, test.at); !ok || !got.Confirmed.Equal(test.want) {
+		if got, ok := s.Confirm(e, g, test.at); ok != Confirmed || !got.Confirmed.Equal(test.want) {
 			t.Errorf("confirmed %v at %v, %v", got.Confirmed, test.at, ok)
 		}
 	}
-	s.Doubt(k, later)
-	if _, ok := s.Confirm(e, g, later); ok {
+	s.Doubt(k, later, OtherContentNamed)
+	if _, ok := s.Confirm(e, g, later); ok != Superseded {
 		t.Error("confirmed by an answer that a later one has contradicted")
 	}
 	if got, err := s.Lookup(k); err != nil || !got.Confirmed.IsZero() {
 		t.Errorf("after taking it back: %v, %v", got.Confirmed, err)
 	}
 	replaced := s.put(t, k, []byte("y")) // fetched before the doubt
-	if _, ok := s.Confirm(e, g, later.Add(time.Second)); ok {
+	if _, ok := s.Confirm(e, g, later.Add(time.Second)); ok != Superseded {
 		t.Error("an entry was confirmed that is another by now")
 	}
 	if got, err := s.Lookup(k); err != nil || !got.Confirmed.IsZero() {
 		t.Errorf("the new one: %v, %v", got.Confirmed, err)
 	}
 	latest := later.Add(time.Minute)
-	if got, ok := s.Confirm(replaced, g, latest); !ok || !got.Confirmed.Equal(latest) {
+	if got, ok := s.Confirm(replaced, g, latest); ok != Confirmed || !got.Confirmed.Equal(latest) {
 		t.Errorf("confirmed after the doubt: %v, %v", got.Confirmed, ok)
 	}
 }

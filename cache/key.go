@@ -67,12 +67,6 @@ func (k Key) hash() keyHash {
 	return hashOf(k.appendTo(buffer[:0]))
 }
 
-// slot is the key's place in a table of keySlots.
-func (h keyHash) slot() int { return int(h[0])<<8 | int(h[1]) }
-
-// keySlots is how many numbers a table by key has. Keys that share one share what it says.
-const keySlots = 1 << 16
-
 // hashOf is the hash of a key as the index has it.
 func hashOf(key []byte) keyHash {
 	sum := sha256.Sum256(key)

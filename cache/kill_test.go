@@ -88,7 +88,7 @@ func TestTheProcessThatIsKilled(t *testing.T) {
 	}
 	anchor := cachetest.KeyOf("anchor")
 	for version := uint64(time.Now().UnixNano()); ; version++ { //nolint:gosec // not before 1970
-		g := store.Raise(anchor)
+		g := store.Raise(anchor, cache.Published)
 		data := labelled("anchor", version)
 		fill, err := store.Begin(anchor, g, cache.FillSpec{Size: int64(len(data))})
 		if err != nil {
@@ -112,7 +112,7 @@ func useAtRandom(t *testing.T, store *cache.Store) {
 	case 0:
 		_, _ = store.Purge(context.Background(), cache.Selector(key))
 	case 1, 2, 3:
-		g := store.Raise(key)
+		g := store.Raise(key, cache.Published)
 		data := labelled(name, rand.Uint64N(4)) //nolint:gosec // no secret
 		size := int64(len(data))
 		if i%3 == 0 {

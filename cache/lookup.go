@@ -1,6 +1,9 @@
 package cache
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Lookup returns the key's entry, or ErrMiss. It counts as a use.
 func (s *Store) Lookup(k Key) (Entry, error) {
@@ -102,53 +105,60 @@ func (s *Store) materialize(k Key) error {
 	return nil
 }
 
+// Confirmation says what an answer of the upstream was worth that named an entry's content as the current one.
+type Confirmation uint8
+
+const (
+	// Superseded: it doesn't count. The generation has passed, the entry was replaced, or a later answer or event says
+	// otherwise. Look the key up again.
+	Superseded Confirmation = iota
+	// Lagging: it counts for the caller whose credential asked, and for nobody else. The content is what was current before
+	// a publish a few seconds ago, and a replica of the upstream may not have heard of that (Lags).
+	Lagging
+	// Confirmed: the entry is confirmed, for everybody who may have the file.
+	Confirmed
+)
+
+// String names the worth of the answer.
+func (c Confirmation) String() string {
+	switch c {
+	case Superseded:
+		return "superseded"
+	case Lagging:
+		return "lagging"
+	case Confirmed:
+		return "confirmed"
+	}
+	return fmt.Sprintf("confirmation %d", uint8(c))
+}
+
 // Confirm notes that the upstream, asked at `at` while the key's generation was g, named the entry's content as the
-// current one. False means that it doesn't count: the generation has passed, the entry was replaced, or a later answer
-// said otherwise. It never makes a confirmation older.
-func (s *Store) Confirm(e Entry, g Generation, at time.Time) (Entry, bool) {
+// current one. It returns the entry as it is now, or, if that is Superseded, none. It never makes a confirmation older.
+func (s *Store) Confirm(e Entry, g Generation, at time.Time) (Entry, Confirmation) {
 	h := e.Key.hash()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.entries.peek(h)
 	if n == nil || n.serial != e.serial || n.blob.damaged || s.generations.of(e.Key) != g || s.isPurgedLocked(e.Key, n.serial) {
-		return Entry{}, false
+		return Entry{}, Superseded
 	}
 	since := at.Sub(s.started)
-	if s.isDoubtedLocked(h, since) {
-		return Entry{}, false
+	if s.isOverruledLocked(e.Key, since) {
+		return Entry{}, Superseded
+	}
+	if s.lagsLocked(h, n.blob.digest, since) {
+		return s.entryLocked(&e, n), Lagging
 	}
 	if n.confirmed == unconfirmed || n.generation != g || since > n.confirmed {
 		n.generation, n.confirmed = g, since
 	}
-	e.Confirmed = s.started.Add(n.confirmed)
-	return e, true
+	return s.entryLocked(&e, n), Confirmed
 }
 
-// Doubt notes that the upstream, asked at `at`, named other content than the key's, or none. Whatever it said of the key
-// when it was asked at that time or before counts no more: what is stored is unconfirmed, and what arrives late is not
-// confirmed by it.
-func (s *Store) Doubt(k Key, at time.Time) {
-	h := k.hash()
-	since := at.Sub(s.started)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	doubt := &s.doubts[h.slot()]
-	*doubt = max(*doubt, since)
-	if n := s.entries.peek(h); n != nil && n.confirmed <= since {
-		n.confirmed = unconfirmed
-	}
-}
-
-// IsDoubted reports whether it is known (Doubt) that what the upstream said of the key, asked then, is out of date.
-func (s *Store) IsDoubted(k Key, at time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.isDoubtedLocked(k.hash(), at.Sub(s.started))
-}
-
-// isDoubtedLocked reports whether an answer that was asked for then is known to be out of date.
-func (s *Store) isDoubtedLocked(h keyHash, since time.Duration) bool {
-	return since <= s.doubts[h.slot()]
+// isOverruledLocked reports whether an answer that was asked for at that time, counted from Store.started, confirms
+// nothing: a later one contradicted it, or something has happened since that makes it worth asking again.
+func (s *Store) isOverruledLocked(k Key, since time.Duration) bool {
+	return s.isDoubtedLocked(k, since) || s.isQuestionedLocked(k, since)
 }
 
 // isIndexBehindLocked reports whether so many entries wait for an index that can't be written that no more are kept.

@@ -70,12 +70,20 @@ func (s *Store) addKnownLocked(h keyHash, record *Entry) {
 	s.entries.add(&node{hash: h, blob: blob, confirmed: unconfirmed})
 }
 
-// isOutdatedLocked reports whether the key has other content that the upstream named later than it named this: the
-// fetch of an older file can end after that of a newer one.
+// isOutdatedLocked reports whether the key has other content that is newer than this: the upstream named it later, as the
+// fetch of an older file can end after that of a newer one; or it came after a publish and this is what was current
+// before, from a replica of the upstream that lags.
 func (s *Store) isOutdatedLocked(k Key, g Generation, blob *blobState, confirmed time.Time) bool {
-	n := s.entries.peek(k.hash())
-	return n != nil && n.blob != blob && n.generation == g && n.confirmed != unconfirmed && !confirmed.IsZero() &&
-		confirmed.Sub(s.started) < n.confirmed
+	h := k.hash()
+	n := s.entries.peek(h)
+	if n == nil || n.blob == blob || confirmed.IsZero() {
+		return false
+	}
+	since := confirmed.Sub(s.started)
+	if s.lagsLocked(h, blob.digest, since) && !s.lagsLocked(h, n.blob.digest, since) {
+		return true
+	}
+	return n.generation == g && n.confirmed != unconfirmed && since < n.confirmed
 }
 
 // insertLocked makes entry.Key an entry of a blob that is there.
@@ -100,7 +108,8 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	delete(s.forgotten, h)
 	s.serial++
 	n := &node{hash: h, blob: blob, serial: s.serial, confirmed: unconfirmed, generation: g}
-	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.isDoubtedLocked(h, since) {
+	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.isOverruledLocked(entry.Key, since) &&
+		!s.lagsLocked(h, blob.digest, since) {
 		n.confirmed = since
 	}
 	s.entries.add(n)
@@ -149,9 +158,10 @@ func (s *Store) recordLocked(h keyHash) *Entry {
 func (s *Store) entryLocked(record *Entry, n *node) Entry {
 	entry := *record
 	entry.serial, entry.node, entry.used = n.serial, n, time.Time{}
-	entry.Confirmed = time.Time{}
+	entry.Confirmed, entry.Questioned = time.Time{}, false
 	if n.confirmed != unconfirmed && n.generation == s.generations.of(entry.Key) {
 		entry.Confirmed = s.started.Add(n.confirmed)
+		entry.Questioned = s.isQuestionedLocked(entry.Key, n.confirmed)
 	}
 	return entry
 }

@@ -136,7 +136,7 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 func (s *Store) Soften(ctx context.Context, sel Selector) (entries int, err error) {
 	soften := func(keys []Key) {
 		for _, k := range keys {
-			s.generations.raise(k)
+			s.Raise(k, SoftPurged)
 		}
 		entries += len(keys)
 	}

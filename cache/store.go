@@ -64,6 +64,7 @@ type Store struct {
 	oldParts    []string  // parts of earlier processes, for load to remove
 	lock        *os.File
 	index       index
+	slots       slots
 	generations generations
 	counters    counters
 
@@ -111,10 +112,12 @@ type Store struct {
 	loading   bool
 	forgotten map[keyHash]struct{}
 	memory    memoryTier
-	// doubts are, by key, the latest times of asking at which the upstream named other content than ours, or none, counted
-	// from started. A fixed table, as that of generations; unconfirmed for never.
-	doubts [keySlots]time.Duration
-	fills  map[*Fill]struct{}
+	// doubts are, by key, the latest times of asking at which the upstream named other content than ours; questions, by key
+	// without its project, those up to which its answers confirm no more. Both are counted from started, and unconfirmed
+	// for never.
+	doubts, questions [keySlots]time.Duration
+	formers           formers
+	fills             map[*Fill]struct{}
 	// leftParts are those that should be gone and couldn't be removed.
 	leftParts map[*leftPart]struct{}
 	stuck     stuck
@@ -162,7 +165,7 @@ func newStore(cfg Config) *Store {
 		touched: make(map[keyHash]int64), pins: make(map[keyHash]*pin), unpinned: make(map[keyHash]struct{}),
 		forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
 		leftParts: make(map[*leftPart]struct{}), stuck: stuck{blobs: make(map[*blobState]struct{})},
-		loading: true, memory: newMemoryTier(),
+		slots: newSlots(), formers: newFormers(), loading: true, memory: newMemoryTier(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1), ready: make(chan struct{}),
 	}
 	if s.fs == nil {
@@ -175,10 +178,10 @@ func newStore(cfg Config) *Store {
 		s.now = time.Now
 	}
 	s.started = s.now()
-	s.generations.begin()
+	s.generations.begin(s.slots)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for slot := range s.doubts {
-		s.doubts[slot] = unconfirmed
+		s.doubts[slot], s.questions[slot] = unconfirmed, unconfirmed
 	}
 	return s
 }

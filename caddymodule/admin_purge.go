@@ -99,7 +99,7 @@ func (s entrySource) soften(ctx context.Context) (int, error) {
 		}
 		for _, key := range state.flights.keys() {
 			if s.selector.Matches(key) {
-				s.store.Raise(key)
+				s.store.Raise(key, cache.SoftPurged)
 			}
 		}
 	}

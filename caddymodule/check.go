@@ -68,7 +68,7 @@ func (d *download) askOnce(question upstream.Question) upstream.Answer {
 	one, mine := d.state.asks.begin(key)
 	if mine {
 		question.Caller, question.Ref = d.caller(), d.ref
-		question.Granted = d.grantedWithin(max(d.h.grantTTL, d.h.offlineGrace))
+		question.Granted = d.isGranted(upstream.UseFresh) || d.isGranted(upstream.UseOffline)
 		d.beginAsking(key, one, question)
 	}
 	select {

@@ -270,7 +270,7 @@ func (c *Scenario) putSuperseded(file string, data []byte) {
 		return
 	}
 	reading, err := c.pour(fill, data, data)
-	c.store.Raise(key)
+	c.store.Raise(key, cache.Published)
 	if err == nil {
 		_, err = fill.Commit(g)
 	}

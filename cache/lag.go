@@ -1,0 +1,74 @@
+package cache
+
+import (
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+const (
+	// replicaLag is for how long after a publish an answer may come from a replica of the upstream's database that hasn't
+	// heard of it. GitLab asks its primary for a user who has just written, and anybody else may meet a replica, which it
+	// takes out of use when it is a minute behind and which is mostly much less.
+	replicaLag = 10 * time.Second
+	// maxFormer bounds the contents that are remembered for that long: 400 publishes a second. With more, the oldest is
+	// forgotten, and an answer that names it confirms it.
+	maxFormer = 4 << 10
+)
+
+// former is content that was a key's when the key was published.
+type former struct {
+	key    keyHash
+	digest Digest
+}
+
+// formers says of what was current before recent publishes when it was published over, counted from Store.started. Guarded
+// by Store.mu.
+type formers struct {
+	published *simplelru.LRU[former, time.Duration]
+}
+
+func newFormers() formers { return formers{newLRU[former, time.Duration](maxFormer)} }
+
+// note remembers content that is published over now, and forgets what was long enough ago.
+func (f formers) note(content former, now time.Duration) {
+	for {
+		_, published, ok := f.published.GetOldest()
+		if !ok || now < published+replicaLag {
+			break
+		}
+		f.published.RemoveOldest()
+	}
+	f.published.Add(content, now)
+}
+
+// lags reports whether an answer that was asked for at that time may name the content only because a replica lags.
+func (f formers) lags(content former, asked time.Duration) bool {
+	published, ok := f.published.Peek(content)
+	return ok && asked < published+replicaLag
+}
+
+// Lags reports whether content is what the key had before a publish (Raise, Published), less than 10 seconds before `at`.
+// An answer that was asked for then and names this content says nothing: it is right, or it comes from a replica of the
+// upstream that hasn't heard of the publish. It is for the caller who asked, and for nobody else; no other content is to
+// be doubted because of it.
+//
+// content is an entry's Digest, or the SHA-256 that the upstream names.
+func (s *Store) Lags(k Key, content Digest, at time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lagsLocked(k.hash(), content, at.Sub(s.started))
+}
+
+// lagsLocked is Lags for a time counted from Store.started.
+func (s *Store) lagsLocked(h keyHash, content Digest, since time.Duration) bool {
+	return s.formers.lags(former{h, content}, since)
+}
+
+// notePublishedLocked remembers what a key has when it is published.
+func (s *Store) notePublishedLocked(k Key) {
+	h := k.hash()
+	if n := s.entries.peek(h); n != nil {
+		s.formers.note(former{h, n.blob.digest}, s.now().Sub(s.started))
+	}
+}
