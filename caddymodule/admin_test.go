@@ -302,7 +302,7 @@ func TestASoftPurgeAsksGitLabBeforeTheFileIsServedAgain(t *testing.T) {
 	if got := e.mustGet(t, "app.bin", developer, []byte("old")); !strings.Contains(got.cacheStatus(), "confirmed") {
 		t.Errorf("got %s", got.cacheStatus())
 	}
-	if gets := gitlab.Count(http.MethodGet); gets != 1 {
+	if gets := gitlab.CountFetches(); gets != 1 {
 		t.Errorf("the file was fetched %d times", gets)
 	}
 	// A file on its way in is stale too: nobody joins it unasked, and it isn't kept.
@@ -410,13 +410,13 @@ func TestWarmFetchesWhatIsNotStoredAndPinsIt(t *testing.T) {
 	}
 	e.expectCLI(t, 0, []string{"120 files", "119 fetched, 1 were stored before, 120 pinned, 0 failed"},
 		"warm", "24", "pkg", "1.0.0", "--token-file", token, "--pin", "30d")
-	before := gitlab.Count(http.MethodGet)
+	before := gitlab.CountFetches()
 	for i := range files {
 		if got := e.mustGet(t, fmt.Sprintf("f%d.bin", i), developer, []byte(fmt.Sprint(i))); strings.Contains(got.cacheStatus(), "uri-miss") {
 			t.Errorf("f%d.bin: %s", i, got.cacheStatus())
 		}
 	}
-	if gets := gitlab.Count(http.MethodGet) - before; gets != 0 {
+	if gets := gitlab.CountFetches() - before; gets != 0 {
 		t.Errorf("%d bodies were fetched again", gets)
 	}
 	entry := mustCall[entryList](t, e, http.MethodGet, "entries?limit=1", "").Entries[0]

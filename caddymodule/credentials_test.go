@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
@@ -15,14 +16,16 @@ import (
 // agreeable is a GitLab that lets everybody read one file, and notes what it is asked.
 type agreeable struct {
 	mu    sync.Mutex
-	heads []*http.Request
-	gets  int
+	questions []*http.Request
+	gets      int
 }
 
 func (a *agreeable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
-	if r.Method == http.MethodHead {
-		a.heads = append(a.heads, r)
+	if strings.HasSuffix(r.URL.Path, "/probe") {
+		// of the edge's own
+	} else if r.Header.Get("Range") == "bytes=0-0" {
+		a.questions = append(a.questions, r)
 	} else {
 		a.gets++
 	}
@@ -30,16 +33,16 @@ func (a *agreeable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := "the same for all"
 	w.Header().Set("X-Checksum-Sha256", hexSHA256([]byte(body)))
 	w.Header().Set("Content-Disposition", "attachment")
-	_, _ = w.Write([]byte(body))
+	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(body))
 }
 
 // asked returns the checks since the last call.
 func (a *agreeable) asked() []*http.Request {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	heads := a.heads
-	a.heads = nil
-	return heads
+	questions := a.questions
+	a.questions = nil
+	return questions
 }
 
 // carrying is a call with carriers: headers by their names, query parameters behind a question mark.

@@ -34,14 +34,14 @@ func TestARefusedLeaderHarmsNobodyWhoFollows(t *testing.T) {
 			t.Errorf("the stranger got %s", got.Status)
 		}
 	})
-	await(t, func() bool { return gitlab.Count(http.MethodGet) == 1 })
+	await(t, func() bool { return gitlab.CountFetches() == 1 })
 	for _, token := range []string{developer, colleague} {
 		callers.Go(func() { e.mustGet(t, "app.bin", token, body) })
 	}
-	await(t, func() bool { return gitlab.Count(http.MethodHead) == 2 })
+	await(t, func() bool { return gitlab.CountQuestions() == 2 })
 	close(release)
 	callers.Wait()
-	if gets := gitlab.Count(http.MethodGet); gets != 2 {
+	if gets := gitlab.CountFetches(); gets != 2 {
 		t.Errorf("%d GET, want the stranger's and one for all others", gets)
 	}
 }
@@ -80,7 +80,7 @@ func TestAFillGoesOnWhenItsFirstCallerLeaves(t *testing.T) {
 	_ = response.Body.Close()
 	close(release)
 	e.mustGet(t, "app.bin", developer, body)
-	if gets := gitlab.Count(http.MethodGet); gets != 1 {
+	if gets := gitlab.CountFetches(); gets != 1 {
 		t.Errorf("%d GET", gets)
 	}
 }
@@ -122,8 +122,8 @@ func TestWhatDoesNotFitStreamsThroughUncachedWithOneGETEach(t *testing.T) {
 	publishOld(gitlab, "app.bin", body)
 	for i := range 3 {
 		got := e.mustGet(t, "app.bin", developer, body)
-		if gitlab.Count(http.MethodGet) != i+1 || strings.Contains(got.cacheStatus(), "stored") {
-			t.Errorf("%q after %d GET", got.cacheStatus(), gitlab.Count(http.MethodGet))
+		if gitlab.CountFetches() != i+1 || strings.Contains(got.cacheStatus(), "stored") {
+			t.Errorf("%q after %d GET", got.cacheStatus(), gitlab.CountFetches())
 		}
 	}
 }
@@ -136,8 +136,8 @@ func TestABodyWithoutFramingIsNeverStored(t *testing.T) {
 	gitlab.Inject(gitlabtest.Fault{Unframed: true, Times: -1})
 	for i := range 2 {
 		e.mustGet(t, "app.bin", developer, body)
-		if gitlab.Count(http.MethodGet) != i+1 {
-			t.Errorf("%d GET after %d downloads", gitlab.Count(http.MethodGet), i+1)
+		if gitlab.CountFetches() != i+1 {
+			t.Errorf("%d GET after %d downloads", gitlab.CountFetches(), i+1)
 		}
 	}
 }
@@ -348,18 +348,18 @@ func TestOneTokenInEachPlaceCountsForItself(t *testing.T) {
 		{path: filePath("app.bin"), header: http.Header{"Job-Token": {jobToken}}},
 		{path: filePath("app.bin") + "?job_token=" + jobToken},
 	} {
-		heads := gitlab.Count(http.MethodHead)
+		heads := gitlab.CountQuestions()
 		for range 2 {
 			if got := e.do(t, c); !bytes.Equal(got.body, body) {
 				t.Errorf("call %d: %s", i, got.Status)
 			}
 		}
-		if asked := gitlab.Count(http.MethodHead) - heads; asked != 1 {
+		if asked := gitlab.CountQuestions() - heads; asked != 1 {
 			t.Errorf("call %d: %d checks, want 1", i, asked)
 		}
 	}
-	if fmt.Sprint(gitlab.Count(http.MethodGet)) != "1" {
-		t.Errorf("%d GET", gitlab.Count(http.MethodGet))
+	if fmt.Sprint(gitlab.CountFetches()) != "1" {
+		t.Errorf("%d GET", gitlab.CountFetches())
 	}
 }
 
@@ -395,7 +395,7 @@ func TestAnEdgeIsAGitLabToTheNextEdge(t *testing.T) {
 	if got := e.do(t, call{path: filePath("app.bin"), token: outsider}); got.StatusCode != 404 {
 		t.Errorf("a stranger: %s", got.Status)
 	}
-	if gets := gitlab.Count(http.MethodGet); gets != 2 {
+	if gets := gitlab.CountFetches(); gets != 2 {
 		t.Errorf("%d GET, want one for the file and the stranger's", gets)
 	}
 	again := someBytes(300_000, 2)

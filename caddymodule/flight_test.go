@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"testing"
 
@@ -22,11 +23,36 @@ func (b *closedBody) Close() error {
 	return nil
 }
 
+// answering is a transport that always answers with one body.
+type answering struct{ body io.ReadCloser }
+
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	header := http.Header{"Content-Disposition": {"attachment"}}
+	return &http.Response{StatusCode: http.StatusOK, ProtoMajor: 1, Header: header, Body: a.body, Request: r, ContentLength: 1}, nil
+}
+
+// downloadOf is a download with that body.
+func downloadOf(t *testing.T, body io.ReadCloser) *upstream.Download {
+	t.Helper()
+	base := &url.URL{Scheme: "https", Host: "gitlab.example.com"}
+	client, err := upstream.NewClient(upstream.Config{Base: base, Transport: answering{body}, StorageTransport: answering{body}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// No probe runs on: there is nothing to learn of this one.
+	client.UseBreakers(upstream.NewBreakers(upstream.BreakerConfig{Background: func(func(context.Context)) bool { return false }}))
+	download, err := client.Fetch(context.Background(), upstream.Caller{}, upstream.Ref{Project: "24", Package: "p", Version: "1", File: "f"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return download
+}
+
 // TestWhatTheLeaderReadsIsTheirsToClose ends the edge while a leader reads what was handed over: closing it beside them
 // would be a race.
 func TestWhatTheLeaderReadsIsTheirsToClose(t *testing.T) {
 	body := new(closedBody)
-	given := handover{refused: &upstream.RefusedError{Response: &http.Response{Body: body}}}
+	given := downloadOf(t, body)
 	closing, closeEdge := context.WithCancel(context.Background())
 	defer closeEdge()
 	var all flights

@@ -98,7 +98,7 @@ func TestARestartServesWhatWasStoredAfterOneQuestion(t *testing.T) {
 	}
 	e.reload(t, "")
 	e.mustGet(t, "app.bin", developer, body)
-	if gets, heads := gitlab.Count(http.MethodGet), gitlab.Count(http.MethodHead); gets != 1 || heads != 1 {
+	if gets, heads := gitlab.CountFetches(), gitlab.CountQuestions(); gets != 1 || heads != 1 {
 		t.Errorf("%d GET and %d HEAD", gets, heads)
 	}
 }

@@ -105,9 +105,9 @@ func TestThePublishedCopyServesTheFirstDownloadWithoutABody(t *testing.T) {
 			if got.StatusCode != 201 {
 				t.Fatal(got.Status)
 			}
-			gets := gitlab.Count(http.MethodGet)
+			gets := gitlab.CountFetches()
 			down := e.mustGet(t, name, developer, body)
-			if gitlab.Count(http.MethodGet) != gets {
+			if gitlab.CountFetches() != gets {
 				t.Errorf("%s: the first download fetched: %s", name, down.cacheStatus())
 			}
 			if down.Header.Get("Content-Disposition") != `attachment; filename="`+name+`"; filename*=UTF-8''`+name {

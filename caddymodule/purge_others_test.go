@@ -48,8 +48,8 @@ func TestAPurgeOfOneVersionLeavesOtherFetchesToBeFollowedAndKept(t *testing.T) {
 		}
 	}
 	awaitNoFlight(t)
-	if got := e.mustGet(t, "large.bin", developer, body); gitlab.Count(http.MethodGet) != 1 {
-		t.Errorf("GitLab was asked for %d bodies; the last is %s", gitlab.Count(http.MethodGet), got.cacheStatus())
+	if got := e.mustGet(t, "large.bin", developer, body); gitlab.CountFetches() != 1 {
+		t.Errorf("GitLab was asked for %d bodies; the last is %s", gitlab.CountFetches(), got.cacheStatus())
 	}
 }
 

@@ -53,8 +53,8 @@ func TestRepeatDownloadMakesNoUpstreamRequestAndAnotherTokenOneHEAD(t *testing.T
 		publishOld(gitlab, "app.bin", body)
 
 		got := e.mustGet(t, "app.bin", developer, body)
-		if !strings.Contains(got.cacheStatus(), "fwd=uri-miss") || gitlab.Count(http.MethodGet) != 1 || gitlab.Count(http.MethodHead) != 0 {
-			t.Errorf("cold: %q, %d GET, %d HEAD", got.cacheStatus(), gitlab.Count(http.MethodGet), gitlab.Count(http.MethodHead))
+		if !strings.Contains(got.cacheStatus(), "fwd=uri-miss") || gitlab.CountFetches() != 1 || gitlab.CountQuestions() != 0 {
+			t.Errorf("cold: %q, %d GET, %d HEAD", got.cacheStatus(), gitlab.CountFetches(), gitlab.CountQuestions())
 		}
 		before := len(gitlab.Requests())
 		got = e.mustGet(t, "app.bin", developer, body)
@@ -62,13 +62,13 @@ func TestRepeatDownloadMakesNoUpstreamRequestAndAnotherTokenOneHEAD(t *testing.T
 			t.Errorf("warm: %q after %d upstream requests", got.cacheStatus(), len(gitlab.Requests())-before)
 		}
 		got = e.mustGet(t, "app.bin", colleague, body)
-		if gitlab.Count(http.MethodHead) != 1 || gitlab.Count(http.MethodGet) != 1 {
-			t.Errorf("another token: %q after %d HEAD and %d GET", got.cacheStatus(), gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
+		if gitlab.CountQuestions() != 1 || gitlab.CountFetches() != 1 {
+			t.Errorf("another token: %q after %d HEAD and %d GET", got.cacheStatus(), gitlab.CountQuestions(), gitlab.CountFetches())
 		}
 		putForward(2 * time.Minute)
 		e.mustGet(t, "app.bin", developer, body)
-		if gitlab.Count(http.MethodHead) != 2 || gitlab.Count(http.MethodGet) != 1 {
-			t.Errorf("after max_age: %d HEAD and %d GET in all", gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
+		if gitlab.CountQuestions() != 2 || gitlab.CountFetches() != 1 {
+			t.Errorf("after max_age: %d HEAD and %d GET in all", gitlab.CountQuestions(), gitlab.CountFetches())
 		}
 	})
 }
@@ -152,16 +152,16 @@ func TestHEADOfAColdFileCostsOneHEADAndNoBody(t *testing.T) {
 		if got.StatusCode != 200 || got.ContentLength != 123_456 || got.Header.Get("Location") != "" {
 			t.Errorf("got %s, length %d, Location %q", got.Status, got.ContentLength, got.Header.Get("Location"))
 		}
-		if gitlab.Count(http.MethodHead) != 1 || gitlab.Count(http.MethodGet) != 0 {
-			t.Errorf("%d HEAD, %d GET", gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
+		if gitlab.CountQuestions() != 1 || gitlab.CountFetches() != 0 {
+			t.Errorf("%d HEAD, %d GET", gitlab.CountQuestions(), gitlab.CountFetches())
 		}
 		// Of a stored file that was published over, too.
 		e.do(t, call{path: filePath("app.bin"), token: developer})
 		publishOld(gitlab, "app.bin", someBytes(654_321, 5))
 		putForward(time.Hour)
 		got = e.do(t, call{method: http.MethodHead, path: filePath("app.bin"), token: developer})
-		if got.StatusCode != 200 || got.ContentLength != 654_321 || gitlab.Count(http.MethodGet) != 1 {
-			t.Errorf("published over: %s, length %d after %d GET", got.Status, got.ContentLength, gitlab.Count(http.MethodGet))
+		if got.StatusCode != 200 || got.ContentLength != 654_321 || gitlab.CountFetches() != 1 {
+			t.Errorf("published over: %s, length %d after %d GET", got.Status, got.ContentLength, gitlab.CountFetches())
 		}
 	})
 }
@@ -243,8 +243,8 @@ func TestTheSameTokenFromAnotherAddressNeedsACheckOfItsOwn(t *testing.T) {
 					t.Fatalf("from %s: %s", address, got.Status)
 				}
 			}
-			if gitlab.Count(http.MethodHead) != test.heads {
-				t.Errorf("%d checks, want %d", gitlab.Count(http.MethodHead), test.heads)
+			if gitlab.CountQuestions() != test.heads {
+				t.Errorf("%d checks, want %d", gitlab.CountQuestions(), test.heads)
 			}
 		})
 	}
@@ -318,7 +318,7 @@ func TestAColdHerdCostsOneGETAndStreamsWhileTheFileArrives(t *testing.T) {
 		begun.Wait()
 		close(release)
 		done.Wait()
-		if gets, heads := gitlab.Count(http.MethodGet), gitlab.Count(http.MethodHead); gets != 1 || heads > callers-1 {
+		if gets, heads := gitlab.CountFetches(), gitlab.CountQuestions(); gets != 1 || heads > callers-1 {
 			t.Errorf("%d GET and %d HEAD, want 1 and at most %d", gets, heads, callers-1)
 		}
 	})

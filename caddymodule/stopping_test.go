@@ -49,7 +49,7 @@ func TestDownloadsEndRightWhenTheEdgeLetsGoOfTheirFill(t *testing.T) {
 			}
 		})
 	}
-	if gets := gitlab.Count(http.MethodGet); gets != 1 {
+	if gets := gitlab.CountFetches(); gets != 1 {
 		t.Fatalf("%d GETs; the downloads were to follow one fill", gets)
 	}
 	stopTheEdge(t)
@@ -83,7 +83,7 @@ func TestAStreamNeedsNothingOfTheEdge(t *testing.T) {
 	if digest, err := digestOfRest(first, rest); err != nil || digest != hexSHA256(body) {
 		t.Errorf("the download broke off: %v", err)
 	}
-	if gets := gitlab.Count(http.MethodGet); gets != 1 {
+	if gets := gitlab.CountFetches(); gets != 1 {
 		t.Errorf("%d GETs", gets)
 	}
 }
@@ -140,10 +140,9 @@ func TestQuestionsThatTheEdgesEndCutsAreAskedByTheCallersOwnRequests(t *testing.
 	}
 	e.mustGet(t, "stored.bin", developer, body)
 	gitlab.ResetRequests()
-	for method, file := range map[string]string{http.MethodGet: "cold.bin", http.MethodHead: "stored.bin"} {
-		gitlab.Inject(gitlabtest.Fault{Method: method, PathContains: file, Hang: true})
-	}
-	gitlab.Inject(gitlabtest.Fault{Method: http.MethodHead, PathContains: "described.bin", Hang: true})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, PathContains: "cold.bin", Hang: true})
+	gitlab.Inject(gitlabtest.Fault{Question: true, PathContains: "stored.bin", Hang: true})
+	gitlab.Inject(gitlabtest.Fault{Question: true, PathContains: "described.bin", Hang: true})
 	var callers sync.WaitGroup
 	callers.Go(func() { e.mustGet(t, "cold.bin", developer, body) })
 	callers.Go(func() { e.mustGet(t, "stored.bin", colleague, body) })
@@ -153,7 +152,7 @@ func TestQuestionsThatTheEdgesEndCutsAreAskedByTheCallersOwnRequests(t *testing.
 			t.Errorf("HEAD: %s, %d bytes", got.Status, got.ContentLength)
 		}
 	})
-	await(t, func() bool { return gitlab.Count(http.MethodGet) == 1 && gitlab.Count(http.MethodHead) == 2 })
+	await(t, func() bool { return gitlab.CountFetches() == 1 && gitlab.CountQuestions() == 2 })
 	stopTheEdge(t)
 	callers.Wait()
 }

@@ -166,8 +166,8 @@ func TestByIDAYesCoversTheProjectAndByPathTheFile(t *testing.T) {
 					}
 				}
 			}
-			if gitlab.Count(http.MethodHead) != heads || gitlab.Count(http.MethodGet) != 0 {
-				t.Errorf("GitLab was asked by %d HEAD and %d GET", gitlab.Count(http.MethodHead), gitlab.Count(http.MethodGet))
+			if gitlab.CountQuestions() != heads || gitlab.CountFetches() != 0 {
+				t.Errorf("GitLab was asked by %d HEAD and %d GET", gitlab.CountQuestions(), gitlab.CountFetches())
 			}
 			gitlab.ResetRequests()
 			for _, file := range files {
