@@ -56,9 +56,11 @@ func TestNoTransactionChangesMoreThanAFewHundredEntries(t *testing.T) {
 	work("storing", func() { s.linkMany(t, stored, 0, count) })
 	work("using", func() {
 		for i := range count {
-			if _, err := s.Lookup(numberedKey(i)); err != nil {
+			blob, err := s.OpenBlob(must(s.Lookup(numberedKey(i))))
+			if err != nil {
 				t.Fatal(err)
 			}
+			_ = blob.Close() // it was only opened
 		}
 	})
 	work("purging", func() {

@@ -112,14 +112,18 @@ func (b *Blob) Close() error {
 	return err
 }
 
-// usedLocked counts a hit. Store.mu is held.
-func (e Entry) usedLocked() {
-	if e.node != nil {
-		e.node.hits++
+// useLocked notes that an entry is used now: it is evicted after all that were used before. An entry that is another one by
+// now, or gone, stays what it is.
+func (s *Store) useLocked(e Entry) {
+	if e.node == nil || !e.node.isLinked() {
+		return
 	}
+	e.node.hits++
+	s.entries.use(e.node)
+	s.touched[e.node.hash] = s.now().UnixNano()
 }
 
-// OpenBlob opens an entry's file. ErrMiss means that there is none to be had now: fetch the file again. It is gone or
+// OpenBlob opens an entry's file to serve it, and counts as its use. ErrMiss means that there is none to be had now: fetch the file again. It is gone or
 // damaged, and the entry was dropped for it; or it is just being removed, or put under its name by somebody who fetched the
 // same bytes. Then the entry stays what it is: waiting for that would be waiting for a sync. Other errors say nothing about
 // the entry.
@@ -130,7 +134,7 @@ func (s *Store) OpenBlob(e Entry) (*Blob, error) {
 		return nil, ErrClosed
 	}
 	if data, ok := s.memory.blobs.Get(e.Digest); ok {
-		e.usedLocked()
+		s.useLocked(e)
 		s.mu.Unlock()
 		s.counters.memoryHits.Add(1)
 		return memoryBlob(data), nil
@@ -140,7 +144,7 @@ func (s *Store) OpenBlob(e Entry) (*Blob, error) {
 		s.mu.Unlock()
 		return nil, ErrMiss
 	}
-	e.usedLocked()
+	s.useLocked(e)
 	s.enterBlobLocked(state)
 	promote := s.startPromotionLocked(state)
 	s.mu.Unlock()

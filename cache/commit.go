@@ -10,9 +10,15 @@ import (
 // about a second. g is the generation that must still be the key's: the one given to Begin, or the one in which a
 // publish ended.
 //
+// The copy of an unproven upload must be adopted before; else it ends with ErrUnproven, or with what has ended it already.
 // ErrShort and ErrChecksum are the readers' error too. After all others (ErrSuperseded, ErrDisk, ErrClosed) readers
 // still end well, and nothing is kept. Of an ended fill it returns the result again.
 func (f *Fill) Commit(g Generation) (Entry, error) {
+	if f.isCopy() {
+		f.Abort(ErrUnproven)
+		<-f.done
+		return f.Result()
+	}
 	f.mu.Lock()
 	written, over := f.written, f.ended || f.committing
 	f.committing = f.committing || !f.ended

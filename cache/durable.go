@@ -277,7 +277,7 @@ func (s *Store) noteRecorded(entries []*Entry) {
 // longer than they do; after the last one, others come to it.
 func (s *Store) evictForWaiting() {
 	s.mu.Lock()
-	wanted := s.space.wanted
+	wanted := s.space.wanted.bytes
 	s.mu.Unlock()
 	if wanted > 0 {
 		s.evict()

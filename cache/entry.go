@@ -52,6 +52,8 @@ type FillSpec struct {
 	SHA256      Digest
 	Identity    Identity
 	Disposition string
+	// Copy says on whose word the fill takes room; the zero value is the upstream's own.
+	Copy CopyOf
 	// Confirmed is when the answer was asked for that the bytes come from; zero for a publish's own copy.
 	Confirmed time.Time
 }

@@ -14,6 +14,8 @@ var (
 	ErrLocked = errors.New("the directory is held by another process")
 	// ErrNoRoom: the file doesn't fit into the store's limits now.
 	ErrNoRoom = errors.New("no room in the store")
+	// ErrUnproven: the fill is the copy of an upload, and nobody has vouched for that (Fill.Adopt).
+	ErrUnproven = errors.New("nobody has vouched for the upload")
 	// ErrSuperseded: a publish or a purge came in between; what was begun before it isn't kept.
 	ErrSuperseded = errors.New("superseded by a publish or a purge")
 	// ErrShort: the body ended before its length.

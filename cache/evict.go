@@ -2,7 +2,7 @@ package cache
 
 import "go.uber.org/zap"
 
-// headroomShare is the part of MaxSize that is kept free ahead of need, so that fills seldom wait for evictions.
+// headroomShare is the part of the room for entries that is kept free ahead of need, so that fills seldom wait for evictions.
 const headroomShare = 64
 
 // evict removes what was used least recently until there is the room that waiting fills want, or some to spare. It
@@ -12,6 +12,12 @@ func (s *Store) evict() {
 	if err != nil {
 		s.giveUpRoom()
 		return
+	}
+	if s.dropCopiesForDisk(seen) {
+		if seen, err = s.sampleFree(); err != nil {
+			s.giveUpRoom()
+			return
+		}
 	}
 	s.mu.Lock()
 	excess, inVain := s.excessLocked(s.freeLocked(seen))
@@ -58,14 +64,15 @@ func (s *Store) evict() {
 // all the room that is wanted of the file system: what was removed for it already hasn't become free, or all that could
 // be removed wouldn't do. Then nothing is evicted for its sake: others may be filling it, or hold what we remove.
 func (s *Store) excessLocked(free int64) (excess int64, inVain bool) {
-	excess = s.space.used() - s.limits.MaxSize + max(s.space.wanted, s.limits.MaxSize/headroomShare)
-	short := s.space.short(s.space.wanted, free, s.limits)
+	wanted, most := s.space.wanted, s.limits.main()
+	excess = s.space.used() - most + max(wanted.bytes, most/headroomShare)
+	short := s.space.short(wanted.fresh, free, s.limits)
 	if short <= 0 {
 		return excess, false
 	}
 	evictable := s.space.blobs - s.keptLocked()
 	switch lacking := short - s.space.owed.bytes; {
-	case lacking <= 0, lacking-s.space.wanted > evictable:
+	case lacking <= 0, lacking-wanted.fresh > evictable:
 		return excess, true
 	default:
 		// Each of the fills that wait would find room, if not all of them.

@@ -39,6 +39,11 @@ type Fill struct {
 	// the file is closed, and lingers no more.
 	reserved, onDisk int64
 	released, closed bool
+	// room is the part of the store's room that these are of. Of a copy, counted says that it is on the books of copies, and
+	// heard when it got its last bytes (copies.heard). All guarded by Store.mu.
+	room    *holding
+	counted bool
+	heard   uint64
 	// left is the part, if it should be gone and couldn't be removed; guarded by Store.mu.
 	left *leftPart
 
@@ -83,34 +88,46 @@ func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 	switch {
 	case closed:
 		return nil, ErrClosed
-	case behind, !k.isStorable(), spec.Size > limits.MaxSize, limits.MaxObject > 0 && spec.Size > limits.MaxObject:
+	case behind, !k.isStorable(), spec.Size > limits.main() && !spec.Copy.unproven, limits.MaxObject > 0 && spec.Size > limits.MaxObject:
 		s.counters.noRoom.Add(1)
 		return nil, ErrNoRoom
 	case s.generations.of(k) != g:
 		return nil, ErrSuperseded
 	}
-	first := spec.Size
-	if first < 0 {
-		first = limits.growthStep()
+	f := &Fill{
+		store: s, key: k, generation: g, spec: spec, path: partPath(s.dir, s.process, number),
+		hash: sha256.New(), room: &s.space.holding, done: make(chan struct{}), users: 1,
 	}
-	if err := s.reserve(first); err != nil {
-		if errors.Is(err, ErrNoRoom) {
+	if err := f.reserveFirst(limits); err != nil {
+		if errors.Is(err, ErrNoRoom) && !spec.Copy.unproven {
 			s.counters.noRoom.Add(1)
 		}
 		return nil, err
 	}
-	f := &Fill{
-		store: s, key: k, generation: g, spec: spec, path: partPath(s.dir, s.process, number),
-		hash: sha256.New(), reserved: first, done: make(chan struct{}), users: 1,
-	}
 	return f, f.open()
+}
+
+// reserveFirst takes the room that a fill begins with: all that it needs, if that is known and vouched for.
+func (f *Fill) reserveFirst(limits Limits) error {
+	s := f.store
+	if f.spec.Copy.unproven {
+		f.room = &s.space.copies.holding
+		return s.reserveCopy(f, limits.copyStep(0, 0))
+	}
+	first := f.spec.Size
+	if first < 0 {
+		first = limits.growthStep()
+	}
+	f.reserved = first
+	return s.reserve(claim{first, first})
 }
 
 func (f *Fill) open() (err error) {
 	s := f.store
 	if f.file, err = f.create(); err != nil {
 		s.mu.Lock()
-		s.releaseLocked(f.reserved, f.reserved)
+		s.space.copies.forget(f)
+		s.releaseLocked(f.room, f.reserved, f.reserved)
 		s.mu.Unlock()
 		return s.diskError("creating a fill", err)
 	}
@@ -118,6 +135,9 @@ func (f *Fill) open() (err error) {
 	closed := s.closed || s.fillsEnded
 	if !closed {
 		s.fills[f] = struct{}{}
+		if f.counted {
+			s.space.copies.running[f] = struct{}{}
+		}
 	}
 	s.mu.Unlock()
 	if closed {
@@ -152,6 +172,9 @@ func (f *Fill) Write(p []byte) (int, error) {
 		f.finish(ending{err: ErrTooLong})
 		return 0, ErrTooLong
 	}
+	if f.spec.Copy.unproven && len(p) > 0 {
+		f.hear()
+	}
 	if after > f.reserved {
 		if err := f.grow(after); err != nil {
 			f.finish(ending{err: err})
@@ -176,7 +199,7 @@ func (f *Fill) refuse() error {
 
 // growthStep is how much room a fill of unknown length takes at a time: not so much that small files evict many others.
 func (l Limits) growthStep() int64 {
-	step := min(maxGrowthStep, max(l.MaxSize/256, heldBack))
+	step := min(maxGrowthStep, max(l.main()/256, heldBack))
 	if l.MaxObject > 0 {
 		step = min(step, l.MaxObject)
 	}
@@ -186,6 +209,9 @@ func (l Limits) growthStep() int64 {
 // grow takes more room for a file of unknown length. When there is none its readers go on elsewhere, as they do when
 // the disk fails.
 func (f *Fill) grow(to int64) error {
+	if f.isCopy() {
+		return f.growCopy(to)
+	}
 	f.store.mu.Lock()
 	limits := f.store.limits
 	f.store.mu.Unlock()
@@ -196,10 +222,10 @@ func (f *Fill) grow(to int64) error {
 		}
 		step = min(step, limits.MaxObject-f.reserved)
 	}
-	err := f.store.reserve(step)
+	err := f.store.reserve(claim{step, step})
 	if least := to - f.reserved; errors.Is(err, ErrNoRoom) && least < step {
 		step = least
-		err = f.store.reserve(step)
+		err = f.store.reserve(claim{step, step})
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
@@ -207,7 +233,7 @@ func (f *Fill) grow(to int64) error {
 	f.store.mu.Lock()
 	defer f.store.mu.Unlock()
 	if f.released {
-		f.store.releaseLocked(step, step) // aborted meanwhile
+		f.store.releaseLocked(f.room, step, step) // aborted meanwhile
 		return ErrClosed
 	}
 	f.reserved += step
@@ -264,7 +290,7 @@ func (f *Fill) wrote(n int64) {
 	switch {
 	case f.closed:
 	case f.released:
-		f.store.space.lingering += n
+		f.room.lingering += n
 	default:
 		f.store.space.unwritten -= n
 	}
@@ -272,7 +298,7 @@ func (f *Fill) wrote(n int64) {
 
 // releaseLocked gives the fill's reservation back.
 func (f *Fill) releaseLocked() {
-	f.store.releaseLocked(f.reserved, f.reserved-f.onDisk)
+	f.store.releaseLocked(f.room, f.reserved, f.reserved-f.onDisk)
 	f.released = true
 }
 
@@ -387,9 +413,10 @@ func (f *Fill) finish(end ending) {
 	}
 	s.mu.Lock()
 	delete(s.fills, f)
+	s.space.copies.forget(f)
 	if end.blob == nil {
 		f.releaseLocked()
-		s.space.lingering += f.onDisk
+		f.room.lingering += f.onDisk
 	}
 	s.mu.Unlock()
 	close(f.done)
@@ -429,6 +456,9 @@ func (f *Fill) leave() {
 		f.left.bytes = f.onDisk // they linger without it
 		return
 	}
-	s.space.lingering -= f.onDisk
+	f.room.lingering -= f.onDisk
+	if f.isCopyLocked() {
+		s.space.owed.add(f.onDisk, s.now())
+	}
 	s.space.announce()
 }

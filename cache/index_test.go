@@ -101,9 +101,11 @@ func TestUseSurvivesARestart(t *testing.T) {
 		s.put(t, numberedKey(i), randomBytes(100_000, byte(i)))
 	}
 	for _, i := range []int{0, 3} {
-		if _, err := s.Lookup(numberedKey(i)); err != nil {
+		blob, err := s.OpenBlob(must(s.Lookup(numberedKey(i))))
+		if err != nil {
 			t.Fatal(err)
 		}
+		_ = blob.Close() // it was only opened
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

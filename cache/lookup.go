@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Lookup returns the key's entry, or ErrMiss. It counts as a use.
+// Lookup returns the key's entry, or ErrMiss. It is no use of the file: nobody has been allowed it yet. OpenBlob is.
 func (s *Store) Lookup(k Key) (Entry, error) {
 	h := k.hash()
 	for {
@@ -16,16 +16,17 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 		}
 		n := s.entries.peek(h)
 		if n != nil {
-			s.entries.use(n)
 			if n.blob.damaged || s.isPurgedLocked(k, n.serial) {
 				s.forgetEntryLocked(n)
 				s.mu.Unlock()
 				return Entry{}, ErrMiss
 			}
 			if record := s.recordLocked(h); record != nil {
-				entry, err := s.useLocked(k, n, record)
-				s.mu.Unlock()
-				return entry, err
+				defer s.mu.Unlock()
+				if record.Key != k {
+					return Entry{}, ErrMiss // another key's, with the same hash
+				}
+				return s.entryLocked(record, n), nil
 			}
 		}
 		ask := n != nil || s.loading
@@ -41,15 +42,6 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 			return Entry{}, ErrMiss
 		}
 	}
-}
-
-// useLocked notes that an entry is used now, and returns it; ErrMiss for one of another key.
-func (s *Store) useLocked(k Key, n *node, record *Entry) (Entry, error) {
-	if record.Key != k {
-		return Entry{}, ErrMiss
-	}
-	s.touched[n.hash] = s.now().UnixNano()
-	return s.entryLocked(record, n), nil
 }
 
 // learn takes in what the index says of a key while n was what memory had (nil for nothing). False means that there is

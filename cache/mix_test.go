@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"io"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -96,6 +98,9 @@ func (o *openCounted) Write(p []byte) (int, error) {
 	n, err := o.File.Write(p)
 	o.fs.mu.Lock()
 	defer o.fs.mu.Unlock()
+	if !o.inode.named && o.inode.opens == 0 {
+		return n, err // a copy that was dropped while it was written: the system takes all back
+	}
 	o.inode.bytes += int64(n)
 	o.fs.taken += int64(n)
 	o.fs.most = max(o.fs.most, o.fs.taken)
@@ -126,7 +131,7 @@ type modelled struct {
 func (m *modelled) dataOf(seed byte) []byte { return randomBytes(1000+int(seed)*10_000, seed) }
 
 // step does one thing to one key.
-func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]*Blob) {
+func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]io.Closer) {
 	i := random.IntN(len(m.keys))
 	state, key, ctx := &m.keys[i], numberedKey(i), context.Background()
 	state.mu.Lock()
@@ -134,7 +139,7 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]*Blob) {
 	seed := byte(1 + random.UintN(25)&0xff) //nolint:gosec // up to 25
 	data := m.dataOf(seed)
 	g := m.Generation(key)
-	switch random.IntN(10) {
+	switch random.IntN(12) {
 	case 0:
 		if _, err := m.Purge(ctx, Selector(key)); err != nil {
 			t.Error(err)
@@ -151,6 +156,12 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]*Blob) {
 		}
 	case 3, 4, 5:
 		m.look(t, key, state.seed, random, held)
+	case 6:
+		m.change(key, random)
+	case 7, 8:
+		if m.upload(t, key, data, random, held) {
+			state.seed = seed
+		}
 	default:
 		spec, body := FillSpec{Size: int64(len(data))}, data
 		switch random.IntN(4) {
@@ -179,8 +190,60 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]*Blob) {
 	}
 }
 
+// change has the upstream say something about a key that removes nothing.
+func (m *modelled) change(key Key, random *rand.Rand) {
+	switch random.IntN(4) {
+	case 0:
+		m.Raise(key, Published)
+	case 1:
+		m.Doubt(key, m.now(), OtherContentNamed)
+	default:
+		m.Question(key, m.now(), GoneForOne)
+	}
+}
+
+// heldCopy is the copy of an upload that is held open, and comes to nothing.
+type heldCopy struct{ *Fill }
+
+func (c heldCopy) Close() error {
+	c.Abort(nil)
+	return nil
+}
+
+// upload copies an upload that nobody has vouched for, and reports whether it became the key's entry.
+func (m *modelled) upload(t *testing.T, key Key, data []byte, random *rand.Rand, held *[]io.Closer) (stored bool) {
+	f, err := m.Begin(key, m.Generation(key), FillSpec{Size: -1, Copy: UnprovenUpload(strconv.Itoa(random.IntN(3)))})
+	if err != nil {
+		return false
+	}
+	*held = append(*held, heldCopy{f})
+	for len(data) > 0 && err == nil {
+		n := min(len(data), 1+random.IntN(60_000))
+		_, err = f.Write(data[:n])
+		data = data[n:]
+	}
+	g := m.Raise(key, Published)
+	switch random.IntN(4) {
+	case 0:
+		return false // stays open
+	case 1:
+		if _, refused := f.Commit(g); !errors.Is(refused, ErrUnproven) && err == nil && !errors.Is(refused, ErrNoRoom) {
+			t.Errorf("nobody vouched for what was committed with %v", refused)
+		}
+		return false
+	}
+	if f.Adopt() != nil {
+		return false
+	}
+	if _, failed := f.Commit(g); failed != nil {
+		t.Errorf("what was adopted isn't kept: %v", failed)
+		return false
+	}
+	return true
+}
+
 // look finds what was stored last, or nothing; but always what is pinned. Some files it holds on to.
-func (m *modelled) look(t *testing.T, key Key, seed byte, random *rand.Rand, held *[]*Blob) {
+func (m *modelled) look(t *testing.T, key Key, seed byte, random *rand.Rand, held *[]io.Closer) {
 	pinned := m.isPinned(key.hash())
 	entry, err := m.Lookup(key)
 	if err != nil {
@@ -212,7 +275,7 @@ func (m *modelled) run(t *testing.T, fs *countedFS, meanwhile func(random *rand.
 	for worker := range 4 {
 		working.Go(func() {
 			random := rand.New(rand.NewPCG(2, uint64(worker))) //nolint:gosec // a test's dice
-			var held []*Blob
+			var held []io.Closer
 			for range 150 {
 				m.step(t, random, &held)
 				meanwhile(random)
@@ -241,7 +304,8 @@ func (m *modelled) run(t *testing.T, fs *countedFS, meanwhile func(random *rand.
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if p := m.space; blobs != p.blobs || pinned != m.pinned || fs.taken != p.used() || p.reserved != 0 || p.lingering != 0 || p.open != 0 || p.unwritten != 0 {
+	if p := m.space; blobs != p.blobs || pinned != m.pinned || fs.taken != p.used() || p.reserved != 0 || p.lingering != 0 || p.open != 0 || p.unwritten != 0 ||
+		p.copies.holding != (holding{}) || p.copies.number != 0 || len(p.copies.addresses)+len(p.copies.running) != 0 {
 		t.Errorf("%d bytes are on the disk, %d in files, %d pinned (%d): %+v", fs.taken, blobs, pinned, m.pinned, p)
 	}
 }
@@ -254,11 +318,14 @@ func openModelled(t *testing.T, size int64, limits Limits) (*modelled, *countedF
 
 func TestTheStoreSaysWhatAModelSaysAndTakesNoMoreThanItMay(t *testing.T) {
 	const large, small = 2 << 20, 1 << 20
-	limits := Limits{MaxSize: large, Memory: 256 << 10}
+	const room = 600 << 10
+	limits := Limits{MaxSize: large, Memory: 256 << 10, UploadRoom: room}
 	m, fs := openModelled(t, 1<<40, limits)
 	m.run(t, fs, func(random *rand.Rand) {
 		if random.IntN(20) == 0 {
-			m.SetLimits(Limits{MaxSize: []int64{large, small}[random.IntN(2)], Memory: limits.Memory})
+			m.SetLimits(Limits{
+				MaxSize: []int64{large, small}[random.IntN(2)], Memory: limits.Memory, UploadRoom: []int64{0, room / 2, room, room}[random.IntN(4)],
+			})
 		}
 	})
 	if fs.most > large {
@@ -271,7 +338,7 @@ func TestTheStoreSaysWhatAModelSaysAndTakesNoMoreThanItMay(t *testing.T) {
 
 func TestMinFreeStaysFreeWhileFillsWrite(t *testing.T) {
 	const size, minFree = 4 << 20, 2 << 20
-	m, fs := openModelled(t, size, Limits{MaxSize: 1 << 30, MinFree: minFree, MaxPinned: 1 << 20})
+	m, fs := openModelled(t, size, Limits{MaxSize: 1 << 30, MinFree: minFree, MaxPinned: 1 << 20, UploadRoom: 4 << 20})
 	m.run(t, fs, func(*rand.Rand) {})
 	if fs.most > size-minFree {
 		t.Errorf("only %d bytes were free", size-fs.most)

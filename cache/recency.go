@@ -70,6 +70,9 @@ func (r *recency) link(n *node) {
 	n.older.newer, n.newer.older = n, n
 }
 
+// isLinked reports whether a node is an entry's.
+func (n *node) isLinked() bool { return n.newer != nil }
+
 func (r *recency) unlink(n *node) {
 	n.older.newer, n.newer.older = n.newer, n.older
 	n.older, n.newer = nil, nil

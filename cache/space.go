@@ -14,35 +14,52 @@ func plus(a, b int64) int64 {
 	return a + b
 }
 
+// holding is what a part of the room holds beside blobs: reserved is what fills may still become, lingering what was removed
+// and is still open, and parts that can't be removed.
+type holding struct{ reserved, lingering int64 }
+
+// claim is what a fill wants of the room: bytes is what counts towards MaxSize, fresh the part of it that the file system
+// doesn't have yet.
+type claim struct{ bytes, fresh int64 }
+
 // space counts bytes. Guarded by Store.mu.
 type space struct {
-	// blobs is the sum of all blobs under their names, reserved what fills may still become, lingering what was removed
-	// and is still open, and parts that can't be removed.
-	blobs, reserved, lingering int64
+	// blobs is the sum of all blobs under their names. The holding is all that isn't copies'.
+	blobs int64
+	holding
+	// copies are those of uploads that nobody has vouched for. They count towards MaxSize, and live in a room of their own.
+	copies copies
 	// open is the part of blobs that is being read, and thus not evicted.
 	open int64
 	// estimate is what the index says that blobs is, while that isn't loaded yet; 0 from then on.
 	estimate int64
-	// unwritten is the part of reserved that isn't on disk yet, and thus still counted as free by the file system.
+	// unwritten is the part of what is reserved, for copies too, that isn't on disk yet, and thus still counted as free by
+	// the file system.
 	unwritten int64
 	// written is how much fills have written since the start.
 	written int64
 	// owed is what was removed and doesn't show as free yet.
 	owed owed
-	// wanted is how many bytes waiting fills want to reserve.
-	wanted int64
+	// wanted is what waiting fills want to reserve.
+	wanted claim
 	// exhausted counts how often the janitor found nothing more to evict.
 	exhausted uint64
 	// changed is closed when room may have appeared or can't be had; nil while nobody waits.
 	changed chan struct{}
 }
 
+// main is the part of MaxSize that isn't kept for copies of unproven uploads.
+func (l Limits) main() int64 { return max(l.MaxSize-l.UploadRoom, 0) }
+
+// used is all that counts towards MaxSize but copies.
 func (p *space) used() int64 { return max(p.blobs, p.estimate) + p.reserved + p.lingering }
 
-// missing is how many bytes must go before n more may be reserved, with free bytes left on the file system; not more
-// than 0 for none.
-func (p *space) missing(n, free int64, limits Limits) int64 {
-	return max(p.used()-(limits.MaxSize-n), p.short(n, free, limits))
+// missing is how many bytes must go before more may be reserved, with free bytes left on the file system; not more than 0
+// for none.
+func (p *space) missing(want claim, free int64, limits Limits) int64 {
+	// Copies hold more than their room only for a moment, when that has become smaller.
+	excess := max(p.copies.bytes()-limits.UploadRoom, 0)
+	return max(p.used()+excess-(limits.main()-want.bytes), p.short(want.fresh, free, limits))
 }
 
 // short is how many bytes must become free on the file system before n more may be reserved.
@@ -91,19 +108,21 @@ func (p *space) change() <-chan struct{} {
 // streams through uncached. The janitor keeps some room free ahead of need, so that this is seldom.
 const roomTimeout = 2 * time.Second
 
-// reserve takes n bytes of the store's room, if need be after waiting for evictions; ErrNoRoom if they can't be had.
-func (s *Store) reserve(n int64) error {
-	taken, seen, err := s.tryReserve(n)
+// reserve takes some of the store's room, if need be after waiting for evictions; ErrNoRoom if it can't be had.
+func (s *Store) reserve(want claim) error {
+	taken, seen, err := s.tryReserve(want)
 	if taken || err != nil {
 		return err
 	}
 	s.mu.Lock()
-	s.space.wanted += n
+	s.space.wanted.bytes += want.bytes
+	s.space.wanted.fresh += want.fresh
 	changed := s.space.change()
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		s.space.wanted -= n
+		s.space.wanted.bytes -= want.bytes
+		s.space.wanted.fresh -= want.fresh
 		s.mu.Unlock()
 	}()
 	timer := time.NewTimer(roomTimeout)
@@ -117,7 +136,7 @@ func (s *Store) reserve(n int64) error {
 		case <-s.ctx.Done():
 			return ErrClosed
 		}
-		taken, exhausted, err := s.tryReserve(n)
+		taken, exhausted, err := s.tryReserve(want)
 		if taken || err != nil {
 			return err
 		}
@@ -130,9 +149,9 @@ func (s *Store) reserve(n int64) error {
 	}
 }
 
-// tryReserve takes n bytes if they are free. Else it tells how often evicting has come to its end, so that the caller
+// tryReserve takes what is wanted if it is free. Else it tells how often evicting has come to its end, so that the caller
 // knows whether waiting helps.
-func (s *Store) tryReserve(n int64) (taken bool, exhausted uint64, err error) {
+func (s *Store) tryReserve(want claim) (taken bool, exhausted uint64, err error) {
 	seen, err := s.sampleFree()
 	if err != nil {
 		return false, 0, err
@@ -143,26 +162,26 @@ func (s *Store) tryReserve(n int64) (taken bool, exhausted uint64, err error) {
 	switch {
 	case s.closed:
 		return false, 0, ErrClosed
-	case s.space.missing(n, free, s.limits) <= 0:
-		s.space.reserved += n
-		s.space.unwritten += n
+	case s.space.missing(want, free, s.limits) <= 0:
+		s.space.reserved += want.bytes
+		s.space.unwritten += want.fresh
 		s.setFull(false)
 		return true, 0, nil
-	case s.loading || !s.canFitLocked(n, free):
+	case s.loading || !s.canFitLocked(want, free):
 		// Evicting all that can be wouldn't help. Or it isn't known yet what was used least recently.
-		if s.space.short(n, free, s.limits) > 0 && s.space.missing(n, math.MaxInt64, s.limits) <= 0 {
+		if s.space.short(want.fresh, free, s.limits) > 0 && s.space.missing(want, math.MaxInt64, s.limits) <= 0 {
 			s.setFull(true)
 		}
-		return false, 0, fmt.Errorf("%w for %d bytes", ErrNoRoom, n)
+		return false, 0, fmt.Errorf("%w for %d bytes", ErrNoRoom, want.bytes)
 	}
 	return false, s.space.exhausted, nil
 }
 
-// canFitLocked reports whether n more bytes would have room if all were evicted that can be.
-func (s *Store) canFitLocked(n, free int64) bool {
+// canFitLocked reports whether what is wanted would have room if all were evicted that can be, and all copies dropped.
+func (s *Store) canFitLocked(want claim, free int64) bool {
 	kept := s.keptLocked()
-	return plus(n, s.space.reserved+s.space.lingering+kept) <= s.limits.MaxSize &&
-		s.space.short(n, free, s.limits) <= s.space.blobs-kept
+	return plus(want.bytes, s.space.reserved+s.space.lingering+kept) <= s.limits.main() &&
+		s.space.short(want.fresh, free, s.limits) <= s.space.blobs-kept+s.space.copies.reserved
 }
 
 // keptLocked is the part of all blobs that isn't evicted, because it is being read or pinned, or can't be removed. It goes
@@ -188,9 +207,9 @@ func (s *Store) keptLocked() int64 {
 	return kept
 }
 
-// releaseLocked gives reserved bytes back, of which some were never written.
-func (s *Store) releaseLocked(reserved, unwritten int64) {
-	s.space.reserved -= reserved
+// releaseLocked gives bytes back that were reserved of a part of the room, of which some were never written.
+func (s *Store) releaseLocked(room *holding, reserved, unwritten int64) {
+	room.reserved -= reserved
 	s.space.unwritten -= unwritten
 	s.space.announce()
 }

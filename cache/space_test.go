@@ -74,7 +74,7 @@ func TestAFileThatCannotFitBesidePinnedOnesEvictsNothing(t *testing.T) {
 	s.SetLimits(Limits{MaxSize: 4_100_000})
 	refused(3_100_001, "no more than 3,100,000 can become free of max_size")
 	s.mu.Lock()
-	fits, more := s.canFitLocked(3_100_000, 1<<40), s.canFitLocked(3_100_001, 1<<40)
+	fits, more := s.canFitLocked(claim{3_100_000, 3_100_000}, 1<<40), s.canFitLocked(claim{3_100_001, 3_100_001}, 1<<40)
 	s.mu.Unlock()
 	if !fits || more {
 		t.Errorf("what just fits: %v, more: %v", fits, more)

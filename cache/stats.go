@@ -9,7 +9,7 @@ type counters struct {
 	damaged                      atomic.Int64
 	stored, storedBytes          atomic.Int64
 	memoryHits                   atomic.Int64
-	noRoom                       atomic.Int64
+	noRoom, copiesDropped        atomic.Int64
 }
 
 // Stats are the store's numbers at one moment.
@@ -18,6 +18,9 @@ type Stats struct {
 	Entries, Blobs int
 	// Bytes is all that counts towards MaxSize; of these, Reserved is for fills and Lingering removed but still open.
 	Bytes, Reserved, Lingering int64
+	// Copies are fills of unproven uploads, and CopyBytes what they take of the upload room.
+	Copies    int
+	CopyBytes int64
 	// Pinned is how many of them are pinned.
 	Pinned int64
 	// MaxSize is the limit in force.
@@ -33,29 +36,33 @@ type Stats struct {
 	Loading bool
 
 	// These count since the start: entries evicted, bytes of files removed, errors of the disk, bodies and files whose
-	// checksum was wrong, files found damaged or gone, files stored, files opened from memory, and fills refused for want
-	// of room.
+	// checksum was wrong, files found damaged or gone, files stored, files opened from memory, fills refused for want of
+	// room, and copies of uploads that gave way to others.
 	Evictions, FreedBytes        int64
 	DiskErrors, ChecksumFailures int64
 	Damaged                      int64
 	Stored, StoredBytes          int64
 	MemoryHits                   int64
-	NoRoom                       int64
+	NoRoom, CopiesDropped        int64
 }
 
 // Stats returns the store's numbers.
 func (s *Store) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	copies := &s.space.copies
 	return Stats{
 		Entries: s.entries.len(), Blobs: len(s.blobs),
-		Bytes: s.space.used(), Reserved: s.space.reserved, Lingering: s.space.lingering, MaxSize: s.limits.MaxSize,
+		Bytes: s.space.used() + copies.bytes(), Reserved: s.space.reserved + copies.reserved,
+		Lingering: s.space.lingering + copies.lingering, MaxSize: s.limits.MaxSize,
+		Copies: copies.number, CopyBytes: copies.bytes(),
 		Pinned: s.pinned, MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
 		Fills: int64(len(s.fills)), Pending: len(s.pending) + len(s.recording), Loading: s.loading,
 		Evictions: s.counters.evictions.Load(), FreedBytes: s.counters.freedBytes.Load(),
 		DiskErrors: s.counters.diskErrors.Load(), ChecksumFailures: s.counters.checksumFailures.Load(),
 		Damaged: s.counters.damaged.Load(), Stored: s.counters.stored.Load(), StoredBytes: s.counters.storedBytes.Load(),
 		MemoryHits: s.counters.memoryHits.Load(), NoRoom: s.counters.noRoom.Load(),
+		CopiesDropped: s.counters.copiesDropped.Load(),
 	}
 }
 
@@ -66,6 +73,7 @@ func (s Stats) Since(earlier Stats) Stats {
 		DiskErrors: s.DiskErrors - earlier.DiskErrors, ChecksumFailures: s.ChecksumFailures - earlier.ChecksumFailures,
 		Damaged: s.Damaged - earlier.Damaged, Stored: s.Stored - earlier.Stored, StoredBytes: s.StoredBytes - earlier.StoredBytes,
 		MemoryHits: s.MemoryHits - earlier.MemoryHits, NoRoom: s.NoRoom - earlier.NoRoom,
+		CopiesDropped: s.CopiesDropped - earlier.CopiesDropped,
 	}
 }
 
@@ -76,5 +84,6 @@ func (s Stats) Plus(other Stats) Stats {
 		DiskErrors: s.DiskErrors + other.DiskErrors, ChecksumFailures: s.ChecksumFailures + other.ChecksumFailures,
 		Damaged: s.Damaged + other.Damaged, Stored: s.Stored + other.Stored, StoredBytes: s.StoredBytes + other.StoredBytes,
 		MemoryHits: s.MemoryHits + other.MemoryHits, NoRoom: s.NoRoom + other.NoRoom,
+		CopiesDropped: s.CopiesDropped + other.CopiesDropped,
 	}
 }

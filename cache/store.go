@@ -28,6 +28,9 @@ type Limits struct {
 	MaxPinned int64
 	// MinFree stays free on the file system; 0 for no bound.
 	MinFree int64
+	// UploadRoom is the part of MaxSize that is kept for the copies of uploads that nobody has vouched for (UnprovenUpload);
+	// 0 keeps none of these. Entries and all other fills have the rest of MaxSize.
+	UploadRoom int64
 }
 
 // Config says where and how a store keeps its files.
@@ -178,6 +181,7 @@ func newStore(cfg Config) *Store {
 		s.now = time.Now
 	}
 	s.started = s.now()
+	s.space.copies = newCopies()
 	s.generations.begin(s.slots)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for slot := range s.doubts {
@@ -248,13 +252,18 @@ func (s *Store) makeShards() error {
 	return nil
 }
 
-// SetLimits puts other limits into force. What is too much for them is evicted in the background, and no longer pinned.
+// SetLimits puts other limits into force. What is too much for them is evicted in the background, and no longer pinned;
+// copies of uploads that are too many are dropped.
 func (s *Store) SetLimits(limits Limits) {
 	s.mu.Lock()
 	s.limits = limits
 	s.trimPinsLocked()
 	s.memory.trim(limits.Memory)
+	outgrown := s.outgrownCopiesLocked()
 	s.mu.Unlock()
+	for _, f := range outgrown {
+		f.drop()
+	}
 	s.wakeJanitor()
 }
 

@@ -111,8 +111,10 @@ func (s *Store) tellStuck(why error) {
 // leftPart is a part that should be gone and that the disk didn't remove.
 type leftPart struct {
 	path string
-	// bytes is what it lingers with once nobody has it open; removed says that it is gone after all. Guarded by Store.mu.
+	// bytes is what it lingers with once nobody has it open, in a part of the room; removed says that it is gone after all.
+	// Guarded by Store.mu.
 	bytes   int64
+	room    *holding
 	removed bool
 }
 
@@ -127,7 +129,7 @@ func (f *Fill) removePart() {
 	_ = s.diskError("removing a fill", err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.left = &leftPart{path: f.path}
+	f.left = &leftPart{path: f.path, room: f.room}
 	s.leftParts[f.left] = struct{}{}
 }
 
@@ -153,7 +155,7 @@ func (s *Store) removeLeftParts() {
 		s.mu.Lock()
 		part.removed = true
 		delete(s.leftParts, part)
-		s.space.lingering -= part.bytes
+		part.room.lingering -= part.bytes
 		s.space.announce()
 		s.mu.Unlock()
 	}
