@@ -116,12 +116,20 @@ func (p *publish) begin() {
 func (p *publish) beginCopyLocked() {
 	p.storable = false // tried once
 	fill, err := p.store.Begin(p.key, p.begun, cache.FillSpec{
-		Size: -1, Identity: cache.Identity{Length: p.length}, Disposition: disposition(p.ref.File),
+		Size: -1, Identity: cache.Identity{Length: p.length}, Disposition: disposition(p.ref.File), Copy: p.copyOf(),
 	})
 	if err != nil {
 		return // no room, or no disk: the first download fetches
 	}
 	p.copy = fill
+}
+
+// copyOf says on whose word the copy takes room.
+func (p *publish) copyOf() cache.CopyOf {
+	if p.state.publishers.isProven(p.publisher(), p.state.now()) {
+		return cache.CopyOf{}
+	}
+	return cache.UnprovenUpload(clientIP(p.r))
 }
 
 // disposition is the Content-Disposition that GitLab gives to a file of this name. Names are of safe characters, so
@@ -244,7 +252,11 @@ func (p *publish) end(status int) {
 	}
 	copied := p.copy
 	p.copy = nil
-	if _, err := copied.Commit(after); err != nil {
+	err := copied.Adopt()
+	if err == nil {
+		_, err = copied.Commit(after)
+	}
+	if err != nil {
 		copied.Abort(err)
 		p.h.logger.Debug("the copy of a publish isn't kept", zap.Stringer("ref", p.ref), zap.Error(err))
 	}
