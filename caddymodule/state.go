@@ -16,9 +16,9 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// maxGrants bounds the grants that are remembered for one cache directory. Past it the least recently used is
-// forgotten, which costs its owner a check.
-const maxGrants = 100_000
+// maxGrants bounds the grants that are remembered for one cache directory. Past it, or past a 16th of it for one address,
+// the least recently used is forgotten, which costs its owner a check. Tests change it.
+var maxGrants = 100_000
 
 // storeRetryPause is the wait between tries to open a store that could not be opened.
 const storeRetryPause = 10 * time.Second

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"runtime"
 	"strings"
 	"sync"
@@ -36,15 +37,15 @@ func TestOnlyWhenAnswersWereAskedForCounts(t *testing.T) {
 			sent, yes := start.Add(time.Duration(random.IntN(5))*time.Second), random.IntN(2) == 0
 			fmt.Fprintf(&log, " %v:%v", sent.Sub(start), yes)
 			if yes {
-				grants.Allow(key, sent)
+				grants.Allow(key, yesAt(sent))
 				told.yes = later(told.yes, sent)
 			} else {
-				grants.Refuse(key, sent)
+				grants.Refuse(key, noAt(sent))
 				told.no = later(told.no, sent)
 			}
 			want, granted := told.granted()
-			if got, ok := grants.Granted(key); ok != granted || (ok && !got.Equal(want)) {
-				t.Fatalf("round %d, after%s: granted %v at %v, want %v at %v", round, log.String(), ok, got.Sub(start), granted, want.Sub(start))
+			if got, ok := grants.Granted(key); ok != granted || (ok && !got.Sent.Equal(want)) {
+				t.Fatalf("round %d, after%s: granted %v at %v, want %v at %v", round, log.String(), ok, got.Sent.Sub(start), granted, want.Sub(start))
 			}
 		}
 	}
@@ -57,9 +58,9 @@ func TestARefusalAtTheVeryMomentOfAYesWins(t *testing.T) {
 		grants := NewGrants(1)
 		for _, yes := range answers {
 			if yes {
-				grants.Allow(key, at)
+				grants.Allow(key, yesAt(at))
 			} else {
-				grants.Refuse(key, at)
+				grants.Refuse(key, noAt(at))
 			}
 		}
 		if _, ok := grants.Granted(key); ok {
@@ -70,9 +71,9 @@ func TestARefusalAtTheVeryMomentOfAYesWins(t *testing.T) {
 
 func TestUseNeverExtendsAGrant(t *testing.T) {
 	grants, key, sent := NewGrants(10), GrantKey{Project: "24"}, time.Now()
-	grants.Allow(key, sent)
+	grants.Allow(key, yesAt(sent))
 	for range 1000 {
-		if got, ok := grants.Granted(key); !ok || !got.Equal(sent) {
+		if got, ok := grants.Granted(key); !ok || !got.Sent.Equal(sent) {
 			t.Fatalf("granted %v at %v, want %v", ok, got, sent)
 		}
 	}
@@ -87,10 +88,10 @@ func TestStrangersPushNobodysGrantOut(t *testing.T) {
 		return key
 	}
 	for i := range most {
-		grants.Allow(key(i), sent)
+		grants.Allow(key(i), yesFrom(fmt.Sprintf("192.0.2.%d", i), sent))
 	}
 	for i := range 50 * most {
-		grants.Refuse(key(1000+i), sent)
+		grants.Refuse(key(1000+i), noAt(sent))
 		if _, ok := grants.Granted(key(1000 + i)); ok {
 			t.Fatal("a refused stranger is granted")
 		}
@@ -103,7 +104,7 @@ func TestStrangersPushNobodysGrantOut(t *testing.T) {
 	if n := grants.Len(); n != most {
 		t.Errorf("%d grants are remembered, want %d", n, most)
 	}
-	grants.Allow(key(most), sent)
+	grants.Allow(key(most), yesAt(sent))
 	if _, ok := grants.Granted(key(0)); ok || grants.Len() != most {
 		t.Errorf("%d grants are remembered, the least recently used one too", grants.Len())
 	}
@@ -115,8 +116,8 @@ func TestLongNamesAreBoundedInBytes(t *testing.T) {
 	grants, sent := NewGrants(most), time.Now()
 	name := func(i int) string { return fmt.Sprintf("%0*d", length, i) }
 	for i := range 3 * most {
-		grants.Allow(GrantKey{Project: name(i)}, sent)
-		grants.Refuse(GrantKey{Project: name(1000 + i)}, sent)
+		grants.Allow(GrantKey{Project: name(i)}, yesFrom(fmt.Sprint(i), sent))
+		grants.Refuse(GrantKey{Project: name(1000 + i)}, noAt(sent))
 		if _, ok := grants.Granted(GrantKey{Project: name(i)}); !ok {
 			t.Fatal("the newest grant is gone")
 		}
@@ -125,7 +126,7 @@ func TestLongNamesAreBoundedInBytes(t *testing.T) {
 		t.Errorf("%d grants of %d bytes are remembered", n, length)
 	}
 	for i := range most {
-		grants.Allow(GrantKey{Project: "short", ClientIP: fmt.Sprint(i)}, sent)
+		grants.Allow(GrantKey{Project: "short", ClientIP: fmt.Sprint(i)}, yesFrom(fmt.Sprint(i), sent))
 	}
 	if n := grants.Len(); n < most-1 {
 		t.Errorf("only %d short ones are remembered after that", n)
@@ -135,7 +136,7 @@ func TestLongNamesAreBoundedInBytes(t *testing.T) {
 		t.Errorf("nothing is remembered, but %d bytes are counted", grants.allowed.bytes)
 	}
 	alone := NewGrants(1)
-	alone.Allow(GrantKey{Project: name(1)}, sent)
+	alone.Allow(GrantKey{Project: name(1)}, yesAt(sent))
 	if _, ok := alone.Granted(GrantKey{Project: name(1)}); !ok {
 		t.Error("a single long one isn't remembered")
 	}
@@ -144,15 +145,15 @@ func TestLongNamesAreBoundedInBytes(t *testing.T) {
 // TestAGrantKeepsNothingOfTheRequest: keys are pieces of a first line that may have a megabyte.
 func TestAGrantKeepsNothingOfTheRequest(t *testing.T) {
 	const requests, line = 64, 1 << 20
-	grants, sent := NewGrants(requests), time.Now()
+	grants, sent := NewGrants(4*requests), time.Now()
 	before := heapInUse()
 	for i := range requests {
 		text := fmt.Sprintf("%08d/192.0.2.1/%s", i, strings.Repeat("x", line))
 		key := GrantKey{Project: text[:8], ClientIP: text[9:18]}
 		if i%2 == 0 {
-			grants.Allow(key, sent)
+			grants.Allow(key, yesFrom(fmt.Sprint(i), sent))
 		} else {
-			grants.Refuse(key, sent)
+			grants.Refuse(key, NewRefusal(http.MethodGet, Caller{ClientIP: fmt.Sprint(i)}, sent, http.StatusNotFound))
 		}
 	}
 	if kept := heapInUse() - before; kept > requests*line/4 {
@@ -174,9 +175,9 @@ func TestForgetTakesWhatItSays(t *testing.T) {
 		upstream, project string
 		want              int
 	}{{"u", "24", 3}, {"u", "", 4}, {"", "", 5}, {"", "24", 4}, {"v", "group/app", 0}, {"w", "", 0}, {"u", "2", 0}, {"u", "group", 0}} {
-		grants := NewGrants(10)
+		grants := NewGrants(100)
 		for _, key := range all {
-			grants.Allow(key, sent)
+			grants.Allow(key, yesAt(sent))
 		}
 		if got := grants.Forget(test.upstream, test.project, sent); got != test.want || grants.Len() != len(all)-test.want {
 			t.Errorf("%q %q: forgot %d, want %d; %d are left", test.upstream, test.project, got, test.want, grants.Len())
@@ -194,16 +195,16 @@ func TestForgetTakesWhatItSays(t *testing.T) {
 func TestForgettingAGrantForgetsNoRefusal(t *testing.T) {
 	start := time.Now()
 	grants, key := NewGrants(10), GrantKey{Upstream: "u", Project: "24"}
-	grants.Refuse(key, start.Add(2*time.Second))
-	grants.Allow(key, start.Add(3*time.Second))
+	grants.Refuse(key, noAt(start.Add(2*time.Second)))
+	grants.Allow(key, yesAt(start.Add(3*time.Second)))
 	if forgotten := grants.Forget("u", "24", start.Add(3*time.Second)); forgotten != 1 {
 		t.Fatalf("forgot %d", forgotten)
 	}
-	grants.Allow(key, start.Add(time.Second))
+	grants.Allow(key, yesAt(start.Add(time.Second)))
 	if _, ok := grants.Granted(key); ok {
 		t.Error("granted by a yes from before the refusal")
 	}
-	grants.Allow(key, start.Add(4*time.Second))
+	grants.Allow(key, yesAt(start.Add(4*time.Second)))
 	if _, ok := grants.Granted(key); !ok {
 		t.Error("a new yes isn't a grant")
 	}
@@ -212,7 +213,7 @@ func TestForgettingAGrantForgetsNoRefusal(t *testing.T) {
 func TestAnswersMayArriveAllAtOnce(t *testing.T) {
 	const callers, answers = 8, 200
 	start := time.Now()
-	grants := NewGrants(callers)
+	grants := NewGrants(1000)
 	keys := make([]GrantKey, callers)
 	told := make([]history, callers)
 	var all sync.WaitGroup
@@ -228,9 +229,9 @@ func TestAnswersMayArriveAllAtOnce(t *testing.T) {
 			}
 			all.Go(func() {
 				if yes {
-					grants.Allow(keys[i], sent)
+					grants.Allow(keys[i], yesAt(sent))
 				} else {
-					grants.Refuse(keys[i], sent)
+					grants.Refuse(keys[i], noAt(sent))
 				}
 				grants.Granted(keys[i])
 				grants.Len()
@@ -240,7 +241,7 @@ func TestAnswersMayArriveAllAtOnce(t *testing.T) {
 	all.Wait()
 	for i, key := range keys {
 		want, granted := told[i].granted()
-		if got, ok := grants.Granted(key); ok != granted || (ok && !got.Equal(want)) {
+		if got, ok := grants.Granted(key); ok != granted || (ok && !got.Sent.Equal(want)) {
 			t.Errorf("caller %d: granted %v at %v, want %v at %v", i, ok, got, granted, want)
 		}
 	}
@@ -248,7 +249,7 @@ func TestAnswersMayArriveAllAtOnce(t *testing.T) {
 
 func TestGrantedDoesNotAllocate(t *testing.T) {
 	grants, key := NewGrants(10), GrantKey{Upstream: "https://gitlab.example.com", ClientIP: "192.0.2.1", Project: "24"}
-	grants.Allow(key, time.Now())
+	grants.Allow(key, yesAt(time.Now()))
 	if got := testing.AllocsPerRun(100, func() { grants.Granted(key) }); got != 0 {
 		t.Errorf("%v allocations", got)
 	}
@@ -263,9 +264,10 @@ func BenchmarkGrantedInParallel(b *testing.B) {
 		return key
 	}
 	for i := range most {
-		grants.Allow(key(i), sent)
+		grants.Allow(key(i), yesFrom(fmt.Sprintf("192.0.2.%d", i), sent))
 	}
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := rand.IntN(most); pb.Next(); i++ { //nolint:gosec // G404: only a place to begin
 			if _, ok := grants.Granted(key(i % most)); !ok {
@@ -278,17 +280,17 @@ func BenchmarkGrantedInParallel(b *testing.B) {
 // TestAForgottenGrantIsNotBroughtBackByALateYes: an admin has grants forgotten so that GitLab is asked again.
 func TestAForgottenGrantIsNotBroughtBackByALateYes(t *testing.T) {
 	start := time.Now()
-	grants, ours, other := NewGrants(10), GrantKey{Upstream: "u", Project: "24"}, GrantKey{Upstream: "u", Project: "25"}
+	grants, ours, other := NewGrants(100), GrantKey{Upstream: "u", Project: "24"}, GrantKey{Upstream: "u", Project: "25"}
 	grants.Forget("u", "24", start)
-	grants.Allow(ours, start)
-	grants.Allow(other, start)
+	grants.Allow(ours, yesAt(start))
+	grants.Allow(other, yesAt(start))
 	if _, ok := grants.Granted(ours); ok {
 		t.Error("granted by an answer to a request from before the forgetting")
 	}
 	if _, ok := grants.Granted(other); !ok {
 		t.Error("another project's grant doesn't count")
 	}
-	grants.Allow(ours, start.Add(1))
+	grants.Allow(ours, yesAt(start.Add(1)))
 	if _, ok := grants.Granted(ours); !ok {
 		t.Error("a new yes isn't a grant")
 	}

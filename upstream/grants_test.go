@@ -1,9 +1,23 @@
 package upstream
 
 import (
+	"net/http"
 	"testing"
 	"time"
 )
+
+// yesAt is GitLab's yes to a request of the edge's own that was sent then.
+func yesAt(sent time.Time) Yes { return yesFrom("", sent) }
+
+// yesFrom is GitLab's yes to a caller at that address.
+func yesFrom(address string, sent time.Time) Yes {
+	return NewYes(http.MethodGet, Caller{ClientIP: address}, sent, Life{Fresh: time.Minute, RateLimited: 2 * time.Minute, Offline: time.Hour})
+}
+
+// noAt is GitLab's 404 to a request of the edge's own that was sent then.
+func noAt(sent time.Time) Refusal {
+	return NewRefusal(http.MethodGet, Caller{}, sent, http.StatusNotFound)
+}
 
 func TestARefusalEndsAGrantAlsoForOlderAnswers(t *testing.T) {
 	grants := NewGrants(10)
@@ -12,18 +26,18 @@ func TestARefusalEndsAGrantAlsoForOlderAnswers(t *testing.T) {
 	if _, ok := grants.Granted(key); ok {
 		t.Error("granted before anything was said")
 	}
-	grants.Allow(key, start)
-	grants.Allow(key, start.Add(-time.Second))
-	if sent, ok := grants.Granted(key); !ok || !sent.Equal(start) {
-		t.Errorf("granted %v, %v", sent, ok)
+	grants.Allow(key, yesAt(start))
+	grants.Allow(key, yesAt(start.Add(-time.Second)))
+	if grant, ok := grants.Granted(key); !ok || !grant.Sent.Equal(start) {
+		t.Errorf("granted %v, %v", grant.Sent, ok)
 	}
-	grants.Refuse(key, start.Add(2*time.Second))
-	grants.Allow(key, start.Add(time.Second)) // asked before the refusal, answered after it
-	if sent, ok := grants.Granted(key); ok {
-		t.Errorf("an older yes brought the grant back: %v", sent)
+	grants.Refuse(key, noAt(start.Add(2*time.Second)))
+	grants.Allow(key, yesAt(start.Add(time.Second))) // asked before the refusal, answered after it
+	if grant, ok := grants.Granted(key); ok {
+		t.Errorf("an older yes brought the grant back: %v", grant.Sent)
 	}
-	grants.Allow(key, start.Add(3*time.Second))
-	grants.Refuse(key, start.Add(2*time.Second))
+	grants.Allow(key, yesAt(start.Add(3*time.Second)))
+	grants.Refuse(key, noAt(start.Add(2*time.Second)))
 	if _, ok := grants.Granted(key); !ok {
 		t.Error("an older no ended a newer grant")
 	}
@@ -43,7 +57,8 @@ func TestGrantsAreBoundedAndForgotten(t *testing.T) {
 	grants := NewGrants(3)
 	now := time.Now()
 	for _, project := range []string{"1", "2", "3", "4"} {
-		grants.Allow(GrantKey{Upstream: "u", Project: project}, now)
+		// Each from an address of its own, of which each may hold one.
+		grants.Allow(GrantKey{Upstream: "u", Project: project}, yesFrom("192.0.2."+project, now))
 		grants.Granted(GrantKey{Upstream: "u", Project: "1"})
 	}
 	if _, ok := grants.Granted(GrantKey{Upstream: "u", Project: "1"}); !ok || grants.Len() != 3 {
@@ -60,7 +75,7 @@ func TestGrantsAreBoundedAndForgotten(t *testing.T) {
 func BenchmarkGranted(b *testing.B) {
 	grants := NewGrants(1000)
 	key := GrantKey{Upstream: "https://gitlab.example.com", ClientIP: "192.0.2.1", Project: "24"}
-	grants.Allow(key, time.Now())
+	grants.Allow(key, yesAt(time.Now()))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, ok := grants.Granted(key); !ok {
