@@ -1,0 +1,81 @@
+package upstream
+
+import "encoding/hex"
+
+// decodedText is a text with its escapes resolved, which knows where each of its bytes stands in the text itself.
+type decodedText struct {
+	bytes string
+	// at holds where each byte begins in the text, and last where the text ends. nil means that nothing is escaped.
+	at []int
+}
+
+// decode resolves what is percent-encoded, however many times, and JSON's escapes of single bytes (`\u0022`). What can't
+// be decoded stays. A plus sign stays one, since it is a space in forms only.
+func decode(text string) decodedText {
+	escaped := false
+	for i := range len(text) {
+		escaped = escaped || signOf[text[i]] == signOfEscape
+	}
+	if !escaped {
+		return decodedText{bytes: text}
+	}
+	decoded := make([]byte, 0, len(text))
+	at := make([]int, 0, len(text)+1)
+	for i := 0; i < len(text); {
+		c, length := unescape(text[i:])
+		decoded, at = append(decoded, c), append(at, i)
+		i += length
+	}
+	return decodedText{string(decoded), append(at, len(text))}
+}
+
+// place returns where a byte stands in the text itself.
+func (d decodedText) place(i int) int {
+	if d.at == nil {
+		return i
+	}
+	return d.at[i]
+}
+
+// width returns how many bytes of the text itself a byte is written with: the deeper it is encoded, the more.
+func (d decodedText) width(i int) int {
+	if d.at == nil {
+		return 1
+	}
+	return d.at[i+1] - d.at[i]
+}
+
+// unescapeAll resolves the escapes of a text.
+func unescapeAll(text string) string { return decode(text).bytes }
+
+// unescape returns the byte that a text begins with, and how many bytes it takes there. It may be percent-encoded many
+// times (`%253D` is an equals sign too) or be written as JSON encoders may (`\u003d`).
+func unescape(text string) (c byte, length int) {
+	switch text[0] {
+	case '%':
+		at := 1
+		for len(text) >= at+2 && text[at:at+2] == "25" {
+			at += 2
+		}
+		if len(text) >= at+2 {
+			if decoded, ok := hexByte(text[at : at+2]); ok {
+				return decoded, at + 2
+			}
+		}
+		return '%', at
+	case '\\':
+		const escaped = len(`\u003d`)
+		if len(text) >= escaped && text[1:4] == "u00" {
+			if decoded, ok := hexByte(text[4:escaped]); ok {
+				return decoded, escaped
+			}
+		}
+	}
+	return text[0], 1
+}
+
+func hexByte(digits string) (decoded byte, ok bool) {
+	var room [1]byte
+	_, err := hex.Decode(room[:], []byte(digits))
+	return room[0], err == nil
+}
