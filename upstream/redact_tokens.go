@@ -115,8 +115,10 @@ func webToken(b string, at int) (begin, end int) {
 		}
 	}
 	switch {
-	case len(parts) < 3 || len(parts[1]) == 0 && len(parts) < 5:
+	case len(parts) < 3 || parts[1] == "" && len(parts) < 5:
 		return 0, 0
+	case parts[2] == "" && !strings.HasPrefix(parts[1], "e"):
+		return 0, 0 // unsigned, and the middle is no JSON object
 	case !strings.HasPrefix(parts[0], "eyJ") && (len(parts[0]) < 17 || len(parts[2]) < 16):
 		return 0, 0
 	}
