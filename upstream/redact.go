@@ -39,11 +39,17 @@ func (r *Redactor) Redact(text string) string {
 		return text
 	}
 	var found spans
-	decoded := decode(text)
 	if signs&signOfParameter != 0 {
 		found.hideParameters(text, r.names)
+		if len(found.all) > 0 {
+			signs |= signOfAssignment // whose value may have more words
+		}
 	}
-	if signs&(signOfAssignment|signOfParameter) != 0 {
+	if signs == signOfParameter {
+		return text // a query without secrets, which most entries have
+	}
+	decoded := decode(text)
+	if signs&signOfAssignment != 0 {
 		found.hideAssignments(decoded, r.names)
 	}
 	if signs&signOfUserinfo != 0 {
@@ -71,7 +77,7 @@ const (
 
 // signOf is what each byte is a sign of.
 var signOf = func() (signs [256]sign) {
-	signs['='], signs[':'], signs['@'] = signOfParameter, signOfAssignment, signOfUserinfo
+	signs['='], signs[':'], signs['@'] = signOfParameter|signOfAssignment, signOfAssignment, signOfUserinfo
 	signs['%'], signs['\\'] = signOfEscape, signOfEscape
 	for _, c := range "-jJ8 +" {
 		signs[c] = signOfNeighbours
@@ -99,11 +105,22 @@ func signsIn(text string) sign {
 			if endsLikeToken(text[:i+1]) {
 				signs |= signOfToken
 			}
+		case signOfParameter | signOfAssignment:
+			signs |= signOfParameter
+			if !isPlainSign(text, i) {
+				signs |= signOfAssignment
+			}
 		default:
 			signs |= seen
 		}
 	}
 	return signs
+}
+
+// isPlainSign reports whether nothing but a query's parameter needs an equals sign like that.
+func isPlainSign(text string, at int) bool {
+	before := at == 0 || (!isSpace(text[at-1]) && !isQuote(text[at-1]))
+	return before && (at+1 == len(text) || (!isQuote(text[at+1]) && text[at+1] != '\\'))
 }
 
 // endsLikeToken reports whether a text ends in what tokens begin with, as far as two or three bytes tell.

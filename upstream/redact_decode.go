@@ -1,6 +1,6 @@
 package upstream
 
-import "encoding/hex"
+import "strings"
 
 // decodedText is a text with its escapes resolved, which knows where each of its bytes stands in the text itself.
 type decodedText struct {
@@ -12,11 +12,7 @@ type decodedText struct {
 // decode resolves what is percent-encoded, however many times, and JSON's escapes of single bytes (`\u0022`). What can't
 // be decoded stays. A plus sign stays one, since it is a space in forms only.
 func decode(text string) decodedText {
-	escaped := false
-	for i := range len(text) {
-		escaped = escaped || signOf[text[i]] == signOfEscape
-	}
-	if !escaped {
+	if strings.IndexByte(text, '%') < 0 && strings.IndexByte(text, '\\') < 0 {
 		return decodedText{bytes: text}
 	}
 	decoded := make([]byte, 0, len(text))
@@ -45,8 +41,18 @@ func (d decodedText) width(i int) int {
 	return d.at[i+1] - d.at[i]
 }
 
-// unescapeAll resolves the escapes of a text.
-func unescapeAll(text string) string { return decode(text).bytes }
+// unescapeAll is decode for callers that don't ask where what stands.
+func unescapeAll(text string) string {
+	if strings.IndexByte(text, '%') < 0 && strings.IndexByte(text, '\\') < 0 {
+		return text
+	}
+	decoded := make([]byte, 0, len(text))
+	for len(text) > 0 {
+		c, length := unescape(text)
+		decoded, text = append(decoded, c), text[length:]
+	}
+	return string(decoded)
+}
 
 // unescape returns the byte that a text begins with, and how many bytes it takes there. It may be percent-encoded many
 // times (`%253D` is an equals sign too) or be written as JSON encoders may (`\u003d`).
@@ -74,8 +80,19 @@ func unescape(text string) (c byte, length int) {
 	return text[0], 1
 }
 
+// hexByte reads two hexadecimal digits.
 func hexByte(digits string) (decoded byte, ok bool) {
-	var room [1]byte
-	_, err := hex.Decode(room[:], []byte(digits))
-	return room[0], err == nil
+	high, low := hexDigit(digits[0]), hexDigit(digits[1])
+	return high<<4 | low, high < 16 && low < 16
+}
+
+// hexDigit reads a hexadecimal digit; what is none is more than 15.
+func hexDigit(c byte) byte {
+	switch {
+	case isDigit(c):
+		return c - '0'
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return c | 0x20 - 'a' + 10
+	}
+	return 0xff
 }
