@@ -81,7 +81,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"offline_grace":     durationOption(func(value caddy.Duration) { h.OfflineGrace = &value }),
 		"stall_timeout":     durationOption(func(value caddy.Duration) { h.StallTimeout = value }),
 		"grant_scope":       textOption(func(value string) { h.GrantScope = value }),
-		"api_token":         secretOption(func(value string) { h.APIToken = value }),
+		"api_token":         h.parseAPIToken,
 		"identity_headers":  listOption(&h.IdentityHeaders),
 		"storage_hosts":     listOption(&h.StorageHosts),
 		"drop_headers":      listOption(&h.DropHeaders),

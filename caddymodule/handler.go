@@ -62,7 +62,8 @@ type Handler struct {
 
 	// A GitLab token that may read projects (scope read_api), by which the edge finds out the numeric id and the path
 	// that belong together, so that what Projects says of one name holds for the others. Default: none; then only names
-	// that Projects lists together do.
+	// that Projects lists together do. Write a placeholder, such as {env.GITLAB_EDGE_TOKEN}: a token that is written out is
+	// shown by the admin API's /config/ and by caddy adapt, which warns of it.
 	APIToken string `json:"api_token,omitempty"`
 
 	// Further request headers that tell GitLab, or something in front of it, who asks. They count as part of the

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"go.uber.org/zap/buffer"
@@ -25,26 +24,26 @@ func init() {
 // encoders is the namespace of Caddy's log encoders.
 const encoders = "caddy.logging.encoders"
 
-// credentialFields are the names of the log fields that are hidden whatever is configured: all by which a request tells
-// GitLab who asks, and the other headers that Caddy itself hides.
-var credentialFields = slices.Concat(upstream.CarrierHeaders, upstream.CarrierParameters, []string{"Set-Cookie", "Proxy-Authorization"})
-
-// RedactedEncoder hides in each log entry, wherever they stand, all tokens that GitLab takes and all signatures of object
-// storage, and leaves the rest to another encoder:
+// RedactedEncoder hides the secrets in each log entry, wherever they stand, and leaves the rest to another encoder:
 //
-//   - A field named like a header or a query parameter that carries a token reads REDACTED, at any depth; a list there
-//     has one element that reads so. Case doesn't matter, nor do hyphens and underscores. The names are Authorization,
-//     Private-Token, Job-Token, Deploy-Token, Cookie, Set-Cookie, Sudo, DPoP, Proxy-Authorization, access_token,
-//     bearer_token, token and those of Headers.
-//   - In all other texts, the message included, the values of query parameters that carry a token or sign a URL of object
-//     storage read REDACTED, whatever the parameter's spelling.
+//   - A field that is named like a secret reads REDACTED, at any depth; a list there has one element that reads so. Case
+//     doesn't matter, nor do hyphens and underscores. The names are those of the headers and query parameters by which
+//     GitLab, and object storage, are told who asks (upstream.CarrierHeaders, upstream.SecretHeaders,
+//     upstream.CarrierParameters, upstream.SecretParameters), and those of Headers.
+//   - In all other texts, the message and the fields' names included, the values of query parameters, of members of JSON
+//     and of `name: value` with such a name read REDACTED, and so do user and password of URLs, GitLab's tokens
+//     (`glpat-…`) and JSON web tokens. See upstream.Redactor.
+//
+// Words that logs need stay: a number under the name `code` is a status, and behind common words in prose, such as
+// `unexpected token: EOF`, only what looks like a secret is hidden.
 //
 // Use it for each log, the default one too, since errors of Caddy's are logged with the request that met them.
 type RedactedEncoder struct {
 	// The encoder that writes what is left. Default: json, or console if the log goes to a terminal.
 	WrappedRaw json.RawMessage `json:"wrap,omitempty" caddy:"namespace=caddy.logging.encoders inline_key=format"`
 
-	// Further headers to hide, such as those of the handler's identity_headers. Default: none.
+	// Further headers to hide, such as those of the handler's identity_headers; as names of fields, parameters and members
+	// of JSON they are hidden too. Default: none.
 	Headers []string `json:"headers,omitempty"`
 
 	redactor
@@ -75,11 +74,11 @@ func (e *RedactedEncoder) Provision(ctx caddy.Context) error {
 	if err := checkHeaderNames(e.Headers); err != nil {
 		return err
 	}
-	names := newHiddenNames(credentialFields, e.Headers)
+	hidden := upstream.NewRedactor(e.Headers...)
 	if e.WrappedRaw == nil {
 		e.wrappedIsDefault = true
 		encoder := new(logging.JSONEncoder)
-		e.redactor = newRedactor(encoder, names)
+		e.redactor = newRedactor(encoder, hidden)
 		return encoder.Provision(ctx)
 	}
 	module, err := ctx.LoadModule(e, "WrappedRaw")
@@ -90,7 +89,7 @@ func (e *RedactedEncoder) Provision(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("wrap: %T is no log encoder", module)
 	}
-	e.redactor = newRedactor(encoder, names)
+	e.redactor = newRedactor(encoder, hidden)
 	return nil
 }
 
@@ -106,7 +105,7 @@ func (e *RedactedEncoder) ConfigureDefaultFormat(opener caddy.WriterOpener) erro
 		return nil
 	}
 	encoder := new(logging.ConsoleEncoder)
-	e.redactor = newRedactor(encoder, e.names)
+	e.redactor = newRedactor(encoder, e.hidden)
 	return encoder.Provision(e.context)
 }
 
@@ -167,13 +166,13 @@ type redactor struct {
 	wrapped zapcore.Encoder
 }
 
-func newRedactor(wrapped zapcore.Encoder, names hiddenNames) redactor {
-	return redactor{redactedObject{to: wrapped, names: names}, wrapped}
+func newRedactor(wrapped zapcore.Encoder, hidden *upstream.Redactor) redactor {
+	return redactor{redactedObject{to: wrapped, hidden: hidden}, wrapped}
 }
 
 // Clone returns an encoder that holds the same fields, and to which others can be added.
 func (r *redactor) Clone() zapcore.Encoder {
-	clone := newRedactor(r.wrapped.Clone(), r.names)
+	clone := newRedactor(r.wrapped.Clone(), r.hidden)
 	clone.all = r.all
 	return &clone
 }
@@ -182,76 +181,36 @@ func (r *redactor) Clone() zapcore.Encoder {
 func (r *redactor) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*buffer.Buffer, error) {
 	// The wrapped encoder's EncodeEntry would add the fields as they are, so they are added before, to a clone: added to
 	// the encoder itself they would stand in the next entry too.
-	clone := newRedactor(r.wrapped.Clone(), r.names)
+	clone := newRedactor(r.wrapped.Clone(), r.hidden)
 	clone.all = r.all
 	for _, field := range fields {
 		field.AddTo(&clone.redactedObject)
 	}
-	entry.Message = upstream.RedactQueries(entry.Message)
-	entry.Stack = upstream.RedactQueries(entry.Stack)
+	entry.LoggerName = r.hidden.Redact(entry.LoggerName)
+	entry.Message = r.hidden.Redact(entry.Message)
+	entry.Stack = r.hidden.Redact(entry.Stack)
 	return clone.wrapped.EncodeEntry(entry, nil)
 }
 
-// hiddenNames are the names of fields whose values are hidden, as fold writes them.
-type hiddenNames struct {
-	folded  map[string]bool
-	longest int // in bytes
-}
-
-func newHiddenNames(lists ...[]string) hiddenNames {
-	names := hiddenNames{folded: map[string]bool{}}
-	for _, name := range slices.Concat(lists...) {
-		folded := foldFieldName(make([]byte, len(name)), name)
-		names.folded[string(folded)] = true
-		names.longest = max(names.longest, len(folded))
-	}
-	return names
-}
-
-// has reports whether the field of that name is to be hidden.
-func (n hiddenNames) has(name string) bool {
-	var room [64]byte // enough for all names but odd ones, without an allocation for each field of a log
-	switch {
-	case len(name) > n.longest:
-		return false
-	case len(name) > len(room):
-		return n.folded[string(foldFieldName(make([]byte, len(name)), name))]
-	}
-	return n.folded[string(foldFieldName(room[:], name))]
-}
-
-// foldFieldName writes a name into room in lower case and with hyphens.
-func foldFieldName(room []byte, name string) []byte {
-	for i := range len(name) {
-		switch c := name[i]; {
-		case c == '_':
-			room[i] = '-'
-		case 'A' <= c && c <= 'Z':
-			room[i] = c + 'a' - 'A'
-		default:
-			room[i] = c
-		}
-	}
-	return room[:len(name)]
-}
-
-// redact hides what is to be hidden in a value as encoding/json decodes it, and returns it. It changes lists in place.
-func (n hiddenNames) redact(value any) any {
+// redactDecoded hides what is to be hidden in a value as encoding/json decodes it, and returns it. It changes lists in
+// place.
+func redactDecoded(value any, hidden *upstream.Redactor) any {
 	switch value := value.(type) {
 	case string:
-		return upstream.RedactQueries(value)
+		return hidden.Redact(value)
 	case []any:
 		for i := range value {
-			value[i] = n.redact(value[i])
+			value[i] = redactDecoded(value[i], hidden)
 		}
 		return value
 	case map[string]any:
 		redacted := make(map[string]any, len(value))
 		for name, field := range value {
-			if n.has(name) {
+			_, isNumber := field.(json.Number)
+			if hidden.HidesNumber(name) || (!isNumber && hidden.Hides(name)) {
 				redacted[name] = hiddenInPlaceOf(field)
 			} else {
-				redacted[upstream.RedactQueries(name)] = n.redact(field)
+				redacted[hidden.Redact(name)] = redactDecoded(field, hidden)
 			}
 		}
 		return redacted

@@ -320,7 +320,7 @@ func TestTheEncoderRefusesWhatItCannotUse(t *testing.T) {
 		if (err != nil) != refused {
 			t.Errorf("%s: %v", config, err)
 		}
-		if err == nil && !encoder.names.has("x_own") {
+		if err == nil && !encoder.hidden.Hides("x_own") {
 			t.Errorf("%s: the placeholder is not resolved", config)
 		}
 	}

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"encoding/hex"
 	"slices"
 	"strings"
 )
@@ -9,167 +8,168 @@ import (
 // Redacted stands in texts for what nobody may read there.
 const Redacted = "REDACTED"
 
-// storageSecrets are the query parameters that make a URL of object storage a capability, or are a part of that: those of
-// AWS, Google, Alibaba and Azure. Signed URLs differ in more parameters, but nobody can read a file by those.
-var storageSecrets = []string{
-	"X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "AWSAccessKeyId", "Signature", "Policy",
-	"X-Goog-Signature", "X-Goog-Credential", "GoogleAccessId",
-	"X-Oss-Signature", "X-Oss-Credential", "X-Oss-Security-Token", "OSSAccessKeyId", "Security-Token",
-	"sig",
+// Redactor hides secrets in texts and knows the names of fields that hold one. It is safe for concurrent use.
+type Redactor struct {
+	names secretNames
 }
 
-// secretParameters are all parameters whose values are hidden, as foldName writes them.
-var secretParameters = func() []string {
-	names := slices.Concat(CarrierParameters, storageSecrets)
-	for i, name := range names {
-		names[i] = foldName(name)
+// NewRedactor returns a redactor that knows further names of secrets besides its own, such as an admin's own header.
+func NewRedactor(more ...string) *Redactor { return &Redactor{newSecretNames(more)} }
+
+// Hides reports whether the value of a field, a header or a member of that name is a secret, whatever it is. Case doesn't
+// matter, nor do hyphens and underscores.
+func (r *Redactor) Hides(name string) bool { return r.names.kindOf(name) > parameterOnly }
+
+// HidesNumber is Hides for a value that is a number: as a `code` that is somebody's status.
+func (r *Redactor) HidesNumber(name string) bool { return r.names.kindOf(name) > codeName }
+
+// Redact returns a text of any kind (a URL, a header, JSON, a message with all of these in it) in which each secret reads
+// REDACTED. A text without secrets comes back unchanged, and so does one that was redacted before. Hidden are
+//
+//   - values of query parameters (hideParameters),
+//   - what follows the name of a secret in JSON, in `name: value` and the like (hideAssignments),
+//   - user and password of URLs (hideUserinfo),
+//   - tokens that can be told by how they look (hideTokens), wherever they stand.
+//
+// Names, separators and tokens may be percent-encoded, many times too, or escaped as JSON does. Of what is doubtful
+// rather too much is hidden than too little.
+func (r *Redactor) Redact(text string) string {
+	signs := signsIn(text)
+	if signs == 0 {
+		return text
 	}
-	return names
+	var found spans
+	if signs&signOfParameter != 0 {
+		found.hideParameters(text, r.names)
+		if len(found.all) > 0 {
+			signs |= signOfAssignment // whose value may have more words
+		}
+	}
+	if signs == signOfParameter {
+		return text // a query without secrets, which most entries have
+	}
+	decoded := decode(text)
+	if signs&signOfAssignment != 0 {
+		found.hideAssignments(decoded, r.names)
+	}
+	if signs&signOfUserinfo != 0 {
+		found.hideUserinfo(decoded)
+	}
+	if signs&signOfToken != 0 {
+		found.hideTokens(decoded)
+	}
+	return found.hiddenIn(text)
+}
+
+// sign is a set of what a text may hold. Most texts of a log hold nothing, so that one look at each byte must do.
+type sign uint8
+
+const (
+	signOfParameter sign = 1 << iota
+	signOfAssignment
+	signOfUserinfo
+	signOfToken
+	// signOfEscape says that a byte may stand for another one.
+	signOfEscape
+	// signOfNeighbours says that the bytes before must be looked at.
+	signOfNeighbours
+)
+
+// signOf is what each byte is a sign of.
+var signOf = func() (signs [256]sign) {
+	signs['='], signs[':'], signs['@'] = signOfParameter|signOfAssignment, signOfAssignment, signOfUserinfo
+	signs['%'], signs['\\'] = signOfEscape, signOfEscape
+	for _, c := range "-jJ8 +" {
+		signs[c] = signOfNeighbours
+	}
+	return signs
 }()
 
-// RedactQueries returns a text of any kind (a URL, a query, a message with URLs in it) in which each value of a query
-// parameter that carries a credential, or the signature of object storage, reads REDACTED. The parameter's name stays. A
-// text without such parameters comes back unchanged.
-//
-// It hides rather too much than too little: a parameter may be spelled in every way that isCarrierParameter knows, and
-// besides in any case, with hyphens for underscores, inside another parameter's encoded value, and as JSON escapes `&`
-// and `=`. A hidden value reaches to the next `&` or white space, since whether a semicolon ends it is for Rack to say;
-// only quotes, brackets and punctuation right before that space, or the text's end, stay, because they are the text's.
-func RedactQueries(text string) string {
-	if !strings.ContainsAny(text, `=%\`) {
-		return text // nothing in it can be an equals sign
-	}
-	var redacted strings.Builder
-	written, name := 0, 0 // how far the text was taken over, and where a parameter's name may begin
-	for at := 0; at < len(text); {
-		width := equalsSign(text[at:])
-		if width == 0 {
-			if endsParameter(text[at]) {
-				name = at + 1
+// signsIn returns what a text may hold; 0 means that it holds no secret.
+func signsIn(text string) sign {
+	var signs sign
+	for i := 0; i < len(text); i++ {
+		switch seen := signOf[text[i]]; seen {
+		case 0:
+		case signOfEscape:
+			c, length := unescape(text[i:])
+			if length > 1 {
+				// Nobody encodes letters and digits but to hide something.
+				if isAlphanumeric(c) || signOf[c] == signOfNeighbours || c == '_' || c == '.' {
+					signs |= signOfToken
+				}
+				signs |= signOf[c] &^ (signOfEscape | signOfNeighbours)
+				i += length - 1
 			}
-			at++
-			continue
-		}
-		secret := namesSecret(text[name:at])
-		at += width
-		if secret {
-			if length := valueLength(text[at:]); length > 0 {
-				redacted.WriteString(text[written:at])
-				redacted.WriteString(Redacted)
-				at += length
-				written = at
+		case signOfNeighbours:
+			if endsLikeToken(text[:i+1]) {
+				signs |= signOfToken
 			}
+		case signOfParameter | signOfAssignment:
+			signs |= signOfParameter
+			if !isPlainSign(text, i) {
+				signs |= signOfAssignment
+			}
+		default:
+			signs |= seen
 		}
-		name = at
 	}
-	if written == 0 {
+	return signs
+}
+
+// isPlainSign reports whether nothing but a query's parameter needs an equals sign like that.
+func isPlainSign(text string, at int) bool {
+	before := at == 0 || (!isSpace(text[at-1]) && !isQuote(text[at-1]))
+	return before && (at+1 == len(text) || (!isQuote(text[at+1]) && text[at+1] != '\\'))
+}
+
+// endsLikeToken reports whether a text ends in what tokens begin with, as far as two or three bytes tell.
+func endsLikeToken(text string) bool {
+	if len(text) < 4 {
+		return strings.EqualFold(text, "eyj")
+	}
+	before := text[len(text)-2] | 0x20
+	switch text[len(text)-1] {
+	case '-':
+		return before == 't' || before == 's' || before == 'r' // as all tokenPrefixes
+	case 'j', 'J':
+		return before == 'y' && text[len(text)-3]|0x20 == 'e'
+	case '8':
+		return strings.HasSuffix(text, "348") // of registrationToken
+	default: // a space, after the scheme
+		return before == 'r' || before == 'c' || before == 'p'
+	}
+}
+
+// span is a part of a text, from begin to end.
+type span struct{ begin, end int }
+
+// spans are the parts of a text that are to be hidden, in any order. They may overlap.
+type spans struct{ all []span }
+
+func (s *spans) hide(begin, end int) {
+	if begin < end {
+		s.all = append(s.all, span{begin, end})
+	}
+}
+
+// hiddenIn returns the text with REDACTED in place of each span.
+func (s *spans) hiddenIn(text string) string {
+	if len(s.all) == 0 {
 		return text
+	}
+	slices.SortFunc(s.all, func(a, b span) int { return a.begin - b.begin })
+	var redacted strings.Builder
+	written := 0
+	for i := 0; i < len(s.all); {
+		hidden := s.all[i]
+		for i++; i < len(s.all) && s.all[i].begin <= hidden.end; i++ {
+			hidden.end = max(hidden.end, s.all[i].end)
+		}
+		redacted.WriteString(text[written:hidden.begin])
+		redacted.WriteString(Redacted)
+		written = hidden.end
 	}
 	redacted.WriteString(text[written:])
 	return redacted.String()
-}
-
-// endsParameter reports whether a byte ends a parameter's name and value, in a query or because no URL goes on past it.
-func endsParameter(c byte) bool { return c == '&' || c <= ' ' || c == 0x7f }
-
-// equalsSign returns the length of the equals sign that a text begins with, 0 if it begins with none. It may be
-// percent-encoded any number of times, or be written as some JSON encoders do.
-func equalsSign(text string) int {
-	switch text[0] {
-	case '=':
-		return 1
-	case '%':
-		if c, length := unescape(text); c == '=' {
-			return length
-		}
-	case '\\':
-		const escaped = `\u003d`
-		if len(text) >= len(escaped) && strings.EqualFold(text[:len(escaped)], escaped) {
-			return len(escaped)
-		}
-	}
-	return 0
-}
-
-// valueLength returns the length of the parameter value that a text begins with.
-func valueLength(text string) int {
-	end := 0
-	for end < len(text) && !endsParameter(text[end]) {
-		end++
-	}
-	if end < len(text) && text[end] == '&' {
-		return end
-	}
-	return len(strings.TrimRight(text[:end], "\"'`)]}>,.:;\\"))
-}
-
-// namesSecret reports whether what stands before an equals sign could be read as a secret parameter's name. There may be
-// more before the name: the rest of a URL, and after a semicolon or in an encoded value the parameter before it.
-func namesSecret(before string) bool {
-	if isCarrierParameter(before[strings.LastIndexAny(before, "?;")+1:]) {
-		return true
-	}
-	folded := foldName(before)
-	return slices.ContainsFunc(secretParameters, func(parameter string) bool { return endsWithName(folded, parameter) })
-}
-
-// endsWithName reports whether a folded text ends with a parameter's name, with brackets after it or not.
-func endsWithName(text, parameter string) bool {
-	for from := 0; ; {
-		at := strings.Index(text[from:], parameter)
-		if at < 0 {
-			return false
-		}
-		begin := from + at
-		end := begin + len(parameter)
-		if (begin == 0 || !isNameByte(text[begin-1])) && (end == len(text) || text[end] == '[' || text[end] == ']') {
-			return true
-		}
-		from = end
-	}
-}
-
-// isNameByte reports whether a byte before a parameter's name makes it another, longer name.
-func isNameByte(c byte) bool {
-	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z'
-}
-
-// foldName makes all spellings of a name alike: decoded, in lower case, with underscores. An ampersand that JSON has
-// escaped becomes one again.
-func foldName(name string) string {
-	name = strings.ToLower(unescapeAll(name))
-	name = strings.ReplaceAll(name, `\u0026`, "&")
-	return strings.ReplaceAll(name, "-", "_")
-}
-
-// unescapeAll decodes what is percent-encoded, however many times. What can't be decoded stays.
-func unescapeAll(text string) string {
-	if strings.IndexByte(text, '%') < 0 {
-		return text
-	}
-	decoded := make([]byte, 0, len(text))
-	for len(text) > 0 {
-		c, length := unescape(text)
-		decoded = append(decoded, c)
-		text = text[length:]
-	}
-	return string(decoded)
-}
-
-// unescape returns the character that a text begins with, and how many bytes it takes there. It may be percent-encoded
-// many times: `%253D` is an equals sign too.
-func unescape(text string) (c byte, length int) {
-	if text[0] != '%' {
-		return text[0], 1
-	}
-	at := 1
-	for strings.HasPrefix(text[at:], "25") {
-		at += 2
-	}
-	if len(text) >= at+2 {
-		if decoded, err := hex.DecodeString(text[at : at+2]); err == nil {
-			return decoded[0], at + 2
-		}
-	}
-	return '%', at
 }

@@ -1,0 +1,203 @@
+package upstream
+
+import "strings"
+
+// hideAssignments finds what is assigned to the name of a secret by a colon or an equals sign: members of JSON, whatever
+// it is nested in, and how other languages print such (`"private_token" => "x"`), `PRIVATE-TOKEN: x` in any text, lists
+// of headers as Go prints them (`map[Private-Token:[x]]`).
+func (s *spans) hideAssignments(text decodedText, names secretNames) {
+	for i := range len(text.bytes) {
+		if c := text.bytes[i]; c == ':' || c == '=' {
+			if a := assignmentAt(text, i, names); a.kind > parameterOnly {
+				s.hideAssigned(a)
+			}
+		}
+	}
+}
+
+// assignment is a name with what is assigned to it.
+type assignment struct {
+	text      decodedText
+	separator int
+	kind      nameKind
+	// name is where the name begins.
+	name int
+	// quoted says that the name stands in quotes of its own, as in JSON.
+	quoted bool
+	// spaced says that there is white space before the separator.
+	spaced bool
+}
+
+// assignmentAt reads the name before a separator.
+func assignmentAt(text decodedText, separator int, names secretNames) assignment {
+	a := assignment{text: text, separator: separator}
+	b, end := text.bytes, separator
+	for end > 0 && (b[end-1] == ' ' || b[end-1] == '\t') {
+		end, a.spaced = end-1, true
+	}
+	if end > 0 && isQuote(b[end-1]) {
+		end, a.quoted = end-1, true
+		end = len(strings.TrimRight(b[:end], `\`))
+	}
+	end = len(strings.TrimRight(b[:end], "[]"))
+	a.name = end
+	for a.name > 0 && isNameByte(b[a.name-1]) {
+		a.name--
+	}
+	a.kind = names.kindOf(b[a.name:end])
+	return a
+}
+
+// isQuote reports whether a byte begins and ends texts in JSON and other languages.
+func isQuote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
+
+// plain reports whether the assignment looks like a query's parameter, which hideParameters knows better.
+func (a assignment) plain() bool {
+	return a.text.bytes[a.separator] == '=' && !a.spaced && !a.quoted
+}
+
+// hideAssigned hides the value of an assignment.
+func (s *spans) hideAssigned(a assignment) {
+	b, begin := a.text.bytes, a.separator+1
+	if begin < len(b) && ((b[begin] == '>' && b[begin-1] == '=') || (b[begin] == '=' && b[begin-1] == ':')) {
+		begin++ // `=>` or `:=`
+	}
+	if !a.plain() {
+		for begin < len(b) && isSpace(b[begin]) && (a.kind >= secretName || a.quoted || b[begin] == ' ') {
+			begin++
+		}
+	}
+	if begin == len(b) {
+		return
+	}
+	quote := begin + len(b[begin:]) - len(strings.TrimLeft(b[begin:], `\`))
+	end := begin
+	switch {
+	case quote < len(b) && isQuote(b[quote]):
+		backslashes := quote - begin
+		begin = quote + 1
+		end = a.text.closingQuote(begin, b[quote], backslashes, a.text.width(quote))
+	case (b[begin] == '[' || b[begin] == '{') && !a.plain() && (a.quoted || a.kind >= secretName):
+		begin++
+		end = a.text.closingBracket(begin)
+	case a.plain() && a.kind != wholeLine:
+		return // hideParameters has found it
+	default:
+		end = a.unquotedEnd(begin)
+	}
+	if a.hides(b[begin:end]) {
+		s.hide(a.text.place(begin), a.text.place(end))
+	}
+}
+
+// hides reports whether a value is hidden behind that name.
+func (a assignment) hides(value string) bool {
+	switch {
+	case a.kind == codeName && isStatus(value):
+		return false
+	case a.kind >= secretName, a.quoted, a.plain():
+		return true
+	}
+	return looksSecret(value)
+}
+
+// looksSecret tells a secret behind a common word from prose: it has six characters at least, letters and digits among
+// them, and is no hexadecimal number.
+func looksSecret(value string) bool {
+	letters, digits := false, false
+	for i := range len(value) {
+		letters = letters || isLetter(value[i])
+		digits = digits || isDigit(value[i])
+	}
+	return len(value) >= 6 && letters && digits && !strings.HasPrefix(value, "0x")
+}
+
+// closingQuote returns where the quote ends that was opened before from with so many backslashes before it. A quote with
+// more backslashes, or one that is encoded deeper, belongs to what is quoted. Without an end all that follows is quoted.
+func (d decodedText) closingQuote(from int, quote byte, backslashes, width int) int {
+	run := 0
+	for i := from; i < len(d.bytes); i++ {
+		switch c := d.bytes[i]; {
+		case c == '\\':
+			run++
+			continue
+		case c == quote && run <= backslashes && d.width(i) <= width:
+			return i - run
+		}
+		run = 0
+	}
+	return len(d.bytes)
+}
+
+// closingBracket returns where the bracket closes that was opened before from. Brackets in quotes don't count. Without an
+// end all that follows is inside.
+func (d decodedText) closingBracket(from int) int {
+	open := 1
+	for i := from; i < len(d.bytes); i++ {
+		switch c := d.bytes[i]; c {
+		case '[', '{':
+			open++
+		case ']', '}':
+			if open--; open == 0 {
+				return i
+			}
+		case '"':
+			backslashes := i - len(strings.TrimRight(d.bytes[:i], `\`))
+			i = d.closingQuote(i+1, c, backslashes, d.width(i)) + backslashes
+		}
+	}
+	return len(d.bytes)
+}
+
+// unquotedEnd returns where a value without quotes ends, which begins at from: with the word, or with the line if the
+// value can have more words. What is encoded deeper than the separator belongs to the value.
+func (a assignment) unquotedEnd(from int) int {
+	b, end := a.text.bytes, from
+	for end < len(b) && !a.endsLine(end) {
+		if isSpace(b[end]) && a.outside(end) && a.kind != wholeLine && (a.kind < secretName || !goesOn(b[from:end])) {
+			break
+		}
+		if a.quoted && strings.IndexByte(",]}", b[end]) >= 0 && a.outside(end) {
+			break // as after a number in JSON
+		}
+		end++
+	}
+	return from + len(strings.TrimRight(b[from:end], trailing+" \t\r\n"))
+}
+
+// outside reports whether a byte is encoded no deeper than the separator.
+func (a assignment) outside(i int) bool { return a.text.width(i) <= a.text.width(a.separator) }
+
+// endsLine reports whether the line of an assignment ends at a byte.
+func (a assignment) endsLine(i int) bool {
+	b := a.text.bytes
+	if !a.outside(i) {
+		return false
+	}
+	switch c := b[i]; {
+	case c == '\n' || c == '\r':
+		return !strings.HasPrefix(b[i+1:], " ") && !strings.HasPrefix(b[i+1:], "\t") // else the header goes on
+	case c == '\\':
+		return a.kind == wholeLine && (strings.HasPrefix(b[i+1:], "n") || strings.HasPrefix(b[i+1:], "r"))
+	case c == '&':
+		return a.plain() || a.text.width(i) < a.text.width(a.separator) // the next parameter
+	case isSpace(c):
+		return a.text.width(i) < a.text.width(a.separator)
+	case isQuote(c):
+		return a.name > 0 && b[a.name-1] == c && !a.quoted // `"Private-Token: x"`
+	}
+	return false
+}
+
+// goesOn reports whether after a value's words up to now another one follows: after the scheme of a credential, and after
+// a comma or a semicolon.
+func goesOn(value string) bool {
+	if strings.HasSuffix(value, ",") || strings.HasSuffix(value, ";") {
+		return true
+	}
+	switch strings.ToLower(value) {
+	case "", "basic", "bearer", "token", "digest", "dpop", "negotiate", "ntlm", "oauth", "apikey":
+		return true
+	}
+	return false
+}
