@@ -70,7 +70,9 @@ type Handler struct {
 	IdentityHeaders []string `json:"identity_headers,omitempty"`
 
 	// Hosts (with port where it isn't the usual one) of GitLab's object storage, if its URLs carry no signature of AWS,
-	// Google or Azure. Default: none.
+	// Google, Azure, Alibaba or Cloudflare. Two URLs name the same object if host, path and the whole query are equal; where
+	// the query changes with each signature, say which parameters name the object: `minio.example.com:9000?object`, or
+	// `minio.example.com:9000?` for none. Default: none.
 	StorageHosts []string `json:"storage_hosts,omitempty"`
 
 	// Request headers that are never passed on, such as the one that your GitLab takes as leave to bypass throttling.
@@ -363,8 +365,8 @@ func (h *Handler) checkNames() error {
 		}
 	}
 	for _, host := range h.StorageHosts {
-		if host == "" || strings.ContainsAny(host, "/?#@ ") {
-			return fmt.Errorf("storage_hosts: %q is no host such as minio.example.com:9000", host)
+		if _, err := upstream.ParseStorageHost(host); err != nil {
+			return fmt.Errorf("storage_hosts: %q: %w", host, err)
 		}
 	}
 	return nil

@@ -114,7 +114,7 @@ func (p *publish) begin() {
 		p.begun = generation(p.keyOf(ref))
 	}
 	p.length = p.r.ContentLength
-	p.storable = len(p.keys) == 1 && p.h.client.ShowsChecksums() && upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") &&
+	p.storable = len(p.keys) == 1 && !p.organization && p.h.client.ShowsChecksums() && upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") &&
 		!strings.Contains(p.ref.File, "/")
 }
 
