@@ -83,6 +83,11 @@ type Handler struct {
 	// farther ahead is forwarded to GitLab by itself. Default: 8 MiB.
 	RangeWait *int64 `json:"range_wait,omitempty"`
 
+	// How many fetches one caller (a credential and an address together) may have under way at a time. One more waits its
+	// turn, for 30 seconds at most, and is then forwarded uncached. A fetch that others follow doesn't count. 0 for no bound.
+	// Default: 32.
+	FetchesPerCaller *int `json:"fetches_per_caller,omitempty"`
+
 	// How long a body from GitLab may stand still before it is given up and asked for again. Default: 30s.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
 
@@ -111,6 +116,7 @@ type Handler struct {
 	// Settings with their defaults filled in.
 	maxAge, grantTTL, offlineGrace time.Duration
 	rangeWait                      int64
+	fetchesPerCaller               int
 }
 
 // Rules says which names are legal. Either Version alone, or own patterns.
@@ -179,6 +185,7 @@ const (
 	defaultVerifyRate   = 50 << 20
 	defaultRangeWait    = 8 << 20
 	defaultRetries      = 5
+	defaultFetches      = 32 // for each caller
 )
 
 // CaddyModule returns the Caddy module information.
@@ -329,6 +336,13 @@ func (h *Handler) provisionSettings() (*url.URL, error) {
 	if h.Retries == nil {
 		retries := defaultRetries
 		h.Retries = &retries
+	}
+	h.fetchesPerCaller = defaultFetches
+	if h.FetchesPerCaller != nil {
+		h.fetchesPerCaller = *h.FetchesPerCaller
+	}
+	if h.fetchesPerCaller < 0 {
+		return nil, errors.New("fetches_per_caller must not be negative")
 	}
 	if h.rangeWait < 0 || *h.Retries < 0 || h.StallTimeout < 0 {
 		return nil, errors.New("range_wait, retries and stall_timeout must not be negative")

@@ -62,6 +62,7 @@ type state struct {
 	grants        *upstream.Grants
 	fingerprinter *upstream.Fingerprinter
 	flights       flights
+	turns         turns
 	checks        singleflight.Group
 	// inForce are the settings of the newest config that holds the state.
 	inForce atomic.Pointer[storeSettings]
