@@ -88,16 +88,16 @@ func (x *exchange) readSmallBody() ([]byte, error) {
 
 // refuseBody answers a request whose body can't be read.
 func (x *exchange) refuseBody(err error) {
-	if x.r.Context().Err() != nil {
-		x.abandon()
-	}
 	status, text := http.StatusBadRequest, bodyMalformed
 	var limited *http.MaxBytesError // of Caddy's request_body
 	switch {
 	case errors.Is(err, errBodyTooLarge), errors.As(err, &limited):
 		status, text = http.StatusRequestEntityTooLarge, bodyTooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
+		// Before a look at the context: net/http ends it with any failure of the connection to read, also with this one.
 		status, text = http.StatusRequestTimeout, bodyTooSlow
+	case x.r.Context().Err() != nil:
+		x.abandon()
 	}
 	if x.r.ProtoMajor == 1 {
 		// Where the next request begins can't be known (RFC 9112, section 9.3).
