@@ -53,9 +53,10 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //		}
 //		api_token         <token>
 //		identity_headers  <name>...
-//		storage_hosts     <host[:port]>...
+//		storage_hosts     <host[:port][?parameter[&parameter]...]>...
 //		drop_headers      <name>...
 //		range_wait        <size>
+//		fetches_per_caller <number>
 //		stall_timeout     <duration>
 //		retries           <number>
 //		transport http         { ... }
@@ -86,9 +87,11 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"storage_hosts":     listOption(&h.StorageHosts),
 		"drop_headers":      listOption(&h.DropHeaders),
 		"range_wait":        sizeOption(func(value int64) { h.RangeWait = &value }),
-		"retries":           h.parseRetries,
+		"retries":           numberOption(func(value int) { h.Retries = &value }),
 		"transport":         transportOption(&h.TransportRaw),
 		"storage_transport": transportOption(&h.StorageTransportRaw),
+
+		"fetches_per_caller": numberOption(func(value int) { h.FetchesPerCaller = &value }),
 	}
 	if err := parseBlock(d, "gitlab_packages", options); err != nil {
 		return err
@@ -221,6 +224,22 @@ func positiveSizeOption(set func(int64)) func(*caddyfile.Dispenser) error {
 	}
 }
 
+func numberOption(set func(int)) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		option := d.Val()
+		text, err := oneArgument(d)
+		if err != nil {
+			return err
+		}
+		value, err := strconv.Atoi(text)
+		if err != nil || value < 0 {
+			return d.Errf("%s: %q is no number from 0 up", option, text)
+		}
+		set(value)
+		return nil
+	}
+}
+
 func listOption(target *[]string) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {
 		option := d.Val()
@@ -343,19 +362,6 @@ func (h *Handler) parseProjects(d *caddyfile.Dispenser) error {
 			return d.Err(err.Error())
 		}
 	}
-	return nil
-}
-
-func (h *Handler) parseRetries(d *caddyfile.Dispenser) error {
-	text, err := oneArgument(d)
-	if err != nil {
-		return err
-	}
-	retries, err := strconv.Atoi(text)
-	if err != nil || retries < 0 {
-		return d.Errf("retries: %q is no number from 0 up", text)
-	}
-	h.Retries = &retries
 	return nil
 }
 

@@ -15,7 +15,7 @@ import (
 
 // agreeable is a GitLab that lets everybody read one file, and notes what it is asked.
 type agreeable struct {
-	mu    sync.Mutex
+	mu        sync.Mutex
 	questions []*http.Request
 	gets      int
 }

@@ -1,12 +1,9 @@
 package caddymodule
 
 import (
-	"bytes"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
-	"path"
 	"strings"
 	"time"
 
@@ -28,6 +25,8 @@ type exchange struct {
 	ref  upstream.Ref
 	// path is the escaped path that is forwarded.
 	path string
+	// organization says that the path names an organization (upstream.Route).
+	organization bool
 
 	// Set by openStore.
 	state *state
@@ -43,28 +42,13 @@ type exchange struct {
 	used   int
 }
 
-// route reads which file of GitLab's a request is about. Paths below a GitLab's base path are recognised however its
-// segments are spelled, as the web server in front of GitLab does.
+// route reads which file of GitLab's a request is about. A target that neither is a path nor stands for one is refused
+// before anybody else sees it: Go has no path of it, and would send it on as it came.
 func (h *Handler) route(r *http.Request) (upstream.Route, error) {
-	escaped := escapedPath(r.URL)
-	base := h.client.BasePath()
-	if base == "" {
-		return upstream.ParseRoute(escaped)
+	if !hasPlainTarget(r.URL) {
+		return upstream.Route{}, &upstream.InvalidError{Parameter: "path"}
 	}
-	below, ok := cutBasePath(escaped, base)
-	if ok {
-		return upstream.ParseRoute(below)
-	}
-	// A way into the base path by dot segments would be cleaned by some and not by others: refused, if it leads to a
-	// package.
-	if cleaned := path.Clean(r.URL.Path); strings.Contains(r.URL.Path, "/.") {
-		if below, ok := cutBasePath((&url.URL{Path: cleaned}).EscapedPath(), base); ok {
-			if route, err := upstream.ParseRoute(below); err == nil {
-				return route, &upstream.InvalidError{Parameter: "path"}
-			}
-		}
-	}
-	return upstream.Route{}, upstream.ErrNotGeneric
+	return upstream.ParseRouteBelow(h.client.BasePath(), escapedPath(r.URL))
 }
 
 // escapedPath is u.EscapedPath, at less cost for the paths of nearly all files.
@@ -82,24 +66,8 @@ func escapedPath(u *url.URL) string {
 	return u.Path
 }
 
-// cutBasePath returns what follows the base path, comparing decoded segments and skipping empty ones.
-func cutBasePath(escaped, base string) (below string, ok bool) {
-	rest := escaped
-	for segment := range strings.SplitSeq(strings.Trim(base, "/"), "/") {
-		rest = strings.TrimLeft(rest, "/")
-		first, after, _ := strings.Cut(rest, "/")
-		got, err := url.PathUnescape(first)
-		want, baseErr := url.PathUnescape(segment)
-		if err != nil || baseErr != nil || got != want {
-			return "", false
-		}
-		rest = after
-	}
-	return "/" + rest, true
-}
-
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, route upstream.Route) *exchange {
-	x := &exchange{h: h, w: w, r: r, body: guardBody(w, r), ref: route.Ref, path: route.Path}
+	x := &exchange{h: h, w: w, r: r, body: guardBody(w, r), ref: route.Ref, path: route.Path, organization: route.Organization}
 	x.record.ref, x.record.begun = route.Ref, time.Now()
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		replacer.Map(x.record.placeholder)
@@ -163,29 +131,11 @@ func forwardedHost(r *http.Request) string {
 }
 
 // isPlainDownload reports whether a GET or HEAD can be answered from the cache at all. What carries anything that
-// could change GitLab's answer and isn't part of the credential is forwarded: a query such as ?path=, a body (Rack
-// reads parameters from it), an Origin (GitLab's CORS layer answers differently), an upgrade.
-func isPlainDownload(r *http.Request) bool {
-	return upstream.QueryHoldsOnly(r.URL.RawQuery) &&
-		r.Header.Get("Origin") == "" && r.Header.Get("Upgrade") == "" && !hasBody(r)
-}
-
-// hasBody reports whether a request has a body. Over HTTP/3 a request without a Content-Length is of unknown length,
-// even if it ends with its head, so its first byte is awaited and put back.
-func hasBody(r *http.Request) bool {
-	if r.ProtoMajor < 3 || r.ContentLength != -1 {
-		return r.ContentLength != 0 || len(r.TransferEncoding) > 0
-	}
-	var first [1]byte
-	n, err := r.Body.Read(first[:])
-	if n == 0 && errors.Is(err, io.EOF) {
-		return false
-	}
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(first[:n]), r.Body), r.Body}
-	return true
+// could change GitLab's answer and isn't part of the credential is forwarded: an organization in the path, a query such as
+// ?path=, a body (Rack reads parameters from it), an Origin (GitLab's CORS layer answers differently). An offer to upgrade
+// changes nothing, since nobody takes it. gatherBody must have been called.
+func (x *exchange) isPlainDownload() bool {
+	return !x.organization && upstream.QueryHoldsOnly(x.r.URL.RawQuery) && x.r.Header.Get("Origin") == "" && x.r.ContentLength == 0
 }
 
 // openStore finds the store that the config uses. False means that the edge goes without: the directory can't be used.
@@ -216,12 +166,10 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 		x.record.outcome = outcome
 		x.record.waited(begun)
 		x.record.answering()
-		if response.StatusCode != http.StatusSwitchingProtocols {
-			response.Body = struct {
-				io.Reader
-				io.Closer
-			}{&countedReader{Reader: response.Body, read: x.relayed}, response.Body}
-		}
+		response.Body = struct {
+			io.Reader
+			io.Closer
+		}{&countedReader{Reader: response.Body, read: x.relayed}, response.Body}
 		if x.r.ProtoMajor == 1 && x.body.isLeft() {
 			// GitLab answers before the body has ended: it refuses. See write.
 			response.Header.Set("Connection", "close")

@@ -51,6 +51,8 @@ type flight struct {
 	farBytes int64
 	// followers are callers who were allowed this content and still wait for it; the fetch can go on in their name.
 	followers map[*exchange]follower
+	// turn is what the fetch takes of its leader's turns; nil if nobody counts.
+	turn *turn
 }
 
 // follower is a caller with the key of the grant by which they follow.
@@ -101,6 +103,7 @@ func (f *flight) join(x *exchange) (leave func()) {
 		f.followers = make(map[*exchange]follower)
 	}
 	f.followers[x] = follower{x.caller(), x.grantKey()}
+	f.turn.release()
 	x.h.metrics.followers.Inc()
 	return func() {
 		x.h.metrics.followers.Dec()
@@ -180,6 +183,7 @@ func (f *flights) begin(key cache.Key, generation cache.Generation, ruledOut *fl
 }
 
 func (f *flights) end(fl *flight) {
+	fl.endTurn()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.byKey[fl.key] == fl {
@@ -194,15 +198,14 @@ func (f *flights) turnAway(fl *flight) {
 	f.end(fl)
 }
 
-// lead fetches the file in this caller's name, for everybody.
-func (d *download) lead() bool {
-	if resting := d.state.rests.of(restKey{d.h.access, d.key}, d.state.now()); resting != nil {
-		return d.refuseUnreachable(resting)
-	}
+// leadNow fetches the file in this caller's name, for everybody. The turn, nil for none, ends with the flight.
+func (d *download) leadNow(turn *turn) bool {
 	fl, ok := d.state.flights.begin(d.key, d.generation, d.ruledOut)
 	if !ok {
+		turn.release()
 		return false // somebody else was faster; the next attempt looks at their flight
 	}
+	fl.count(turn)
 	if !d.state.enter() {
 		d.state.flights.turnAway(fl)
 		return d.forward(outcomeForwarded, fwdBypass) // the edge closes

@@ -71,7 +71,9 @@ type Handler struct {
 	IdentityHeaders []string `json:"identity_headers,omitempty"`
 
 	// Hosts (with port where it isn't the usual one) of GitLab's object storage, if its URLs carry no signature of AWS,
-	// Google or Azure. Default: none.
+	// Google, Azure, Alibaba or Cloudflare. Two URLs name the same object if host, path and the whole query are equal; where
+	// the query changes with each signature, say which parameters name the object: `minio.example.com:9000?object`, or
+	// `minio.example.com:9000?` for none. Default: none.
 	StorageHosts []string `json:"storage_hosts,omitempty"`
 
 	// Request headers that are never passed on, such as the one that your GitLab takes as leave to bypass throttling.
@@ -81,6 +83,11 @@ type Handler struct {
 	// How many bytes ahead of a file on its way in a Range request may start and still wait for it; one that starts
 	// farther ahead is forwarded to GitLab by itself. Default: 8 MiB.
 	RangeWait *int64 `json:"range_wait,omitempty"`
+
+	// How many fetches one caller (a credential and an address together) may have under way at a time. One more waits its
+	// turn, for 30 seconds at most, and is then forwarded uncached. A fetch that others follow doesn't count. 0 for no bound.
+	// Default: 32.
+	FetchesPerCaller *int `json:"fetches_per_caller,omitempty"`
 
 	// How long a body from GitLab may stand still before it is given up and asked for again. Default: 30s.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
@@ -111,6 +118,7 @@ type Handler struct {
 	// Settings with their defaults filled in.
 	maxAge, grantTTL, offlineGrace time.Duration
 	rangeWait                      int64
+	fetchesPerCaller               int
 }
 
 // Rules says which names are legal. Either Version alone, or own patterns.
@@ -179,6 +187,7 @@ const (
 	defaultVerifyRate   = 50 << 20
 	defaultRangeWait    = 8 << 20
 	defaultRetries      = 5
+	defaultFetches      = 32 // for each caller
 )
 
 // CaddyModule returns the Caddy module information.
@@ -336,6 +345,13 @@ func (h *Handler) provisionSettings() (*url.URL, error) {
 		retries := defaultRetries
 		h.Retries = &retries
 	}
+	h.fetchesPerCaller = defaultFetches
+	if h.FetchesPerCaller != nil {
+		h.fetchesPerCaller = *h.FetchesPerCaller
+	}
+	if h.fetchesPerCaller < 0 {
+		return nil, errors.New("fetches_per_caller must not be negative")
+	}
 	if h.rangeWait < 0 || *h.Retries < 0 || h.StallTimeout < 0 {
 		return nil, errors.New("range_wait, retries and stall_timeout must not be negative")
 	}
@@ -371,8 +387,8 @@ func (h *Handler) checkNames() error {
 		}
 	}
 	for _, host := range h.StorageHosts {
-		if host == "" || strings.ContainsAny(host, "/?#@ ") {
-			return fmt.Errorf("storage_hosts: %q is no host such as minio.example.com:9000", host)
+		if _, err := upstream.ParseStorageHost(host); err != nil {
+			return fmt.Errorf("storage_hosts: %q: %w", host, err)
 		}
 	}
 	return nil

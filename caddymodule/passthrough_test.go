@@ -235,7 +235,9 @@ func TestOverHTTP3ARequestWithoutALengthIsADownloadUnlessItHasABody(t *testing.T
 	for body, want := range map[string]bool{"": true, "private_token=x": false} {
 		request := httptest.NewRequestWithContext(context.Background(), http.MethodGet, filePath("app.bin"), io.NopCloser(strings.NewReader(body)))
 		request.ProtoMajor, request.ProtoMinor, request.ContentLength = 3, 0, -1
-		if got := isPlainDownload(request); got != want {
+		recorder := httptest.NewRecorder()
+		x := &exchange{w: recorder, r: request, body: guardBody(recorder, request)}
+		if got := x.gatherBody() && x.isPlainDownload(); got != want {
 			t.Errorf("with the body %q: %v", body, got)
 		}
 		if left, err := io.ReadAll(request.Body); err != nil || string(left) != body {

@@ -107,7 +107,7 @@ type publish struct {
 func (p *publish) begin() {
 	p.begun = p.store.Generation(p.keyOf(p.refs[0]))
 	p.length = p.r.ContentLength
-	p.storable = p.r.Method == http.MethodPut && len(p.refs) == 1 && p.h.client.ShowsChecksums() &&
+	p.storable = p.r.Method == http.MethodPut && len(p.refs) == 1 && !p.organization && p.h.client.ShowsChecksums() &&
 		upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") && !strings.Contains(p.ref.File, "/")
 }
 

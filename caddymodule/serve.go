@@ -24,6 +24,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.transports.release()
 
 	switch {
+	case !hasPlainTarget(r.URL):
+		x.refuseInvalid(err)
 	case h.app.wait(r.Context()) != nil:
 		// Which projects are off isn't known yet. And another config may have the store open, and would not hear of a
 		// publish.
@@ -32,12 +34,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		x.refuseSwitchedOff()
 	case err != nil:
 		x.refuseInvalid(err)
+	case r.Method == http.MethodPut:
+		h.servePublish(x)
+	case r.Method == http.MethodPost || r.Method == http.MethodConnect:
+		x.refuseMethod()
+	case !x.gatherBody():
+		// Is answered.
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		h.serveDownload(x)
-	case r.Method == http.MethodOptions:
-		x.forward(outcomeForwarded, fwdMethod)
-	default:
+	case r.Method != http.MethodOptions:
 		h.servePublish(x)
+	default:
+		x.forward(outcomeForwarded, fwdMethod)
 	}
 	x.body.linger(r)
 	return nil
@@ -49,7 +57,7 @@ func (h *Handler) serveDownload(x *exchange) {
 		x.refuseInvalid(err)
 		return
 	}
-	if !isPlainDownload(x.r) {
+	if !x.isPlainDownload() {
 		x.forward(outcomeForwarded, fwdBypass)
 		return
 	}

@@ -66,6 +66,7 @@ type state struct {
 	formers       formers
 	publishers    *publishers
 	answerWaits   answerWaits
+	turns         turns
 	// inForce are the settings of the newest config that holds the state.
 	inForce atomic.Pointer[storeSettings]
 	// changed receives when there are other settings, or the store is open at last.

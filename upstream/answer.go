@@ -104,7 +104,7 @@ func (c *Client) Check(ctx context.Context, q Question) Answer {
 	case storageRedirect:
 		location, _ := c.storageLocation(response)
 		answer.Verdict, answer.Unproven = Allowed, true
-		answer.Identity = Identity{Location: locationIdentity(location), Length: -1}
+		answer.Identity = Identity{Location: c.locationIdentity(location), Length: -1}
 		for _, identity := range q.Known {
 			if Compare(identity, answer.Identity) == Same {
 				answer.Unproven = false

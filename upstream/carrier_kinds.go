@@ -46,7 +46,7 @@ func (c Credential) Carriers() (kinds CarrierKinds) {
 		}
 	}
 	for parameter := range strings.SplitSeq(sent.query, "&") {
-		kinds |= kindOfParameter(parameter)
+		kinds |= carrierKindOfParameter(parameter)
 	}
 	return kinds
 }
@@ -72,8 +72,8 @@ func kindOfHeader(name, value string) CarrierKinds {
 	return CarrierActor
 }
 
-// kindOfParameter takes what can't be read plainly for a token: it might be one.
-func kindOfParameter(parameter string) CarrierKinds {
+// carrierKindOfParameter takes what can't be read plainly for a token: it might be one.
+func carrierKindOfParameter(parameter string) CarrierKinds {
 	name, value, _ := strings.Cut(parameter, "=")
 	plain := slices.Contains(CarrierParameters, name) && !strings.Contains(value, ";")
 	switch {

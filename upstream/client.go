@@ -25,7 +25,7 @@ type Config struct {
 	StorageTransport http.RoundTripper
 
 	// StorageHosts are hosts (with port, if it isn't the scheme's own) that are GitLab's object storage even when
-	// their URLs carry no signature that we know.
+	// their URLs carry no signature that we know, each as ParseStorageHost reads it.
 	StorageHosts []string
 
 	// HeaderTimeout bounds the wait for the head of an answer to a fetch, or to a download that is forwarded; 30 s by
@@ -84,7 +84,8 @@ type Client struct {
 	breakers atomic.Pointer[Breakers]
 
 	// strangers bounds the connections of forwarded requests whose callers GitLab isn't known to allow.
-	strangers strangersShare
+	strangers    strangersShare
+	storageHosts []StorageHost
 }
 
 // NewClient returns a client for cfg.Base. Both transports are required.
@@ -95,6 +96,7 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.Transport == nil || cfg.StorageTransport == nil {
 		return nil, errors.New("a client needs a transport for GitLab and one for its object storage")
 	}
+	cfg.Transport, cfg.StorageTransport = neverUpgraded{cfg.Transport}, neverUpgraded{cfg.StorageTransport}
 	base := *cfg.Base
 	base.Scheme, base.Host = strings.ToLower(base.Scheme), strings.ToLower(base.Host)
 	base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), strings.TrimRight(base.RawPath, "/")
@@ -119,6 +121,13 @@ func NewClient(cfg Config) (*Client, error) {
 		cfg.Hold = func() (release func()) { return func() {} }
 	}
 	client := &Client{cfg: cfg, upstream: base.String(), strangers: newStrangersShare(cfg.MaxConnections)}
+	for _, text := range cfg.StorageHosts {
+		host, err := ParseStorageHost(text)
+		if err != nil {
+			return nil, fmt.Errorf("storage host %q: %w", text, err)
+		}
+		client.storageHosts = append(client.storageHosts, host)
+	}
 	client.breakers.Store(NewBreakers(BreakerConfig{}))
 	return client, nil
 }

@@ -120,7 +120,7 @@ func (c *Client) getFromStorage(ctx context.Context, location *redirectTarget, h
 			return nil, Identity{}, &UnreachableError{Err: errNoFile}
 		}
 		identity := c.identityOf(response, sent)
-		identity.Location = locationIdentity(location)
+		identity.Location = c.locationIdentity(location)
 		return response, identity, nil
 	case http.StatusRequestedRangeNotSatisfiable:
 		_ = response.Body.Close()

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"io"
 	"log"
 	"maps"
@@ -37,18 +38,6 @@ type Forwarding struct {
 	OnAnswer func(*http.Response)
 }
 
-// untrustedHeaders are never passed on. They would let a caller tell GitLab, or something in front of it, who or what the
-// request is about. Client-Ip beside X-Forwarded-For makes GitLab answer 400 (lib/gitlab/middleware/handle_ip_spoof_attack_error.rb).
-// The last one is the bypass header that GitLab's documentation uses.
-var untrustedHeaders = []string{
-	"Forwarded", "Client-Ip", "X-Client-Ip", "True-Client-Ip", "X-Real-Ip", "X-Cluster-Client-Ip", "X-Original-Url",
-	"X-Rewrite-Url", "X-Http-Method-Override", "X-Original-Host", "X-Forwarded-Port", "X-Forwarded-Scheme", "X-Forwarded-Ssl",
-	"X-Forwarded-Server", "X-Forwarded-Prefix", "Gitlab-Bypass-Rate-Limiting",
-}
-
-// PassesForward reports whether a request header of this canonical name can reach GitLab on a forwarded request.
-func PassesForward(name string) bool { return !slices.Contains(untrustedHeaders, name) }
-
 // Forward sends r on to GitLab as it came, its body streaming and never sent twice, and relays GitLab's answer to w
 // as it is, informational answers (100 Continue) included. A redirect to object storage is followed and not shown.
 //
@@ -72,9 +61,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			out := pr.Out
 			out.URL, out.Host = target, ""
-			for _, name := range slices.Concat(untrustedHeaders, f.DropHeaders) {
-				out.Header.Del(name)
-			}
+			dropHeaders(out.Header, f.DropHeaders)
 			f.Caller.setForwarded(out.Header)
 			maps.Copy(out.Header, f.Caller.Trace)
 			if len(out.Header.Values("Accept-Encoding")) == 0 {
@@ -147,7 +134,8 @@ func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, erro
 }
 
 // pass sends a request to GitLab without a look at the time: how long an upload may take is its caller's matter. But none
-// is begun in vain.
+// is begun in vain. A redirect to object storage is an error: no upload and no deletion goes there, and who saw it would
+// have a signed URL.
 func (t forwardTransport) pass(request *http.Request) (*http.Response, error) {
 	if err := t.client.breakers.Load().gitlab.notAsked(); err != nil {
 		return nil, err
@@ -162,15 +150,22 @@ func (t forwardTransport) pass(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	response.Body = closingBody{response.Body, leave}
+	if response, err = t.client.unlessForbidden(response, nil); err != nil {
+		return nil, err
+	}
+	if _, ok := t.client.storageLocation(response); ok {
+		_ = response.Body.Close()
+		return nil, &UnreachableError{Err: errStorageForOthers}
+	}
 	return response, nil
 }
 
+// errStorageForOthers says that GitLab redirected something else than a download to object storage.
+var errStorageForOthers = errors.New("it redirects a request to object storage that is no download, which isn't followed")
+
 // ask sends a GET or HEAD to GitLab and bounds the wait for its answer. A redirect to object storage that isn't followed is
-// an error. An upgrade is passed, since what follows its answer's head isn't a body.
+// an error.
 func (t forwardTransport) ask(request *http.Request) (*http.Response, error) {
-	if request.Header.Get("Upgrade") != "" {
-		return t.client.unlessForbidden(t.pass(request))
-	}
 	if err := t.client.breakers.Load().gitlab.notAsked(); err != nil {
 		return nil, err
 	}

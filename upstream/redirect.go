@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -24,6 +25,10 @@ var signatures = []struct {
 	{"sig", []string{"sv", "se", "sp"}},
 }
 
+// isCloudflareToken reports whether a value is what Cloudflare's rules sign a URL with by the parameter verify: a time in
+// seconds and a message authentication code (is_timed_hmac_valid_v0). The parameter's name alone says nothing.
+var isCloudflareToken = regexp.MustCompile(`\A[0-9]{10,11}-[A-Za-z0-9+/_-]{43}=?\z`).MatchString
+
 // signOnParameters are those of a redirect to a log-in page.
 var signOnParameters = []string{"SAMLRequest", "SAMLResponse", "SigAlg", "RelayState"}
 
@@ -34,13 +39,7 @@ const maxStorageHops = 4
 // redirectTarget is a URL of object storage. It prints itself without its query, which is a capability.
 type redirectTarget struct{ url *url.URL }
 
-func (t *redirectTarget) String() string { return locationIdentity(t) }
-
-// locationIdentity is how a storage location names content: host and path, which are unique for each upload
-// (app/uploaders/packages/package_file_uploader.rb), never the query, which changes with each signature.
-func locationIdentity(target *redirectTarget) string {
-	return target.url.Host + target.url.EscapedPath()
-}
+func (t *redirectTarget) String() string { return t.url.Host + t.url.EscapedPath() }
 
 // storageLocation returns where a response sends us for the bytes, if it is a redirect to GitLab's object storage:
 // to another origin by http or https, never from https down to http, signed or to a host the admin has named.
@@ -57,7 +56,8 @@ func (c *Client) storageLocation(response *http.Response) (*redirectTarget, bool
 
 // isStorage reports whether a URL is one of object storage: signed, or of a host that the admin has named.
 func (c *Client) isStorage(location *url.URL) bool {
-	return isSigned(location) || slices.ContainsFunc(c.cfg.StorageHosts, func(host string) bool { return strings.EqualFold(host, location.Host) })
+	_, named := c.storageHost(location)
+	return named || isSigned(location)
 }
 
 // forbiddenStorage returns an error for a redirect to object storage that isn't followed, such as one from https down to
@@ -127,7 +127,7 @@ func isSigned(location *url.URL) bool {
 			return true
 		}
 	}
-	return false
+	return isCloudflareToken(query.Get("verify"))
 }
 
 // isStoredFile reports whether a 200 or 206 of object storage can be a package's file. GitLab signs for an attachment;

@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +13,9 @@ type Route struct {
 	// Path is the escaped path to forward: the bytes as sent, except that the short form of GitLab's documentation
 	// (/projects/:id/generic/…) is made long.
 	Path string
+	// Organization says that the path began with /o/<organization>. Names may mean another project there than without
+	// it, or a project may not be seen at all: what GitLab answers says nothing about the plain path.
+	Organization bool
 }
 
 // ErrNotGeneric says that GitLab would not route a path to a generic package file: the request is somebody else's.
@@ -22,9 +26,10 @@ var ErrNotGeneric = errors.New("not a generic package route")
 // GitLab's route is /api/v4/projects/:id/packages/generic/:package_name/*package_version/(*path/):file_name
 // (lib/api/generic_packages.rb). ParseRoute recognises every spelling of it: doubled slashes and a trailing one (Rails
 // squeezes them: actionpack, journey/router/utils.rb), fixed letters percent-encoded (Mustermann, Grape's router, lets
-// each character but the separator be), project ids with leading zeros and paths in any case. What GitLab would route, or
-// might, and the edge refuses, is an *InvalidError; the route's project is then filled in if it could be read. Everything
-// else is ErrNotGeneric.
+// each character but the separator be), project ids with leading zeros and paths in any case. Newer GitLabs have each
+// route a second time below /o/:organization_path (config/routes.rb), which ParseRoute recognises too. What GitLab would
+// route, or might, and the edge refuses, is an *InvalidError; the route's project is then filled in if it could be read.
+// Everything else is ErrNotGeneric.
 //
 // The ref holds on to nothing of escapedPath.
 func ParseRoute(escapedPath string) (Route, error) {
@@ -40,7 +45,7 @@ func ParseRoute(escapedPath string) (Route, error) {
 		}
 	}
 	if dots {
-		return refuseDots(escapedPath, segments)
+		return refuseDots(escapedPath, segments, nil)
 	}
 	route, err := parseSegments(segments)
 	if err == nil && route.Path == "" {
@@ -49,9 +54,9 @@ func ParseRoute(escapedPath string) (Route, error) {
 	return route, err
 }
 
-// tooManySegments bounds what a path of a million slashes costs. So many can't be a legal file's: eight stand before its
+// tooManySegments bounds what a path of a million slashes costs. So many can't be a legal file's: ten stand before its
 // name at most, and each further directory takes two bytes at least. What comes after them changes nothing, then.
-const tooManySegments = 8 + maxFileBytes/2 + 1
+const tooManySegments = 10 + maxFileBytes/2 + 1
 
 // dotsOf returns how many dots a raw segment consists of, however they are spelled, if it is a dot segment: 1 for one
 // that stands for here, 2 for one that leads up, 0 for all others.
@@ -76,10 +81,10 @@ func dotsOf(raw string) int {
 // refuseDots judges a path with dot segments. Workhorse matches the cleaned path (workhorse/internal/upstream) and sends
 // on the raw one, Rails reads that, and web servers before them clean or don't, squeeze slashes first or later, see
 // encoded dots or don't. All of these only ever leave segments out. So whatever holds the segments of a package's path in
-// their order, with others between them, might be routed, and is refused.
-func refuseDots(escapedPath string, segments []string) (Route, error) {
+// their order, those of the base path before them, with others between them, might be routed, and is refused.
+func refuseDots(escapedPath string, segments, base []string) (Route, error) {
 	// An empty word stands for any segment: the id, and the three names at least.
-	words := []string{"api", "v4", "projects", "", "generic", "", "", ""}
+	words := append(slices.Clone(base), "api", "v4", "projects", "", "generic", "", "", "")
 	for raw := range strings.SplitSeq(escapedPath, "/") {
 		if raw != "" && len(words) > 0 && (words[0] == "" || isWord(raw, words[0])) {
 			words = words[1:]
@@ -98,13 +103,29 @@ func refuseDots(escapedPath string, segments []string) (Route, error) {
 			cleaned = cleaned[:max(0, len(cleaned)-1)]
 		}
 	}
-	route, _ := parseSegments(cleaned)
+	var route Route
+	if below, ok := cutWords(cleaned, base); ok {
+		route, _ = parseSegments(below)
+	}
 	return Route{Ref: Ref{Project: route.Ref.Project}}, &InvalidError{Parameter: "path"}
 }
 
 // parseSegments reads the segments of a path that has neither empty nor dot segments. Path is filled in only for the
 // short form.
 func parseSegments(segments []string) (Route, error) {
+	if len(segments) < 3 || !isWord(segments[0], "o") {
+		return parsePlainSegments(segments)
+	}
+	route, err := parsePlainSegments(segments[2:])
+	route.Organization = !errors.Is(err, ErrNotGeneric)
+	if route.Path != "" {
+		route.Path = "/" + segments[0] + "/" + segments[1] + route.Path
+	}
+	return route, err
+}
+
+// parsePlainSegments is parseSegments for a path without an organization.
+func parsePlainSegments(segments []string) (Route, error) {
 	if len(segments) < 8 || !isWord(segments[0], "api") || !isWord(segments[1], "v4") || !isWord(segments[2], "projects") {
 		return Route{}, ErrNotGeneric
 	}

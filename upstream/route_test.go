@@ -14,13 +14,16 @@ import (
 
 // grape is GitLab's route as its router compiles it, read independently of ParseRoute: Mustermann writes each fixed
 // character as itself or its percent-encoding in either case, separators as themselves, :names as [^/]+ (the requirement
-// in lib/api/generic_packages.rb) and *splats as .*?.
+// in lib/api/generic_packages.rb) and *splats as .*?. Rails has it a second time below /o/:organization_path.
 var grape = func() *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString(`\A`)
 	for _, piece := range []string{
-		"/api/v4/projects/", "([^/]+)", "/packages/generic/", "([^/]+)", "/", "(.*?)", "/", "(?:(.*?)/)?", "([^/]+)",
+		"(?:/o/[^/]+)?", "/api/v4/projects/", "([^/]+)", "/packages/generic/", "([^/]+)", "/", "(.*?)", "/", "(?:(.*?)/)?", "([^/]+)",
 	} {
+		if strings.HasPrefix(piece, "(?:/o/") {
+			piece = strings.Replace(piece, "o", "(?:o|%6f|%6F)", 1)
+		}
 		if strings.HasPrefix(piece, "(") {
 			b.WriteString(piece)
 			continue
@@ -276,6 +279,7 @@ func FuzzRouteAgainstGrape(f *testing.F) {
 		"/api/v4/projects/24/packages/generic/pkg/1.0.0/app.bin", "//%61pi/v4/projects/g%2Fa/p%61ckages/generic//p/v/d/e/f%252e/",
 		"/api/v4/projects/24%0A/packages/generic/p/1.0.0/a", "/api/v4/projects/1/packages/generic/p/../1.0.0/a", "/api/v4/projects/1/generic/p/1.0.0/a",
 		"/x/%2e%2e/api/v4/projects/24/packages/generic/pkg/1.0.0/app.bin", "/api/v4/projects/1/packages/x//../../packages/generic/p/1/f",
+		"/o/any/api/v4/projects/24/packages/generic/pkg/1.0.0/f", "//%6F/a%2Fb/api/v4/projects/24/generic/p/1.0.0/f", "/o/x/../api/v4/projects/24/packages/generic/p/1/f",
 		"/api/v4/projects/1/packages/generic/p/1/%zz", "/api/v4/projects/1/packages/generic/p%2fq/1;2/a\\b/\xff",
 	} {
 		f.Add(seed)

@@ -16,6 +16,8 @@ type call struct {
 	path, query string
 	params      parameters
 	client      netip.Addr
+	// overridden says that the method isn't that of the request line.
+	overridden bool
 }
 
 // requestTarget splits the request line's target, byte for byte; net/url would mend it. The absolute form, which

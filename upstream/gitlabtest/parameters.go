@@ -43,13 +43,17 @@ func wellFormed(text string) bool {
 // maxForm bounds the form bodies that are looked into.
 const maxForm = 1 << 20
 
-// parseForm adds the fields of a form that comes with a GET, which Rack reads like any other. An upload is no form:
-// Workhorse takes its body out before Rails sees it.
+// parseForm adds the fields of a form that comes with a GET, which Rack reads like any other, or with a POST, whose body is
+// a form if it doesn't say what it is. An upload is no form: Workhorse takes its body out before Rails sees it.
 func (p parameters) parseForm(r *http.Request) bool {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost {
 		return true
 	}
-	contentType, options, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	said := r.Header.Get("Content-Type")
+	if said == "" && r.Method == http.MethodPost {
+		said = "application/x-www-form-urlencoded"
+	}
+	contentType, options, err := mime.ParseMediaType(said)
 	if err != nil || (contentType != "application/x-www-form-urlencoded" && contentType != "multipart/form-data") {
 		return true
 	}

@@ -56,6 +56,8 @@ func (s *Server) route(w http.ResponseWriter, c *call) {
 		return
 	}
 	switch {
+	case c.overridden && c.Method == http.MethodPut:
+		forbidden.write(w) // Workhorse has left the body as it is
 	case isGeneric && c.Method == http.MethodOptions:
 		serveOptions(w, c, genericMethods)
 	case isGeneric && c.reads():

@@ -15,6 +15,9 @@ func (s *Server) screen(r *http.Request) (*call, *refusal) {
 	c := &call{Request: r, params: make(parameters)}
 	c.path, c.query = requestTarget(r)
 	c.path = strings.TrimPrefix(c.path, s.settings.basePath)
+	if s.settings.release != Release135 {
+		c.path = withoutOrganization(c.path)
+	}
 	c.client = s.settings.clientAddress(c)
 	decoded, err := url.PathUnescape(c.path)
 	switch {
@@ -26,6 +29,7 @@ func (s *Server) screen(r *http.Request) (*call, *refusal) {
 	case !knownFormat(c.params["format"]) && strings.HasPrefix(decoded, "/api/"):
 		return nil, failure(http.StatusNotAcceptable, "The requested format '"+c.params["format"]+"' is not supported.")
 	default:
+		c.overrideMethod()
 		return c, nil
 	}
 }
