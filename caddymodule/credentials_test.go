@@ -22,11 +22,11 @@ type agreeable struct {
 
 func (a *agreeable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
-	if strings.HasSuffix(r.URL.Path, "/probe") {
-		// of the edge's own
-	} else if r.Header.Get("Range") == "bytes=0-0" {
+	switch {
+	case isProbe(r):
+	case isQuestion(r):
 		a.questions = append(a.questions, r)
-	} else {
+	default:
 		a.gets++
 	}
 	a.mu.Unlock()
