@@ -18,6 +18,7 @@ const (
 	bodySwitchedOff = `{"message":"404 Not Found"}`
 	bodyUnreachable = `{"message":"502 Bad Gateway - GitLab can't be reached"}`
 	bodyUnavailable = `{"message":"503 Service Unavailable - GitLab is in trouble"}`
+	bodyUndecided   = `{"message":"503 Service Unavailable - GitLab doesn't tell which project this is"}`
 	bodyRateLimited = "Retry later\n"
 )
 

@@ -29,6 +29,9 @@ type exchange struct {
 	// path is the escaped path that is forwarded.
 	path string
 
+	// switched is whether the project is served, as far as that is known; set by isSwitchedOff.
+	switched switchState
+
 	// Set by openStore.
 	state *state
 	store *cache.Store
@@ -170,6 +173,11 @@ func isPlainDownload(r *http.Request) bool {
 		r.Header.Get("Origin") == "" && r.Header.Get("Upgrade") == "" && !hasBody(r)
 }
 
+// isDownload reports whether a request is for a file, and changes nothing.
+func isDownload(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead
+}
+
 // hasBody reports whether a request has a body. Over HTTP/3 a request without a Content-Length is of unknown length,
 // even if it ends with its head, so its first byte is awaited and put back.
 func hasBody(r *http.Request) bool {
@@ -226,6 +234,7 @@ func (x *exchange) forward(outcome outcome, reason string) bool {
 func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forwarding) bool {
 	how.Caller, how.Path, how.DropHeaders = x.caller(), x.path, x.h.DropHeaders
 	seen, begun := how.OnAnswer, time.Now()
+	how.Admit = x.admitAnswer
 	how.OnAnswer = func(response *http.Response) {
 		x.record.outcome = outcome
 		x.record.waited(begun)
@@ -246,6 +255,10 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 		}
 	}
 	if err := x.h.client.Forward(x.w, x.r, how); err != nil {
+		if _, ok := errors.AsType[*notAdmittedError](err); ok {
+			x.refuseUnadmitted(err)
+			return true
+		}
 		if x.r.Context().Err() != nil {
 			return x.abandon()
 		}

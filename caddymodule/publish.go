@@ -22,6 +22,9 @@ func (h *Handler) servePublish(x *exchange) {
 		x.refuseInvalid(err)
 		return
 	}
+	if !x.admitUpload() {
+		return
+	}
 	if !x.openStore() {
 		x.forward(outcomePublished, fwdMethod)
 		return

@@ -25,6 +25,10 @@ type Forwarding struct {
 	// its own only during the call.
 	OnBody func(piece []byte, ended bool)
 
+	// Admit, if set, judges the head of the answer before OnAnswer sees it. After an error nothing of the answer is relayed,
+	// and Forward returns that error, wrapped.
+	Admit func(*http.Response) error
+
 	// OnAnswer, if set, sees the head of the answer before it is relayed, and may add to its headers.
 	OnAnswer func(*http.Response)
 }
@@ -77,6 +81,11 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 		ModifyResponse: func(response *http.Response) error {
 			// Workhorse takes this header for itself; should one ever pass, it names a path on GitLab's disk.
 			response.Header.Del("X-Sendfile")
+			if f.Admit != nil {
+				if err := f.Admit(response); err != nil {
+					return err
+				}
+			}
 			if f.OnAnswer != nil {
 				f.OnAnswer(response)
 			}
