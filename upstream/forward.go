@@ -26,7 +26,7 @@ type Forwarding struct {
 	OnBody func(piece []byte, ended bool)
 
 	// Admit, if set, judges the head of the answer before OnAnswer sees it. After an error nothing of the answer is relayed,
-	// and Forward returns that error, wrapped.
+	// and Forward returns that error as it is.
 	Admit func(*http.Response) error
 
 	// OnAnswer, if set, sees the head of the answer before it is relayed, and may add to its headers.
@@ -48,7 +48,7 @@ func PassesForward(name string) bool { return !slices.Contains(untrustedHeaders,
 // Forward sends r on to GitLab as it came, its body streaming and never sent twice, and relays GitLab's answer to w
 // as it is, informational answers (100 Continue) included. A redirect to object storage is followed and not shown.
 //
-// An error means that nothing was written to w: an *UnreachableError. Once the answer has begun, a failure panics
+// An error means that nothing was written to w: an *UnreachableError, or what Admit returned. Once the answer has begun, a failure panics
 // with http.ErrAbortHandler, so that what the client has looks broken off and not whole.
 //
 // When GitLab answers before the body's end, r.Body may still be read, and OnBody called, after Forward has returned.
@@ -57,7 +57,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 	if err != nil {
 		return unreachable("forwarding", err)
 	}
-	var failed error
+	var failed, refused error
 	proxy := httputil.ReverseProxy{
 		Transport: forwardTransport{c},
 		// Written as it arrives: a caller must not wait for a buffer to fill.
@@ -82,8 +82,8 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 			// Workhorse takes this header for itself; should one ever pass, it names a path on GitLab's disk.
 			response.Header.Del("X-Sendfile")
 			if f.Admit != nil {
-				if err := f.Admit(response); err != nil {
-					return err
+				if refused = f.Admit(response); refused != nil {
+					return refused
 				}
 			}
 			if f.OnAnswer != nil {
@@ -96,7 +96,10 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	proxy.ServeHTTP(w, r)
-	if failed == nil {
+	switch {
+	case refused != nil:
+		return refused
+	case failed == nil:
 		return nil
 	}
 	return unreachable("forwarding", failed)
