@@ -11,6 +11,9 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
+// maxLearntByList bounds the names of which GitLab is asked for one list; a list can have thousands.
+const maxLearntByList = 100
+
 // maxListedProjects bounds the list of projects of which files are stored.
 const maxListedProjects = 10_000
 
@@ -73,6 +76,7 @@ func (a *App) adminProjects(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		h.learnNames(r.Context(), names)
 		for _, project := range names {
 			row := h.projectStatus(project)
 			// Two handlers of one GitLab can say different things of a project; then both are told.
@@ -116,7 +120,28 @@ func (h *Handler) knownProjects(ctx context.Context) (names []string, err error)
 	return names, nil
 }
 
-// projectStatus tells what is known of a project, and asks nobody: a list can have thousands.
+// learnNames asks GitLab about names of which it never said anything, a bounded number of them, and as long as it answers.
+func (h *Handler) learnNames(ctx context.Context, names []string) {
+	if h.aliases == nil {
+		return
+	}
+	asked := 0
+	for _, name := range names {
+		if asked == maxLearntByList {
+			return
+		}
+		if h.aliases.Last(name).Answered {
+			continue
+		}
+		asked++
+		if _, err := h.aliases.Ask(ctx, name, upstream.OfAdmin()); err != nil {
+			h.tellAliasTrouble(name, err)
+			return
+		}
+	}
+}
+
+// projectStatus tells what is known of a project, and asks nobody.
 func (h *Handler) projectStatus(project string) projectStatus {
 	state := h.stateOf(project)
 	return projectStatus{

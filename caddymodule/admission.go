@@ -36,7 +36,7 @@ func (x *exchange) admit() bool { return x.orRefuse(x.admission(upstream.OfAllow
 // admitUpload is the gate before a request that changes something, and stands before it is sent. Nobody has judged its
 // caller yet, so the question takes of a budget. False means that the answer is written.
 func (x *exchange) admitUpload() bool {
-	return x.orRefuse(x.admission(upstream.OfUpload(clientIP(x.r))))
+	return x.orRefuse(x.admission(upstream.OfUnknownCaller(clientIP(x.r))))
 }
 
 // admitAnswer is admit for a request that was forwarded: before GitLab's answer is relayed, if it is a yes to a download. The
@@ -45,7 +45,12 @@ func (x *exchange) admitAnswer(response *http.Response) error {
 	if !isDownload(x.r) || response.StatusCode >= http.StatusBadRequest {
 		return nil
 	}
-	return x.admission(upstream.OfAllowedCaller())
+	occasion := upstream.OfAllowedCaller()
+	if response.StatusCode >= http.StatusMultipleChoices && response.StatusCode != http.StatusNotModified {
+		// Something in front of GitLab may send everybody to its login page.
+		occasion = upstream.OfUnknownCaller(clientIP(x.r))
+	}
+	return x.admission(occasion)
 }
 
 func (x *exchange) orRefuse(err error) (admitted bool) {

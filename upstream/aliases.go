@@ -60,9 +60,9 @@ func OfAllowedCaller() Occasion { return Occasion{} }
 // OfAdmin is the occasion of an admin's own call.
 func OfAdmin() Occasion { return Occasion{} }
 
-// OfUpload is the occasion of an upload, or of another method, whose caller nobody has judged yet. Its questions are
-// bounded by address, as Caddy trusts it, and in all.
-func OfUpload(address string) Occasion { return Occasion{budgeted: true, address: address} }
+// OfUnknownCaller is the occasion of a request whose caller GitLab hasn't judged yet: an upload, above all. Its questions
+// are bounded by address, as Caddy trusts it, and in all.
+func OfUnknownCaller(address string) Occasion { return Occasion{budgeted: true, address: address} }
 
 // IsDue reports whether what GitLab said of a name is old, so that it is to be asked anew, or was never said. It is false
 // for some seconds after a question about the name was begun or has failed.

@@ -119,28 +119,28 @@ func TestAnAddressCanNotUseUpTheQuestionsOfOthers(t *testing.T) {
 		}
 		return asked
 	}
-	if got := count(upstream.OfUpload("192.0.2.1"), 500); got != 20 {
+	if got := count(upstream.OfUnknownCaller("192.0.2.1"), 500); got != 20 {
 		t.Errorf("one address asked %d times at once", got)
 	}
 	w.now = w.now.Add(3 * time.Second)
-	if got := count(upstream.OfUpload("192.0.2.1"), 500); got != 3 {
+	if got := count(upstream.OfUnknownCaller("192.0.2.1"), 500); got != 3 {
 		t.Errorf("it asked %d times in three seconds", got)
 	}
 	// An IPv6 network of 64 bits is one caller's.
 	v6 := 0
 	for i := range 100 {
-		v6 += count(upstream.OfUpload(fmt.Sprintf("2001:db8::%x", i+1)), 1)
+		v6 += count(upstream.OfUnknownCaller(fmt.Sprintf("2001:db8::%x", i+1)), 1)
 	}
 	if v6 != 20 {
 		t.Errorf("a network asked %d times at once", v6)
 	}
-	if got := count(upstream.OfUpload("192.0.2.2"), 1); got != 1 {
+	if got := count(upstream.OfUnknownCaller("192.0.2.2"), 1); got != 1 {
 		t.Error("another address had none left")
 	}
 	// Many addresses have a bound together, and leave those be whom GitLab knows.
 	all := 0
 	for i := range 100 {
-		all += count(upstream.OfUpload(fmt.Sprintf("198.51.100.%d", i)), 20)
+		all += count(upstream.OfUnknownCaller(fmt.Sprintf("198.51.100.%d", i)), 20)
 	}
 	if all > 200 {
 		t.Errorf("all together asked %d times at once", all)
