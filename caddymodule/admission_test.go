@@ -288,3 +288,39 @@ func TestAProjectThatTakesANameThatGitLabDidNotKnowIsOffByIt(t *testing.T) {
 	expectDecided(t, "by its new path", e.do(t, call{path: moved, token: developer}), http.StatusNotFound)
 	expectDecided(t, "by its former path", e.do(t, call{path: strings.Replace(filePath("app.bin"), "24", byPath, 1), token: developer}), http.StatusNotFound)
 }
+
+// TestALoginPageBeforeGitLabCostsNoMoreQuestionsThanUploads: what stands in front of GitLab sends strangers elsewhere
+// instead of refusing them.
+func TestALoginPageBeforeGitLabCostsNoMoreQuestionsThanUploads(t *testing.T) {
+	e, gitlab := startSwitchable(t, "api_token "+administrator+"\nprojects on {\n off 24\n}")
+	gitlab.Inject(gitlabtest.Fault{PathContains: "/packages/", LoginRedirect302: true, Times: -1})
+	begun := time.Now()
+	for i := range 60 {
+		e.do(t, call{path: fmt.Sprintf("/api/v4/projects/made%%2Fup%d/packages/generic/pkg/1.0.0/app.bin?x=1", i)})
+	}
+	if asked, most := len(nameQuestions(gitlab)), 21+int(time.Since(begun)/time.Second); asked > most {
+		t.Errorf("asked %d times, at most %d", asked, most)
+	}
+}
+
+func TestAListTellsOfWhichNamesGitLabSaidNothing(t *testing.T) {
+	e, gitlab, settings := startWithFiles(t)
+	e.reload(t, settings("api_token "+administrator+"\nprojects on {\n off 24\n}"))
+	stateOf := func(name string) string {
+		for _, p := range mustCall[projectList](t, e, http.MethodGet, "projects", "").Projects {
+			if p.Project == name {
+				return p.State + " " + fmt.Sprint(p.Names)
+			}
+		}
+		return "not listed"
+	}
+	if got := stateOf("24"); got != "off [group/app]" { // one row for both
+		t.Errorf("once GitLab has told: %s", got)
+	}
+	gitlab.RevokeToken(colleague)
+	e.reload(t, settings("api_token "+colleague+"\nprojects on {\n off 24\n}"))
+	if got := stateOf("group/app"); got != "undecided []" {
+		t.Errorf("while GitLab doesn't say: %s", got)
+	}
+	e.expectCLI(t, 1, []string{"GitLab doesn't tell whether the project group/app is one that is switched off"}, "warm", "group/app", "pkg")
+}
