@@ -283,9 +283,9 @@ func (s *storedSwitches) changes(after *storedSwitches) (found []switched) {
 		for project := range projects {
 			to, is := is.Projects[project]
 			from, was := was.Projects[project]
-			// All names of a project change together; that is one change.
+			// All names of a project change together; that is one change. That another project has taken a name is none.
 			switch {
-			case is && to.isFirst(project) && (!was || !to.equal(from)):
+			case is && to.isFirst(project) && (!was || to.On != from.On || !to.Since.Equal(from.Since)):
 				found = append(found, switched{upstream, project, to.Names, &to})
 			case was && !is && from.isFirst(project):
 				found = append(found, switched{upstream, project, from.Names, nil})
