@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -120,12 +121,20 @@ func badRequest(format string, values ...any) error {
 }
 
 // readJSON reads the body of a call that takes no query parameters. What is unknown is refused, and so is what stands
-// elsewhere: a field that is misspelled or in the wrong place would else do more than it was to. No body is an empty object.
+// elsewhere, or is empty: a field that is misspelled, in the wrong place, or made of a variable that wasn't set, would else
+// do more than it was to. No body is an empty object.
 func readJSON(r *http.Request, into any) error {
 	if err := readQuery(r, nil); err != nil {
 		return err
 	}
-	decoder := json.NewDecoder(r.Body)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return badRequest("the body can't be read, or has more than %d bytes", maxAdminRequest)
+	}
+	if err := refuseEmptyFields(body); err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	switch err := decoder.Decode(into); {
 	case errors.Is(err, io.EOF):
@@ -141,6 +150,30 @@ func readJSON(r *http.Request, into any) error {
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return badRequest("the body must be one JSON object, and no more")
+	}
+	return nil
+}
+
+// refuseEmptyFields refuses a body with a field that is null or an empty text. What is no object is for others to judge.
+func refuseEmptyFields(body []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+		return nil
+	}
+	// One by one, and not into a map: of a name that is there twice each is looked at.
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return nil
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return nil
+		}
+		var text *string
+		if json.Unmarshal(value, &text) == nil && (text == nil || *text == "") {
+			return badRequest("the field %q is empty; leave it out if nothing is to be said by it", name)
+		}
 	}
 	return nil
 }

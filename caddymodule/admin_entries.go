@@ -67,6 +67,11 @@ func (a *App) adminEntries(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range []string{"upstream", "project", "package", "version", "file"} {
+		if query := r.URL.Query(); query.Has(name) && query.Get(name) == "" {
+			return nil, badRequest("the parameter %q is empty; leave it out to list all", name)
+		}
+	}
 	limit := listedEntries
 	if limitText != "" {
 		if limit, err = strconv.Atoi(limitText); err != nil || limit < 1 || limit > maxListedEntries {
@@ -124,7 +129,9 @@ func (a *App) entrySources(r *http.Request, wanted cache.Selector) (sources []en
 	if project != "" {
 		selectors = selectors[:0]
 		for _, known := range upstreamsOf(handlers) {
-			for _, name := range namesOf(r.Context(), handlersFor(handlers, known), project) {
+			// What GitLab can't tell now stays out, as the answer's names show.
+			names, _ := namesOf(r.Context(), handlersFor(handlers, known), project)
+			for _, name := range names {
 				selector := wanted
 				selector.Upstream, selector.Project = known, name
 				selectors = append(selectors, selector)

@@ -11,6 +11,9 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
+// maxLearntByList bounds the names of which GitLab is asked for one list; a list can have thousands.
+const maxLearntByList = 100
+
 // maxListedProjects bounds the list of projects of which files are stored.
 const maxListedProjects = 10_000
 
@@ -21,7 +24,8 @@ type projectStatus struct {
 	// known.
 	Project string   `json:"project"`
 	Names   []string `json:"names,omitempty"`
-	// State is on or off.
+	// State is on or off; undecided where api_token is set, some project is off, and GitLab hasn't said yet to which
+	// project the name belongs.
 	State string `json:"state"`
 	// From is "run time", "run time, for all", "config" or "config's default"; Since is when it was said at run time.
 	From  string     `json:"from"`
@@ -45,7 +49,7 @@ func (s switchState) sinceOrNil() *time.Time {
 // stateOfOthers is the state of projects of which nothing was said.
 func (h *Handler) stateOfOthers() switchState {
 	if all := h.app.switches.of(h.client.Upstream()).All; all != nil {
-		return switchState{all.On, fromRunTimeAll, all.Since}
+		return switchState{on: all.On, from: fromRunTimeAll, since: all.Since}
 	}
 	return switchState{on: h.switches.defaultOn, from: fromDefault}
 }
@@ -72,8 +76,9 @@ func (a *App) adminProjects(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		h.learnNames(r.Context(), names)
 		for _, project := range names {
-			row := h.projectStatus(r.Context(), project)
+			row := h.projectStatus(project)
 			// Two handlers of one GitLab can say different things of a project; then both are told.
 			key := strings.Join(append(slices.Sorted(slices.Values(append(slices.Clone(row.Names), project))), row.Upstream, row.State, row.From), "\x00")
 			if !seen[key] {
@@ -90,8 +95,10 @@ func (a *App) adminProjects(r *http.Request) (any, error) {
 
 // knownProjects are the names to list, those that admins used first.
 func (h *Handler) knownProjects(ctx context.Context) (names []string, err error) {
-	for name := range h.app.switches.of(h.client.Upstream()).Projects {
-		names = append(names, name)
+	for name, said := range h.app.switches.of(h.client.Upstream()).Projects {
+		if said.isFirst(name) {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	for name, group := range h.switches.groups {
@@ -113,25 +120,45 @@ func (h *Handler) knownProjects(ctx context.Context) (names []string, err error)
 	return names, nil
 }
 
-func (h *Handler) projectStatus(ctx context.Context, project string) projectStatus {
-	state := h.stateOf(ctx, project)
-	names := h.otherNames(ctx, project)
-	slices.Sort(names)
+// learnNames asks GitLab about names of which it never said anything, a bounded number of them, and as long as it answers.
+func (h *Handler) learnNames(ctx context.Context, names []string) {
+	if h.aliases == nil {
+		return
+	}
+	asked := 0
+	for _, name := range names {
+		if asked == maxLearntByList {
+			return
+		}
+		if h.aliases.Last(name).Answered {
+			continue
+		}
+		asked++
+		if _, err := h.aliases.Ask(ctx, name, upstream.OfAdmin()); err != nil {
+			h.tellAliasTrouble(name, err)
+			return
+		}
+	}
+}
+
+// projectStatus tells what is known of a project, and asks nobody.
+func (h *Handler) projectStatus(project string) projectStatus {
+	state := h.stateOf(project)
 	return projectStatus{
-		Upstream: h.client.Upstream(), Project: project, Names: slices.Compact(names), State: onOff(state.on), From: state.from,
-		Since: state.sinceOrNil(),
+		Upstream: h.client.Upstream(), Project: project, Names: slices.Sorted(slices.Values(h.knownNames(project))),
+		State: state.decision(), From: state.from, Since: state.sinceOrNil(),
 	}
 }
 
 // switchRequest is the body of POST enable, disable and reset.
 type switchRequest struct {
 	// Upstream is the GitLab; it may be left out where there is one.
-	Upstream string `json:"upstream"`
+	Upstream string `json:"upstream,omitempty"`
 	// Project is an id or a path.
-	Project string `json:"project"`
+	Project string `json:"project,omitempty"`
 	// All switches all projects of which nothing else was said at run time. It must be said, so that a forgotten field
 	// doesn't.
-	All bool `json:"all"`
+	All bool `json:"all,omitempty"`
 }
 
 func (s switchRequest) check() error {
@@ -149,7 +176,7 @@ type switchAnswer struct {
 	projectStatus
 	// Kept are projects that were switched by themselves at run time, and keep their state while all others are switched.
 	Kept []projectStatus `json:"kept,omitempty"`
-	// Warning says that the project may have names for which this doesn't hold.
+	// Warning says that the project may have names for which this doesn't hold. Names are those for which it does.
 	Warning string `json:"warning,omitempty"`
 }
 
@@ -174,42 +201,76 @@ func (a *App) adminSwitch(r *http.Request, on, reset bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := namesOf(r.Context(), handlers, project)
-	known := handlers[0].client.Upstream()
-	before, after, err := a.switches.change(r.Context(), known, func(said *runtimeSwitches) {
-		to := runtimeSwitch{On: on, Since: time.Now().UTC().Truncate(time.Second)}
-		if project == "" {
-			said.All = &to
-			if reset {
-				said.All = nil
-			}
-			return
-		}
-		// Whatever was said of the same project by another name is out of date.
-		for _, name := range names {
-			delete(said.Projects, name)
-		}
-		if !reset {
-			said.Projects[project] = to
-		}
-	})
+	to := &runtimeSwitch{On: on, Since: time.Now().UTC().Truncate(time.Second)}
+	if reset {
+		to = nil
+	}
+	if project == "" {
+		return a.switchAll(r.Context(), handlers, to)
+	}
+	return a.switchProject(r.Context(), handlers, project, to)
+}
+
+// switchProject switches a project by all its names, or takes back what was said of it if to is nil.
+func (a *App) switchProject(ctx context.Context, handlers []*Handler, project string, to *runtimeSwitch) (any, error) {
+	h := handlers[0]
+	names, notTold := namesOf(ctx, handlers, project)
+	if to != nil {
+		to.Names = names
+	}
+	before, after, err := a.switches.change(ctx, h.client.Upstream(), func(said *runtimeSwitches) { said.say(names, to) })
 	if err != nil {
 		return nil, err
 	}
 	a.tellSwitched(before, after)
-	h := handlers[0]
-	if project != "" {
-		answer := switchAnswer{projectStatus: h.projectStatus(r.Context(), project)}
-		if len(names) == 1 {
-			answer.Warning = "no other name of " + project + " is known, so this holds for no other; say it of each of its names, " +
-				"or let api_token or a line of projects tell which belong together"
-		}
-		return answer, nil
+	answer := switchAnswer{projectStatus: h.projectStatus(project)}
+	answer.Names = names[1:]
+	var uncovered []string
+	if len(names) == 1 {
+		uncovered = append(uncovered, "no other name of "+project+" is known, so this holds for no other; say it of each of its names, "+
+			"or let api_token or a line of projects tell which belong together")
 	}
+	if notTold != nil {
+		uncovered = append(uncovered, "GitLab could not be asked for the names that it alone knows, and they aren't covered; "+
+			"run this again when it answers api_token")
+	}
+	for _, name := range passedOn(before.Upstreams[h.client.Upstream()], project, names) {
+		uncovered = append(uncovered, "GitLab says that "+project+" belongs to another project than "+name+", of which this was said before; "+
+			name+" stays as it was")
+	}
+	answer.Warning = strings.Join(uncovered, "; ")
+	return answer, nil
+}
+
+// passedOn are the other names that a switch claimed together with a project's, and that aren't this project's any more.
+func passedOn(before *runtimeSwitches, project string, names []string) (left []string) {
+	if before == nil {
+		return nil
+	}
+	for _, name := range before.Projects[project].Names {
+		if !slices.Contains(names, name) {
+			left = append(left, name)
+		}
+	}
+	return left
+}
+
+// switchAll switches all projects of which nothing else was said at run time, or takes back what was said of all if to is
+// nil.
+func (a *App) switchAll(ctx context.Context, handlers []*Handler, to *runtimeSwitch) (any, error) {
+	h := handlers[0]
+	known := h.client.Upstream()
+	before, after, err := a.switches.change(ctx, known, func(said *runtimeSwitches) { said.All = to })
+	if err != nil {
+		return nil, err
+	}
+	a.tellSwitched(before, after)
 	others := h.stateOfOthers()
 	answer := switchAnswer{projectStatus: projectStatus{Upstream: known, State: onOff(others.on), From: others.from, Since: others.sinceOrNil()}}
-	for name := range a.switches.of(known).Projects {
-		answer.Kept = append(answer.Kept, h.projectStatus(r.Context(), name))
+	for name, said := range a.switches.of(known).Projects {
+		if said.isFirst(name) {
+			answer.Kept = append(answer.Kept, h.projectStatus(name))
+		}
 	}
 	slices.SortFunc(answer.Kept, func(a, b projectStatus) int { return cmp.Compare(a.Project, b.Project) })
 	return answer, nil
@@ -225,20 +286,4 @@ func projectOf(spelling string) (string, error) {
 		return "", badRequest("%q is no project; write its id or its path, such as 24 or group/app", spelling)
 	}
 	return project, nil
-}
-
-// namesOf returns all names of a project that any of these handlers knows, the given one first; none for none.
-func namesOf(ctx context.Context, handlers []*Handler, project string) (names []string) {
-	if project == "" {
-		return nil
-	}
-	names = []string{project}
-	for _, h := range handlers {
-		for _, name := range h.otherNames(ctx, project) {
-			if !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
-	}
-	return names
 }

@@ -10,21 +10,21 @@ import (
 )
 
 // purgeRequest is the body of POST purge. It names a project, and from the left to the right as much more as it is to be
-// about; or all.
+// about; or all. A field that is missing at the right end means all of it; an empty one, or null, is refused (readJSON).
 type purgeRequest struct {
 	// Upstream restricts the purge to one GitLab; all if it is left out.
-	Upstream string `json:"upstream"`
-	Project  string `json:"project"`
-	Package  string `json:"package"`
-	Version  string `json:"version"`
-	File     string `json:"file"`
+	Upstream string `json:"upstream,omitempty"`
+	Project  string `json:"project,omitempty"`
+	Package  string `json:"package,omitempty"`
+	Version  string `json:"version,omitempty"`
+	File     string `json:"file,omitempty"`
 	// All purges everything. It must be said, so that a forgotten field doesn't.
-	All bool `json:"all"`
+	All bool `json:"all,omitempty"`
 	// Soft marks files as stale instead of removing them: GitLab is asked before they are served again.
-	Soft bool `json:"soft"`
+	Soft bool `json:"soft,omitempty"`
 	// Grants forgets whom GitLab allowed what, of a project or of all, instead of removing files: each caller is asked
 	// about anew.
-	Grants bool `json:"grants"`
+	Grants bool `json:"grants,omitempty"`
 }
 
 // purgeAnswer is the answer: how many entries were removed or marked, how many bytes became free, and how many grants
@@ -118,7 +118,7 @@ func (a *App) forgetGrants(ctx context.Context, request purgeRequest) (any, erro
 	}
 	var answer purgeAnswer
 	for _, known := range upstreamsOf(handlers) {
-		names := namesOf(ctx, handlersFor(handlers, known), project)
+		names, _ := namesOf(ctx, handlersFor(handlers, known), project)
 		if project == "" {
 			names = []string{""}
 		}

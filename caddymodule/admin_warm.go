@@ -12,17 +12,17 @@ import (
 // warmRequest is the body of POST warm.
 type warmRequest struct {
 	// Upstream is the GitLab; it may be left out where there is one.
-	Upstream string `json:"upstream"`
+	Upstream string `json:"upstream,omitempty"`
 	// Project is the spelling by which callers ask; files belong to it.
-	Project string `json:"project"`
-	Package string `json:"package"`
+	Project string `json:"project,omitempty"`
+	Package string `json:"package,omitempty"`
 	// Version is the one to fetch; all if it is left out.
-	Version string `json:"version"`
+	Version string `json:"version,omitempty"`
 	// Token is a GitLab token that may read the project. Default: the handler's api_token; without that the edge asks
 	// anonymously.
-	Token string `json:"token"`
+	Token string `json:"token,omitempty"`
 	// Pin keeps the files from eviction for that long, such as 30d; not at all if it is left out.
-	Pin string `json:"pin"`
+	Pin string `json:"pin,omitempty"`
 }
 
 // warmingStatus is the answer to all calls about a warming: how far it is.
@@ -65,7 +65,10 @@ func (a *App) adminWarm(r *http.Request) (any, error) {
 	if project == "" || request.Package == "" {
 		return nil, badRequest("which package? Name its project and the package, and a version if it is to be one alone")
 	}
-	if !h.isOn(r.Context(), project) {
+	switch on, err := h.isOn(r.Context(), project); {
+	case err != nil:
+		return nil, apiError(http.StatusServiceUnavailable, "GitLab doesn't tell whether the project %s is one that is switched off: %w", project, err)
+	case !on:
 		return nil, apiError(http.StatusConflict, "the project %s is switched off", project)
 	}
 	state := h.attachment.state

@@ -28,6 +28,8 @@ type App struct {
 	mu          sync.Mutex
 	attachments map[string]*attachment
 	handlers    []*Handler
+	// names are those of each GitLab's projects, by its URL. Set by Start, and fixed then.
+	names map[string]*gitlabNames
 	// started is closed by Start. Caddy starts apps in no fixed order, so a request can come first.
 	started chan struct{}
 	// cancel ends what runs from Start to Stop, which work counts.
@@ -95,6 +97,7 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel = cancel
 	a.switches.begin(ctx)
+	a.names = joinNames(a.handlers)
 	// Ends with Stop.
 	a.work.Go(func() { a.switches.watch(ctx, a.tellSwitched) })
 	// Ends with Stop, or when the handlers of an event have ended that it is handing on then: nobody waits for those.

@@ -76,6 +76,3 @@ func (h *Handler) aliasesOf(key cache.Key) (keys []cache.Key) {
 	}
 	return keys
 }
-
-// knownNames returns all other names of a project that are known without asking.
-func (h *Handler) knownNames(project string) []string { return h.switches.groups[project] }

@@ -36,6 +36,9 @@ func (d *download) describe() bool {
 		if answer.Identity.Length < 0 {
 			return d.forward(outcomeForwarded, d.missReason())
 		}
+		if !d.admit() {
+			return true
+		}
 		d.setOutcome(outcomeDescribed, cacheStatusForward(d.missReason(), http.StatusOK))
 		d.sendDescription(answer)
 		return true

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -118,6 +119,16 @@ func readableError(err error) error {
 		return err
 	}
 	return errors.New(told.Error)
+}
+
+// refuseEmptyNames returns an error if an argument is empty, or --upstream is: a variable that wasn't set would have more
+// done than is meant.
+func (i *invocation) refuseEmptyNames() error {
+	upstream := i.command.Flags().Lookup("upstream")
+	if slices.Contains(i.args, "") || (upstream != nil && upstream.Changed && upstream.Value.String() == "") {
+		return errors.New("an empty name would mean more than is said; leave it out to mean all")
+	}
+	return nil
 }
 
 // show prints an answer: as JSON if that was asked for, else as people read it.

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -180,6 +179,9 @@ all. With --json it prints one line for each page.`,
 	limit := flags.Int("limit", listedEntries, "How many to show, or to ask for at a time")
 	all := flags.Bool("all", false, "Show all")
 	return verb(command, func(i *invocation) (int, error) {
+		if err := i.refuseEmptyNames(); err != nil {
+			return 1, err
+		}
 		query := url.Values{"limit": {strconv.Itoa(*limit)}}
 		for at, name := range []string{"project", "package", "version", "file"} {
 			if at < len(i.args) {
@@ -249,13 +251,17 @@ all.`},
 		Short: told[0],
 		Long: told[1] + `
 
-PROJECT is the number or the path of a project; other names of it count too, as far as they are known. It is kept in
-Caddy's storage, over reloads and restarts, and reaches other instances that share the storage within ten seconds.`,
+PROJECT is the number or the path of a project. All its other names that are known count too, and stay covered whatever
+becomes of what they were known by; the answer lists them, and warns of what isn't covered. It is kept in Caddy's
+storage, over reloads and restarts, and reaches other instances that share the storage within ten seconds.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	upstream := command.Flags().String("upstream", "", "The GitLab, if the edge stands in front of several")
 	all := command.Flags().Bool("all", false, "All projects that weren't switched by themselves")
 	return verb(command, func(i *invocation) (int, error) {
+		if err := i.refuseEmptyNames(); err != nil {
+			return 1, err
+		}
 		request := switchRequest{Upstream: *upstream, All: *all}
 		if len(i.args) == 1 {
 			request.Project = i.args[0]
@@ -299,12 +305,12 @@ and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
 	soft := flags.Bool("soft", false, "Mark as stale instead of removing")
 	grants := flags.Bool("grants", false, "Forget grants instead of removing files")
 	return verb(command, func(i *invocation) (int, error) {
+		if err := i.refuseEmptyNames(); err != nil {
+			return 1, err
+		}
 		request := purgeRequest{Upstream: *upstream, All: *all, Soft: *soft, Grants: *grants}
 		for at, field := range []*string{&request.Project, &request.Package, &request.Version, &request.File} {
 			if at < len(i.args) {
-				if i.args[at] == "" {
-					return 1, errors.New("an empty name would purge more than is meant")
-				}
 				*field = i.args[at]
 			}
 		}

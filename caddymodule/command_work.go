@@ -199,6 +199,9 @@ Exits with 4 if a file could not be fetched or pinned.`,
 	pin := flags.String("pin", "", "Keep the files from eviction for that long, such as 30d")
 	detach := flags.Bool("detach", false, "Begin it and don't wait")
 	return verb(command, func(i *invocation) (int, error) {
+		if err := i.refuseEmptyNames(); err != nil {
+			return 1, err
+		}
 		token, err := readToken(*tokenFile, i.command.InOrStdin())
 		if err != nil {
 			return 1, err

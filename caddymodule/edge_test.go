@@ -218,9 +218,14 @@ func listeners(t testing.TB, url string) (count int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := os.ReadFile("/proc/net/tcp")
-	if err != nil {
-		return 0
+	// Caddy listens on all addresses by one socket of IPv6, where there is that.
+	var table []byte
+	for _, protocol := range []string{"tcp", "tcp6"} {
+		sockets, err := os.ReadFile("/proc/net/" + protocol)
+		if err != nil {
+			continue
+		}
+		table = append(table, sockets...)
 	}
 	// Columns: number, local address:port in hex, remote address, state; 0A is listening.
 	for line := range strings.Lines(string(table)) {

@@ -19,6 +19,7 @@ const (
 	bodyUnreachable = `{"message":"502 Bad Gateway - GitLab can't be reached"}`
 	bodyBroken      = `{"message":"400 Bad request - the body of the request can't be read"}`
 	bodyUnavailable = `{"message":"503 Service Unavailable - GitLab is in trouble"}`
+	bodyUndecided   = `{"message":"503 Service Unavailable - GitLab doesn't tell which project this is"}`
 )
 
 // retryAfterSeconds is what callers are told to wait when GitLab is in trouble and didn't say itself.

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -27,6 +28,9 @@ type exchange struct {
 	path string
 	// organization says that the path names an organization (upstream.Route).
 	organization bool
+
+	// switched is whether the project is served, as far as that is known; set by isSwitchedOff.
+	switched switchState
 
 	// Set by openStore.
 	state *state
@@ -138,6 +142,11 @@ func (x *exchange) isPlainDownload() bool {
 	return !x.organization && upstream.QueryHoldsOnly(x.r.URL.RawQuery) && x.r.Header.Get("Origin") == "" && x.r.ContentLength == 0
 }
 
+// isDownload reports whether a request is for a file, and changes nothing.
+func isDownload(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead
+}
+
 // openStore finds the store that the config uses. False means that the edge goes without: the directory can't be used.
 func (x *exchange) openStore() bool {
 	x.state = x.h.attachment.state
@@ -162,6 +171,7 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 		how.Delivery = new(upstream.Delivery)
 	}
 	seen, begun := how.OnAnswer, time.Now()
+	how.Admit = x.admitAnswer
 	how.OnAnswer = func(response *http.Response) {
 		x.record.outcome = outcome
 		x.record.waited(begun)
@@ -180,6 +190,10 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 		}
 	}
 	if err := x.h.client.Forward(x.w, x.r, how); err != nil {
+		if _, ok := errors.AsType[*notAdmittedError](err); ok {
+			x.refuseUnadmitted(err)
+			return true
+		}
 		if x.r.Context().Err() != nil {
 			return x.abandon()
 		}

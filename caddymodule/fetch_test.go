@@ -191,7 +191,9 @@ func TestABodyOfUnknownLengthIsStoredWhenItsEndIsSeen(t *testing.T) {
 func isQuestion(r *http.Request) bool { return r.Header.Get("Range") == "bytes=0-0" }
 
 // isProbe reports whether the edge looks whether GitLab is there.
-func isProbe(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/projects/0/packages/generic/probe/0.0.0/probe") }
+func isProbe(r *http.Request) bool {
+	return strings.HasSuffix(r.URL.Path, "/projects/0/packages/generic/probe/0.0.0/probe")
+}
 
 // serveHTTP serves a handler on loopback for the time of the test. Probes are answered as GitLab does.
 func serveHTTP(t testing.TB, handler http.HandlerFunc) string {

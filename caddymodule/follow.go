@@ -17,6 +17,9 @@ import (
 // follow sends a file that is on its way in, as it arrives. False means that the flight came to nothing before this
 // caller got a byte of it.
 func (d *download) follow(fl *flight, outcome outcome) bool {
+	if !d.admit() {
+		return true
+	}
 	if fl.fill == nil {
 		return d.serveEntry(fl.entry, outcome)
 	}

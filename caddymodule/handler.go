@@ -61,9 +61,11 @@ type Handler struct {
 	Projects *Projects `json:"projects,omitempty"`
 
 	// A GitLab token that may read projects (scope read_api), by which the edge finds out the numeric id and the path
-	// that belong together, so that what Projects says of one name holds for the others. Default: none; then only names
-	// that Projects lists together do. Write a placeholder, such as {env.GITLAB_EDGE_TOKEN}: a token that is written out is
-	// shown by the admin API's /config/ and by caddy adapt, which warns of it.
+	// that belong together, so that what Projects, or a switch at run time, says of one name holds for the others. While
+	// any project is off, a name of which GitLab has never said to which project it belongs is answered 503 until GitLab
+	// says so. Default: none; then only names that Projects lists together do. Write a placeholder, such as
+	// {env.GITLAB_EDGE_TOKEN}: a token that is written out is shown by the admin API's /config/ and by caddy adapt, which warns
+	// of it.
 	APIToken string `json:"api_token,omitempty"`
 
 	// Further request headers that tell GitLab, or something in front of it, who asks. They count as part of the
@@ -108,7 +110,7 @@ type Handler struct {
 	switches *switches
 	client   *upstream.Client
 	aliases  *upstream.Aliases
-	// aliasTrouble keeps the log readable when GitLab can't say which names belong together.
+	// aliasTrouble keeps the log readable while GitLab doesn't say which names belong together.
 	aliasTrouble *rate.Sometimes
 	transports   *transports
 	access       access

@@ -22,6 +22,9 @@ func (h *Handler) servePublish(x *exchange) {
 		x.refuseInvalid(err)
 		return
 	}
+	if !x.admitUpload() {
+		return
+	}
 	outcome := outcomeForwarded
 	if x.r.Method == http.MethodPut {
 		outcome = outcomePublished

@@ -109,6 +109,9 @@ func isConnectionHeader(name string) bool {
 // stream sends a body that can't be stored to the one caller it was fetched for. Where GitLab named no SHA-256, nobody can
 // know whether a body without framing has come whole; it is passed on as it is.
 func (d *download) stream(body *upstream.Download) bool {
+	if !d.admit() {
+		return true
+	}
 	file := describedBy(body.Identity, body.Disposition)
 	d.setOutcome(outcomeStreamed, cacheStatusForward(d.missReason(), http.StatusOK))
 	d.setFileHeaders(file)

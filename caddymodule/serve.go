@@ -30,7 +30,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		// Which projects are off isn't known yet. And another config may have the store open, and would not hear of a
 		// publish.
 		x.refuseUnreachable(&upstream.UnreachableError{Status: http.StatusServiceUnavailable, Err: errNotStarted})
-	case !h.isOn(r.Context(), route.Ref.Project):
+	case x.isSwitchedOff():
 		x.refuseSwitchedOff()
 	case err != nil:
 		x.refuseInvalid(err)
@@ -40,11 +40,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		x.refuseMethod()
 	case !x.gatherBody():
 		// Is answered.
-	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+	case isDownload(r):
 		h.serveDownload(x)
 	case r.Method != http.MethodOptions:
 		h.servePublish(x)
-	default:
+	case x.admitUpload():
 		x.forward(outcomeForwarded, fwdMethod)
 	}
 	x.body.linger(r)
@@ -288,6 +288,9 @@ func (d *download) mayServeUnasked(entry cache.Entry, stored bool, use upstream.
 
 // serveEntry sends a stored file to a caller who may have it.
 func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
+	if !d.admit() {
+		return true
+	}
 	blob, err := d.store.OpenBlob(entry)
 	if err != nil {
 		if !errors.Is(err, cache.ErrMiss) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,10 @@ import (
 type runtimeSwitch struct {
 	On    bool      `json:"on"`
 	Since time.Time `json:"since"`
+	// Names are all names of the project that were known when it was said, the one that the admin used first. Each of them
+	// has a switch of its own that says the same, so that the switch outlives what they were known by. It is missing where
+	// an older edge has written.
+	Names []string `json:"names,omitempty"`
 }
 
 // runtimeSwitches are what was said at run time about one GitLab. They never change after they are made; a request sees
@@ -27,7 +32,7 @@ type runtimeSwitch struct {
 type runtimeSwitches struct {
 	// All is for every project that isn't in Projects; nil where the config's word holds.
 	All *runtimeSwitch `json:"all,omitempty"`
-	// Projects are single projects, by the canonical spelling that the admin used.
+	// Projects are single projects, by each canonical name that was known of them.
 	Projects map[string]runtimeSwitch `json:"projects,omitempty"`
 }
 
@@ -37,6 +42,10 @@ type storedSwitches struct {
 	Upstreams map[string]*runtimeSwitches `json:"upstreams"`
 }
 
+// Edges of several versions can share the storage. An edge that knows no names reads a switch for each of them, and so
+// holds them all; it lists each by itself, switches them one by one, and drops the field when it writes, after which
+// each name has its own word until somebody says another. That is why the version is still 1: with another one an older
+// edge would refuse the whole file and, after a restart, serve what is off.
 const (
 	switchesVersion = 1
 	// switchesKey is where they lie in Caddy's storage, and switchesLock the name of the lock for changing them.
@@ -215,13 +224,35 @@ func (s *storedSwitches) equal(other *storedSwitches) bool {
 }
 
 func (r runtimeSwitch) equal(other runtimeSwitch) bool {
-	return r.On == other.On && r.Since.Equal(other.Since)
+	return r.On == other.On && r.Since.Equal(other.Since) && slices.Equal(r.Names, other.Names)
+}
+
+// isFirst reports whether a name is the one that the admin used.
+func (r runtimeSwitch) isFirst(name string) bool { return len(r.Names) == 0 || r.Names[0] == name }
+
+// say switches a project by all its names, or takes back what was said of it if to is nil. Whatever was said of one of these
+// names before is out of date; what was said of another project by a name that has passed to this one stays for the rest
+// of its names.
+func (r *runtimeSwitches) say(names []string, to *runtimeSwitch) {
+	for name, said := range r.Projects {
+		left := slices.DeleteFunc(slices.Clone(said.Names), func(claimed string) bool { return slices.Contains(names, claimed) })
+		said.Names = left
+		r.Projects[name] = said
+	}
+	for _, name := range names {
+		delete(r.Projects, name)
+		if to != nil {
+			r.Projects[name] = *to
+		}
+	}
 }
 
 // switched is one change of a switch, for the log and the event.
 type switched struct {
 	// upstream is the GitLab, project the spelling that the admin used, empty for all projects.
 	upstream, project string
+	// names are all names of the project that this is about.
+	names []string
 	// to is what holds now; nil where the config's word holds again.
 	to *runtimeSwitch
 }
@@ -242,7 +273,7 @@ func (s *storedSwitches) changes(after *storedSwitches) (found []switched) {
 			is = new(runtimeSwitches)
 		}
 		if (was.All == nil) != (is.All == nil) || (is.All != nil && !is.All.equal(*was.All)) {
-			found = append(found, switched{upstream, "", is.All})
+			found = append(found, switched{upstream: upstream, to: is.All})
 		}
 		projects := maps.Clone(was.Projects)
 		if projects == nil {
@@ -252,11 +283,12 @@ func (s *storedSwitches) changes(after *storedSwitches) (found []switched) {
 		for project := range projects {
 			to, is := is.Projects[project]
 			from, was := was.Projects[project]
+			// All names of a project change together; that is one change. That another project has taken a name is none.
 			switch {
-			case is && (!was || !to.equal(from)):
-				found = append(found, switched{upstream, project, &to})
-			case was && !is:
-				found = append(found, switched{upstream, project, nil})
+			case is && to.isFirst(project) && (!was || to.On != from.On || !to.Since.Equal(from.Since)):
+				found = append(found, switched{upstream, project, to.Names, &to})
+			case was && !is && from.isFirst(project):
+				found = append(found, switched{upstream, project, from.Names, nil})
 			}
 		}
 	}

@@ -1,8 +1,9 @@
 package caddymodule
 
 import (
-	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -78,70 +79,138 @@ type switchState struct {
 	from string
 	// since is when it was said at run time; zero for the config's word.
 	since time.Time
+	// question is what GitLab has yet to say before this can be relied on.
+	question nameQuestion
 }
 
-// isOn reports whether a project is served.
-func (h *Handler) isOn(ctx context.Context, project string) bool { return h.stateOf(ctx, project).on }
+// nameQuestion is whether GitLab is to be asked which project a name belongs to.
+type nameQuestion int
 
-// stateOf returns whether a project is served. What was said at run time wins over the config: of the project first, then
-// of all. What is said of one of its names holds for all of them, as far as they are known: by the config, and by GitLab
-// where an api_token is set. When GitLab can't say, the name alone counts.
-func (h *Handler) stateOf(ctx context.Context, project string) switchState {
-	said := h.app.switches.of(h.client.Upstream())
-	if s, ok := said.Projects[project]; ok {
-		return switchState{s.On, fromRunTime, s.Since}
+const (
+	// nothingToAsk: what is known decides.
+	nothingToAsk nameQuestion = iota
+	// askAnew: what GitLab said last decides, and is old.
+	askAnew
+	// undecided: GitLab never said to which project the name belongs, and its answer could make of on off, or of off on.
+	undecided
+)
+
+// decision is the state as a word: on, off, or undecided.
+func (s switchState) decision() string {
+	if s.question == undecided {
+		return "undecided"
 	}
-	configured, named := h.switches.named[project]
-	if len(said.Projects) > 0 || (said.All == nil && !named && len(h.switches.named) > 0) {
-		names := h.otherNames(ctx, project)
-		if s, ok := said.latestOf(names); ok {
-			return switchState{s.On, fromRunTime, s.Since}
+	return onOff(s.on)
+}
+
+// isOff reports whether a project is off, whatever GitLab may say yet.
+func (s switchState) isOff() bool { return !s.on && s.question != undecided }
+
+// stateOf returns whether a project is served, as far as that is known without asking anybody. What was said at run time
+// wins over the config: of the project first, then of all. What is said of one of its names holds for all of them, as far
+// as they are known (knownNames).
+func (h *Handler) stateOf(project string) switchState {
+	said := h.app.switches.of(h.client.Upstream())
+	if len(said.Projects) == 0 && (said.All != nil || len(h.switches.named) == 0) {
+		return h.stateOfOthers() // all are alike, so names don't matter
+	}
+	told := h.lastTold(project)
+	if s, ok := said.Projects[project]; ok && !s.hasPassedOn(told) {
+		state := switchState{on: s.On, from: fromRunTime, since: s.Since}
+		if h.couldHavePassedOn(project, said, s) {
+			state.question = askAnew
 		}
-		for _, name := range names {
-			if !named {
-				configured, named = h.switches.named[name]
-			}
+		return state
+	}
+	names := h.knownNames(project)
+	state, named := h.stateOfOthers(), false
+	if s, ok := said.latestOf(names, told); ok {
+		state, named = switchState{on: s.On, from: fromRunTime, since: s.Since}, true
+	} else if said.All == nil {
+		var on bool
+		if on, named = h.switches.of(project, names); named {
+			state = switchState{on: on, from: fromConfig}
 		}
+	}
+	if h.aliases == nil || project == "" || !h.couldDiffer(said, state.on, named) {
+		return state
 	}
 	switch {
-	case said.All != nil:
-		return switchState{said.All.On, fromRunTimeAll, said.All.Since}
-	case named:
-		return switchState{on: configured, from: fromConfig}
+	case !told.Answered:
+		state.question = undecided
+	case h.aliases.IsDue(project):
+		state.question = askAnew
 	}
-	return switchState{on: h.switches.defaultOn, from: fromDefault}
+	return state
 }
 
-// latestOf returns what was said last of any of these names.
-func (r *runtimeSwitches) latestOf(names []string) (latest runtimeSwitch, ok bool) {
+// of returns what the config says of a project: of this name, else of the others.
+func (s *switches) of(project string, others []string) (on, named bool) {
+	if on, named = s.named[project]; named {
+		return on, true
+	}
+	for _, name := range others {
+		if on, named = s.named[name]; named {
+			return on, true
+		}
+	}
+	return false, false
+}
+
+// couldDiffer reports whether a further name of a project could make its state another one. What is said of the project at
+// run time can't be outdone by the config's word.
+func (h *Handler) couldDiffer(said *runtimeSwitches, on, named bool) bool {
+	for _, s := range said.Projects {
+		if s.On != on {
+			return true
+		}
+	}
+	if said.All != nil || named {
+		return false
+	}
+	for _, other := range h.switches.named {
+		if other != on {
+			return true
+		}
+	}
+	return false
+}
+
+// latestOf returns what was said last of any of these names. Of two that were said in one second, off wins.
+func (r *runtimeSwitches) latestOf(names []string, told upstream.ProjectNames) (latest runtimeSwitch, ok bool) {
 	for _, name := range names {
-		if s, said := r.Projects[name]; said && (!ok || s.Since.After(latest.Since)) {
+		s, said := r.Projects[name]
+		if !said || s.hasPassedOn(told) {
+			continue
+		}
+		if !ok || s.Since.After(latest.Since) || (s.Since.Equal(latest.Since) && !s.On) {
 			latest, ok = s, true
 		}
 	}
 	return latest, ok
 }
 
-// otherNames returns the other names of a project that the config or GitLab knows. An id that could not be read has
-// none.
-func (h *Handler) otherNames(ctx context.Context, project string) (names []string) {
-	for _, name := range h.switches.groups[project] {
-		if name != project {
-			names = append(names, name)
-		}
-	}
-	if h.aliases == nil || project == "" {
-		return names
-	}
-	known, err := h.aliases.Names(ctx, project)
-	if err != nil {
-		h.aliasTrouble.Do(func() {
-			h.logger.Warn("other names of a project can't be found out; its switch counts by this name alone. Told once a minute",
-				zap.String("project", project), zap.Error(err))
-		})
-	}
-	return append(names, known...)
+// isContradicted reports whether GitLab says that a name belongs to another project than a switch was said of: a path has
+// passed from one project to another.
+func (r runtimeSwitch) isContradicted(told upstream.ProjectNames) bool {
+	return told.ID != "" && slices.ContainsFunc(r.Names, isProjectNumber) && !slices.Contains(r.Names, told.ID)
 }
+
+// hasPassedOn reports whether a switch doesn't hold for a name any more. Off holds until it is taken back, whoever has the
+// path now. On doesn't: nobody has switched on the project that has it now.
+func (r runtimeSwitch) hasPassedOn(told upstream.ProjectNames) bool {
+	return r.On && r.isContradicted(told)
+}
+
+// couldHavePassedOn reports whether GitLab is to be asked if a path that was switched on still belongs to that project. The
+// switch holds until GitLab says that it doesn't.
+func (h *Handler) couldHavePassedOn(project string, said *runtimeSwitches, s runtimeSwitch) bool {
+	return s.On && h.aliases != nil && !isProjectNumber(project) &&
+		(!h.stateOfOthers().on || h.couldDiffer(said, true, false)) && h.aliases.IsDue(project)
+}
+
+// isProjectNumber reports whether a canonical name is a project's number.
+func isProjectNumber(name string) bool { return strings.Trim(name, "0123456789") == "" }
 
 // tellSwitched tells the log and Caddy's events app what has changed.
 func (a *App) tellSwitched(before, after *storedSwitches) {
@@ -151,7 +220,7 @@ func (a *App) tellSwitched(before, after *storedSwitches) {
 			state = onOff(change.to.On)
 		}
 		a.switches.logger.Info("switched at run time", zap.String("upstream", change.upstream), zap.String("project", change.project),
-			zap.String("state", state))
+			zap.Strings("names", change.names), zap.String("state", state))
 		a.events.tell(eventSwitched, map[string]any{"upstream": change.upstream, "project": change.project, "state": state})
 	}
 }

@@ -117,7 +117,7 @@ func TestASwitchHoldsForAllNamesThatGitLabKnows(t *testing.T) {
 	// The other name is the same project: what was said by the first is out of date.
 	e.expectCLI(t, 0, nil, "enable", "24")
 	e.expectStatus(t, http.StatusOK, "24", "group%2Fapp")
-	if _, said := runningSwitches(t).Projects["group/app"]; said {
+	if said := runningSwitches(t).Projects["group/app"]; !said.On {
 		t.Error("what was said by the other name is still there")
 	}
 }
@@ -145,7 +145,7 @@ func TestASwitchWarnsWhereNoOtherNameOfTheProjectIsKnown(t *testing.T) {
 	expectNone("disable", "25")
 	gitlab.SetDown(true)
 	e.reload(t, "retries 0\napi_token "+developer) // of which nothing is known yet
-	e.expectCLI(t, 0, []string{"Warning: no other name of 24 is known"}, "disable", "24")
+	e.expectCLI(t, 0, []string{"Warning: no other name of 31 is known", "GitLab could not be asked"}, "disable", "31")
 }
 
 // runningSwitches are the run-time switches of the running edge's only GitLab.

@@ -6,20 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 )
 
 // Aliases finds the other names of a project by asking GitLab with a token of the admin's: its numeric id and its
 // present path. What it says only ever widens what an admin has said about one name to the others; it never decides
 // who may read what, nor which entry answers a request, since names pass from one project to another.
+//
+// What GitLab said last counts until it says something newer, however long ago that was and whatever fails meanwhile.
 //
 // It is safe for concurrent use.
 type Aliases struct {
@@ -28,36 +26,7 @@ type Aliases struct {
 	*AliasMemory
 }
 
-// AliasMemory is what aliases remember, apart from the client: it can outlive that, and serve several, of one GitLab and
-// one token. The token isn't in it. It is safe for concurrent use.
-type AliasMemory struct {
-	asking singleflight.Group
-
-	// known holds the projects that GitLab knows, unknown all other names that were asked about. They are apart so that a
-	// stranger who makes up names pushes out other made-up names, and no project.
-	known, unknown *lru.Cache[string, aliasRecord]
-	// fresh bounds the questions about names that were never asked about: they are asked before anybody knows who the
-	// caller is, and by the admin's token.
-	fresh *rate.Limiter
-}
-
-type aliasRecord struct {
-	names   []string
-	learned time.Time
-	// failed is when GitLab last gave no answer about this project.
-	failed time.Time
-}
-
 const (
-	// maxAliases bounds the projects that are remembered, and the names that are none.
-	maxAliases = 10_000
-	// freshPerSecond names are asked about that weren't before, and freshAtOnce after a pause. All of a large instance's
-	// projects are known within minutes, and a stranger can't use up what GitLab allows the token.
-	freshPerSecond, freshAtOnce = 5, 100
-	// aliasLife is how long an answer holds; a project that was renamed meanwhile is known by its new name then.
-	aliasLife = 5 * time.Minute
-	// aliasPause is the wait after GitLab gave no answer about a project.
-	aliasPause = 30 * time.Second
 	// aliasTimeout bounds one question.
 	aliasTimeout = 10 * time.Second
 	// maxProjectAnswer bounds what is read of an answer; GitLab's are a few KiB.
@@ -69,125 +38,157 @@ func NewAliases(client *Client, token string, memory *AliasMemory) *Aliases {
 	return &Aliases{client: client, token: token, AliasMemory: memory}
 }
 
-// NewAliasMemory returns a memory of nothing.
-func NewAliasMemory() *AliasMemory {
-	remember := func() *lru.Cache[string, aliasRecord] {
-		records, err := lru.New[string, aliasRecord](maxAliases)
-		if err != nil {
-			panic(err) // only for a size that isn't positive
-		}
-		return records
-	}
-	return &AliasMemory{known: remember(), unknown: remember(), fresh: rate.NewLimiter(freshPerSecond, freshAtOnce)}
+var (
+	// ErrTooManyNames says that GitLab isn't asked about a name, since uploads from that address, or from all, have asked
+	// about too many.
+	ErrTooManyNames = errors.New("uploads ask about too many names of projects")
+	// errNoAnswerLately says that GitLab isn't asked about a name, since it gave no answer a moment ago.
+	errNoAnswerLately = errors.New("GitLab gave no answer about this project's names a moment ago")
+)
+
+// Occasion is on whose account GitLab is asked about a name. It decides whether the question takes of the budget of
+// uploads. Only the functions below make one.
+type Occasion struct {
+	budgeted bool
+	address  string
 }
 
-// ErrTooManyNames says that GitLab isn't asked about a project, since too many names were asked about that it doesn't
-// know.
-var ErrTooManyNames = errors.New("too many unknown names of projects are asked about")
+// OfAllowedCaller is the occasion of a download that GitLab has just allowed to its caller, by that very name. Each such
+// question has cost the caller a request that GitLab answered with yes.
+func OfAllowedCaller() Occasion { return Occasion{} }
 
-// Names returns all known names of a project besides the one given, in canonical spelling. When GitLab can't say, it
-// returns what it said last, and the error.
-func (a *Aliases) Names(ctx context.Context, project string) ([]string, error) {
+// OfAdmin is the occasion of an admin's own call.
+func OfAdmin() Occasion { return Occasion{} }
+
+// OfUnknownCaller is the occasion of a request whose caller GitLab hasn't judged yet: an upload, above all. Its questions
+// are bounded by address, as Caddy trusts it, and in all.
+func OfUnknownCaller(address string) Occasion { return Occasion{budgeted: true, address: address} }
+
+// IsDue reports whether what GitLab said of a name is old, so that it is to be asked anew, or was never said. It is false
+// for some seconds after a question about the name was begun or has failed.
+func (a *Aliases) IsDue(project string) bool { return a.isDue(project, a.client.cfg.Now()) }
+
+// Ask returns the names of a project, and asks GitLab if it never answered or its answer is old. With an error come the
+// names that it told last, if it ever did: ErrTooManyNames if the occasion has no question left, else what failed.
+func (a *Aliases) Ask(ctx context.Context, project string, occasion Occasion) (ProjectNames, error) {
 	now := a.client.cfg.Now()
-	record, known := a.known.Get(project)
-	if !known {
-		record, known = a.unknown.Get(project)
+	a.mu.Lock()
+	record, _ := a.recordLocked(project)
+	last := a.lastLocked(project)
+	a.mu.Unlock()
+	switch {
+	case last.Answered && now.Sub(record.learned) < aliasLife:
+		return last, nil
+	case now.Sub(record.failed) < aliasPause:
+		return last, errNoAnswerLately
+	case occasion.budgeted && !a.budget.take(occasion.address, now):
+		return last, ErrTooManyNames
 	}
-	if now.Sub(record.learned) < aliasLife || now.Sub(record.failed) < aliasPause {
-		return record.names, nil
+	err := a.question(ctx, project)
+	return a.Last(project), err
+}
+
+// Renewal begins to ask about a name that was never answered, or whose answer is old. The function that it returns asks; it ends with the answer,
+// within ten seconds, or with its context. It is nil where there is nothing to ask, or the occasion has no question left.
+func (a *Aliases) Renewal(project string, occasion Occasion) func(context.Context) error {
+	now := a.client.cfg.Now()
+	if !a.beginRenewal(project, now) || (occasion.budgeted && !a.budget.take(occasion.address, now)) {
+		return nil
 	}
-	if !known && !a.fresh.AllowN(now, 1) {
-		return nil, ErrTooManyNames
-	}
+	return func(ctx context.Context) error { return a.question(ctx, project) }
+}
+
+// question asks GitLab about a name and takes in what it says. Who asks about the same name meanwhile shares the answer.
+func (a *Aliases) question(ctx context.Context, project string) error {
+	// The goroutine ends with the answer, or after aliasTimeout.
 	result := a.asking.DoChan(project, func() (any, error) {
 		// Not the request's context: others may wait for the same answer.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), aliasTimeout)
 		defer cancel()
-		names, err := a.ask(ctx, project)
-		fresh := aliasRecord{names: names, learned: a.client.cfg.Now()}
-		if err != nil {
-			fresh = aliasRecord{names: record.names, learned: record.learned, failed: a.client.cfg.Now()}
+		id, path, err := a.ask(ctx, project)
+		switch now := a.client.cfg.Now(); {
+		case err != nil:
+			a.fail(project, now)
+		case id == "":
+			a.learnUnknown(project, now)
+		default:
+			a.learn(project, id, path, now)
 		}
-		a.remember(project, fresh)
-		return fresh.names, err
+		return nil, err
 	})
 	select {
 	case got := <-result:
-		names, _ := got.Val.([]string)
-		return names, got.Err
+		return got.Err
 	case <-ctx.Done():
-		return record.names, fmt.Errorf("asking for a project's names: %w", context.Cause(ctx))
+		return fmt.Errorf("asking for a project's names: %w", context.Cause(ctx))
 	}
-}
-
-// remember keeps what is known of a name, in the place where it belongs now. Names are pieces of requests.
-func (a *AliasMemory) remember(project string, record aliasRecord) {
-	project = strings.Clone(project)
-	if len(record.names) > 0 {
-		a.known.Add(project, record)
-		a.unknown.Remove(project)
-		return
-	}
-	a.unknown.Add(project, record)
-	a.known.Remove(project)
 }
 
 // ask sends GET /projects/:id, which follows former paths (doc/api/projects.md). A project that GitLab doesn't know,
-// or doesn't show to the token, has no other names.
-func (a *Aliases) ask(ctx context.Context, project string) ([]string, error) {
+// or doesn't show to the token, has no number.
+func (a *Aliases) ask(ctx context.Context, project string) (id, path string, err error) {
 	target, err := a.client.target("/api/v4/projects/"+url.PathEscape(project), "")
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
 	for range maxStorageHops {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.client.cfg.Base.String(), nil)
 		if err != nil {
-			return nil, fmt.Errorf("building a request for a project's names: %w", err)
+			return "", "", fmt.Errorf("building a request for a project's names: %w", err)
 		}
 		request.URL = target
 		request.Header.Set("Private-Token", a.token)
 		request.Header.Set("User-Agent", userAgent)
 		response, err := a.client.askGitLab(request, a.client.cfg.CheckTimeout)
 		if err != nil {
-			return nil, unreachable("asking for a project's names", err)
+			return "", "", unreachable("asking for a project's names", err)
 		}
-		names, next, err := readNames(response, project)
+		id, path, next, err := readNames(response)
 		_ = response.Body.Close()
 		if next == nil || err != nil {
-			return names, err
+			return id, path, err
 		}
 		// A moved project is a 301 to its numeric URL (GitLab 16.4). Elsewhere the token must not go.
 		if !sameOrigin(next, a.client.cfg.Base) {
-			return nil, errors.New("asking for a project's names: GitLab redirects to another host")
+			return "", "", errors.New("asking for a project's names: GitLab redirects to another host")
 		}
 		target = next
 	}
-	return nil, errors.New("asking for a project's names: GitLab redirects without end")
+	return "", "", errors.New("asking for a project's names: GitLab redirects without end")
 }
 
-// readNames reads an answer about a project: its names, or where to ask instead.
-func readNames(response *http.Response, project string) (names []string, next *url.URL, err error) {
+// readNames reads an answer about a project: its number and its path, or where to ask instead.
+func readNames(response *http.Response) (id, path string, next *url.URL, err error) {
 	if location, ok := redirectLocation(response); ok {
-		return nil, location, nil
+		return "", "", location, nil
 	}
 	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusNotFound:
-		return nil, nil, nil
+		if !isJSON(response) {
+			// Of something in front of GitLab, which doesn't know its projects.
+			return "", "", nil, errors.New("asking for a project's names: a 404 that isn't GitLab's")
+		}
+		return "", "", nil, nil
 	default:
-		return nil, nil, &UnreachableError{Status: response.StatusCode, Err: errors.New("asking for a project's names: it answered " + response.Status)}
+		return "", "", nil, &UnreachableError{Status: response.StatusCode, Err: errors.New("asking for a project's names: it answered " + response.Status)}
 	}
 	var answer struct {
 		ID   int64  `json:"id"`
 		Path string `json:"path_with_namespace"`
 	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxProjectAnswer)).Decode(&answer); err != nil {
-		return nil, nil, fmt.Errorf("reading a project's names: %w", err)
+		return "", "", nil, fmt.Errorf("reading a project's names: %w", err)
 	}
-	for _, spelling := range []string{strconv.FormatInt(answer.ID, 10), answer.Path} {
-		if name, err := ParseProject(spelling); err == nil && name != project {
-			names = append(names, name)
-		}
+	// An answer without them is none: something in front of GitLab, or another program, may have said 200.
+	path, err = ParseProject(answer.Path)
+	if err != nil || answer.ID <= 0 {
+		return "", "", nil, errors.New("reading a project's names: the answer has no number or no path")
 	}
-	return names, nil, nil
+	return strconv.FormatInt(answer.ID, 10), path, nil, nil
+}
+
+func isJSON(response *http.Response) bool {
+	mediaType, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	return err == nil && mediaType == "application/json"
 }

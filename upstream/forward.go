@@ -34,6 +34,10 @@ type Forwarding struct {
 	// OnBody, if set, sees the bytes of the request body as they pass. The slice is its own only during the call.
 	OnBody func(piece []byte)
 
+	// Admit, if set, judges the head of the answer before OnAnswer sees it. After an error nothing of the answer is relayed,
+	// and Forward returns that error as it is.
+	Admit func(*http.Response) error
+
 	// OnAnswer, if set, sees the head of the answer before it is relayed, and may add to its headers.
 	OnAnswer func(*http.Response)
 }
@@ -41,7 +45,7 @@ type Forwarding struct {
 // Forward sends r on to GitLab as it came, its body streaming and never sent twice, and relays GitLab's answer to w
 // as it is, informational answers (100 Continue) included. A redirect to object storage is followed and not shown.
 //
-// An error means that nothing was written to w: an *UnreachableError. Once the answer has begun, a failure panics
+// An error means that nothing was written to w: an *UnreachableError, or what Admit returned. Once the answer has begun, a failure panics
 // with http.ErrAbortHandler, so that what the client has looks broken off and not whole.
 //
 // When GitLab answers before the body's end, r.Body may still be read, and OnBody called, after Forward has returned.
@@ -53,7 +57,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 	if f.Delivery == nil {
 		f.Delivery = new(Delivery)
 	}
-	var failed error
+	var failed, refused error
 	proxy := httputil.ReverseProxy{
 		Transport: forwardTransport{c, f},
 		// Written as it arrives: a caller must not wait for a buffer to fill.
@@ -75,6 +79,11 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 		ModifyResponse: func(response *http.Response) error {
 			// Workhorse takes this header for itself; should one ever pass, it names a path on GitLab's disk.
 			response.Header.Del("X-Sendfile")
+			if f.Admit != nil {
+				if refused = f.Admit(response); refused != nil {
+					return refused
+				}
+			}
 			if f.OnAnswer != nil {
 				f.OnAnswer(response)
 			}
@@ -85,7 +94,10 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	proxy.ServeHTTP(w, r)
-	if failed == nil {
+	switch {
+	case refused != nil:
+		return refused
+	case failed == nil:
 		return nil
 	}
 	unreached := unreachable("forwarding", failed)
