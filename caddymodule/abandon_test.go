@@ -10,9 +10,10 @@ import (
 )
 
 // TestACallerWhoOnlyEndsItsSendingNeverReadsAnEmptyYes has callers who close their half of the connection while GitLab
-// thinks, and read on. To net/http they have left.
+// thinks, and read on. To net/http they have left. Of an upload that GitLab has got whole the edge awaits the answer, and
+// relays that.
 func TestACallerWhoOnlyEndsItsSendingNeverReadsAnEmptyYes(t *testing.T) {
-	asked := make(chan struct{})
+	asked, left := make(chan struct{}), make(chan struct{})
 	gitlab := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Disposition", "attachment")
@@ -21,6 +22,11 @@ func TestACallerWhoOnlyEndsItsSendingNeverReadsAnEmptyYes(t *testing.T) {
 			return
 		}
 		asked <- struct{}{}
+		if r.Method == http.MethodPut {
+			<-left
+			w.WriteHeader(http.StatusConflict)
+			return
+		}
 		<-r.Context().Done() // an answer comes too late for the caller
 	})
 	setForTest(t, &closePatience, 0)
@@ -53,10 +59,24 @@ func TestACallerWhoOnlyEndsItsSendingNeverReadsAnEmptyYes(t *testing.T) {
 			if err := connection.(*net.TCPConn).CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
-			if got, _ := io.ReadAll(connection); len(got) > 0 { // a reset is as good
+			isUpload := strings.HasPrefix(request, http.MethodPut)
+			if isUpload {
+				await(t, func() bool { return answersAwaited() == 1 })
+				close(left)
+			}
+			got, _ := io.ReadAll(connection)
+			if status := strings.HasPrefix(string(got), "HTTP/1.1 409"); status != isUpload || (!isUpload && len(got) > 0) { // a reset is as good
 				t.Errorf("answered %q", got)
 			}
 		})
 	}
-	await(t, func() bool { return strings.Count(e.log(t), `"outcome":"abandoned"`) == 4 })
+	await(t, func() bool { return strings.Count(e.log(t), `"outcome":"abandoned"`) == 3 })
+}
+
+// answersAwaited is how many uploads' answers are awaited whose callers have left.
+func answersAwaited() int {
+	waits := &runningState().answerWaits
+	waits.mu.Lock()
+	defer waits.mu.Unlock()
+	return waits.all
 }

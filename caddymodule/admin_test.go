@@ -132,11 +132,15 @@ func TestStatusTellsWhatTheEdgeDid(t *testing.T) {
 		t.Errorf("upstreams are %+v", after.Upstreams)
 	}
 	e.expectCLI(t, 0, []string{"working"}, "status", "--check")
+	await(t, func() bool { return gitlab.CountProbes() == 1 })
 
 	gitlab.Inject(gitlabtest.Fault{Status: http.StatusBadGateway, Times: -1})
 	for range 4 {
 		e.do(t, call{path: filePath("other.bin"), token: developer})
 	}
+	await(t, func() bool {
+		return mustCall[edgeStatus](t, e, http.MethodGet, "status", "").Upstreams[0].GitLab == "down"
+	})
 	e.expectCLI(t, 0, []string{"not in all", "down", "GitLab can't be asked", "502 Bad Gateway", filepath.Join(e.directory)}, "status")
 	e.expectCLI(t, 0, []string{"working; " + gitlab.URL + ": gitlab down"}, "status", "--check")
 	e.expectCLI(t, 0, []string{`"working":false`}, "status", "--json")

@@ -341,11 +341,15 @@ func TestAFetchThatALaterNoHasOvertakenIsNotJoinedUnasked(t *testing.T) {
 	e := startEdge(t, gitlab.URL, "")
 	body := someBytes(4<<20, 1)
 	publishOld(gitlab, "app.bin", body)
+	publishOld(gitlab, "known.bin", body[:1])
+	e.mustGet(t, "known.bin", administrator, body[:1])
+	putForward(50 * time.Second)
 	release := make(chan struct{})
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, Release: release, Times: 1})
 	first, rest := e.beginDownload(t, "app.bin", developer, 1)
 	gitlab.DeleteNewest(project, "pkg", "1.0.0", "app.bin")
-	for _, who := range []string{administrator, developer} { // the second has a grant
+	putForward(20 * time.Second)
+	for _, who := range []string{administrator, developer} { // the first held one lately, the second has a grant
 		if got := e.do(t, call{path: filePath("app.bin"), token: who}); got.StatusCode != http.StatusNotFound {
 			t.Errorf("the file is gone: %s, %q", got.Status, got.cacheStatus())
 		}

@@ -74,14 +74,14 @@ func TestEventsTellOfWhatIsRare(t *testing.T) {
 	e.expectCLI(t, 0, nil, "reset", "25")
 	awaitEvent(t, "switched map[project:25 state:config upstream:"+gitlab.URL+"]")
 
-	gitlab.Inject(gitlabtest.Fault{Status: http.StatusBadGateway, Times: 3})
-	for range 3 {
-		e.do(t, call{path: filePath("app.bin"), token: developer})
+	e.mustGet(t, "app.bin", developer, []byte("x"))
+	await(t, func() bool { return gitlab.CountProbes() == 1 })
+	gitlab.Inject(gitlabtest.Fault{Status: http.StatusBadGateway, Times: -1})
+	for range 2 {
+		e.do(t, call{path: filePath("cold.bin"), token: developer})
 	}
 	awaitEvent(t, "upstream_down map[server:gitlab upstream:"+gitlab.URL+"]")
-	await(t, func() bool {
-		return e.do(t, call{path: filePath("app.bin"), token: developer}).StatusCode == http.StatusOK
-	})
+	gitlab.ClearFaults()
 	awaitEvent(t, "upstream_up map[server:gitlab upstream:"+gitlab.URL+"]")
 }
 

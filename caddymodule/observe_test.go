@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -139,12 +140,15 @@ func TestMetricsTellOfResumesChecksumsAndBreakers(t *testing.T) {
 	e.mustGet(t, "app.bin", developer, body)
 	awaitNoFlight(t)
 	expectGrown(t, before, map[string]float64{"resumes_total": 1, "sent_bytes_total fill": 1_000_000, "upstream_received_bytes_total": 1_000_000})
-	gitlab.Inject(gitlabtest.Fault{Status: http.StatusBadGateway, Times: 3})
-	for range 4 {
+	await(t, func() bool { return gitlab.CountProbes() == 1 })
+	gitlab.Inject(gitlabtest.Fault{Status: http.StatusBadGateway, Times: -1})
+	for range 2 {
 		e.do(t, call{path: filePath("app.bin"), token: outsider})
 	}
+	await(t, func() bool { return isDown(upstream.ServerGitLab) })
+	e.do(t, call{path: filePath("app.bin"), token: outsider})
 	expectGrown(t, before, map[string]float64{
-		"breakers_open gitlab": 1, "breakers_open object storage": 0, "check_duration_seconds unreachable": 3, "check_duration_seconds not_asked": 1,
+		"breakers_open gitlab": 1, "breakers_open object storage": 0, "check_duration_seconds unreachable": 2, "check_duration_seconds not_asked": 1,
 	})
 }
 

@@ -35,8 +35,10 @@ type breaker struct {
 	believed, probing bool
 	// suspect says that the probe decides whether the breaker opens.
 	suspect bool
-	// noProbeBefore spares a server that answers its probe from being probed for each bad file.
+	// noProbeBefore spares a server that answers its probe from being probed for each bad file; delayed says that a probe
+	// waits for that time.
 	noProbeBefore time.Time
+	delayed       bool
 	// open says that nobody is asked, and untilTry when the next try is due.
 	open     bool
 	untilTry time.Time
@@ -58,7 +60,7 @@ const (
 	suspiciousFailures = 2
 	// suspiciousSilence of one request starts it.
 	suspiciousSilence = 3 * time.Second
-	// betweenProbes is the least time between two probes of a server that answers them.
+	// betweenProbes is the least time between two probes of a server that answers them; with a short pause a fifth of that.
 	betweenProbes = time.Second
 )
 
@@ -169,11 +171,27 @@ func (b *breaker) isSilent() {
 }
 
 func (b *breaker) suspectLocked() {
-	if b.open || time.Now().Before(b.noProbeBefore) {
+	if b.open {
 		return
 	}
 	b.suspect = true
-	b.startProbeLocked()
+	switch wait := time.Until(b.noProbeBefore); {
+	case wait <= 0:
+		b.startProbeLocked()
+	case !b.delayed:
+		b.delayed = true
+		time.AfterFunc(wait, b.probeAfterAll) // fires once
+	}
+}
+
+// probeAfterAll sends a probe that was to wait, if it is still wanted.
+func (b *breaker) probeAfterAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.delayed = false
+	if b.suspect && !b.open {
+		b.startProbeLocked()
+	}
 }
 
 // startProbeLocked sends the probe, one at a time.
@@ -197,7 +215,7 @@ func (b *breaker) probed(ctx context.Context, err error) {
 	switch {
 	case err == nil:
 		b.believed, b.suspect, b.failures = true, false, 0
-		b.noProbeBefore = time.Now().Add(betweenProbes)
+		b.noProbeBefore = time.Now().Add(min(betweenProbes, b.pause/5))
 		b.closeLocked()
 	case ctx.Err() != nil: // the edge closes
 	case b.believed && b.suspect && !b.open:
@@ -263,7 +281,7 @@ func (b *breaker) recover(ctx context.Context, ended <-chan struct{}, pause time
 		}
 		if err == nil {
 			b.believed, b.failures = true, 0
-			b.noProbeBefore = time.Now().Add(betweenProbes)
+			b.noProbeBefore = time.Now().Add(min(betweenProbes, b.pause/5))
 			b.closeLocked()
 			b.mu.Unlock()
 			return
