@@ -14,6 +14,9 @@
 // meanwhile are synced and then named in the index, a few hundred in a transaction (durable.go). So the index never names
 // what a power cut could take.
 //
+// The copy of an upload that the upstream hasn't taken yet is a fill, too, in a room of its own (copies.go): it evicts
+// nothing, and becomes the store's when somebody vouches for it.
+//
 // Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove
 // wrong (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go).
 // What the disk doesn't remove stands aside (stuck.go), and what doesn't show as free at once isn't removed twice (owed.go).
@@ -23,6 +26,15 @@
 //
 // After a start (load.go) look-ups ask the index until all entries are in memory, and files that nothing names are
 // removed (sweep.go).
+//
+// # What events change
+//
+// What the upstream says, and what callers do, changes what others get through one door each, which takes the reason as a
+// value of a type of its own and refuses any other: Raise begins a new generation of a key (generation.go), Question has a
+// file asked about under every spelling of its project (question.go), Doubt ends what was confirmed of a key (doubt.go),
+// Confirm confirms an entry (lookup.go), and FillSpec.Copy says on whose word a fill takes room. For seconds after a
+// publish an answer may be a lagging replica's (lag.go). What these remember is in tables of a fixed size, whose slots
+// nobody can foretell (slots.go). A look-up changes nothing; what is opened to be served counts as used.
 //
 // # What is in memory
 //

@@ -36,6 +36,7 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //		}
 //		cache [<directory>] {
 //			max_size   <size>
+//			upload_room <size>
 //			memory     <size>
 //			max_object <size>
 //			max_pinned <size>
@@ -317,6 +318,7 @@ func (h *Handler) parseCache(d *caddyfile.Dispenser) error {
 	}
 	return parseBlock(d, "cache", map[string]func(*caddyfile.Dispenser) error{
 		"max_size":     positiveSizeOption(func(value int64) { h.Cache.MaxSize = value }),
+		"upload_room":  sizeOption(func(value int64) { h.Cache.UploadRoom = &value }),
 		"memory":       sizeOption(func(value int64) { h.Cache.Memory = &value }),
 		"max_object":   positiveSizeOption(func(value int64) { h.Cache.MaxObject = value }),
 		"max_pinned":   positiveSizeOption(func(value int64) { h.Cache.MaxPinned = value }),

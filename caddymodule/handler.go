@@ -7,7 +7,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
@@ -145,13 +143,19 @@ type Cache struct {
 	// How many bytes the files may take, those on their way in included. Default: 10 GiB.
 	MaxSize int64 `json:"max_size,omitempty"`
 
+	// How many of these bytes are kept for copies of uploads whose sender GitLab hasn't said yes to yet. Such an upload
+	// evicts nothing until GitLab has taken it; when this room is full, the copy that has gone longest without a byte is
+	// dropped, and the first download of its file fetches it from GitLab. One address has a quarter of the room at most. 0
+	// keeps no such copies. Default: a 16th of max_size.
+	UploadRoom *int64 `json:"upload_room,omitempty"`
+
 	// How many bytes of memory hold files of up to 256 KiB. 0 for none. Default: 256 MiB.
 	Memory *int64 `json:"memory,omitempty"`
 
 	// How many bytes the files may take that are pinned (warm --pin). Default: half of max_size.
 	MaxPinned int64 `json:"max_pinned,omitempty"`
 
-	// Files of more bytes stream through and aren't kept. Default: what max_size allows.
+	// Files of more bytes stream through and aren't kept. Default: what max_size allows without upload_room.
 	MaxObject int64 `json:"max_object,omitempty"`
 
 	// How many bytes of the file system stay free; a file that would take of them streams through and isn't kept.
@@ -401,53 +405,6 @@ const (
 	grantScopeAddress    = "address"
 	grantScopeCredential = "credential"
 )
-
-// provisionCache checks the cache's settings and fills in the defaults.
-func (h *Handler) provisionCache() (storeSettings, string, error) {
-	config := Cache{}
-	if h.Cache != nil {
-		config = *h.Cache
-	}
-	settings := storeSettings{
-		limits:      cache.Limits{MaxSize: defaultMaxSize, Memory: defaultMemory, MinFree: defaultMinFree, MaxObject: config.MaxObject, MaxPinned: config.MaxPinned},
-		verifyEvery: time.Duration(config.VerifyEvery),
-		verifyRate:  defaultVerifyRate,
-	}
-	limits := &settings.limits
-	if config.MaxSize != 0 {
-		limits.MaxSize = config.MaxSize
-	}
-	if config.Memory != nil {
-		limits.Memory = *config.Memory
-	}
-	if config.MinFree != nil {
-		limits.MinFree = *config.MinFree
-	}
-	if config.VerifyRate != 0 {
-		settings.verifyRate = config.VerifyRate
-	}
-	if limits.MaxSize < 0 || limits.Memory < 0 || limits.MaxObject < 0 || limits.MaxPinned < 0 || limits.MinFree < 0 {
-		return settings, "", errors.New("the cache's sizes must not be negative")
-	}
-	if settings.verifyEvery < 0 || settings.verifyRate < 0 {
-		return settings, "", errors.New("verify_every and verify_rate must not be negative")
-	}
-	if limits.MaxObject > limits.MaxSize {
-		return settings, "", fmt.Errorf("max_object (%s) is more than max_size (%s)", sizeText(limits.MaxObject), sizeText(limits.MaxSize))
-	}
-	if limits.MaxPinned > limits.MaxSize {
-		return settings, "", fmt.Errorf("max_pinned (%s) is more than max_size (%s)", sizeText(limits.MaxPinned), sizeText(limits.MaxSize))
-	}
-	directory := config.Directory
-	if directory == "" {
-		directory = filepath.Join(caddy.AppDataDir(), "gitlab_packages")
-	}
-	directory, err := filepath.Abs(directory)
-	if err != nil {
-		return settings, "", fmt.Errorf("cache directory: %w", err)
-	}
-	return settings, directory, nil
-}
 
 // sizeText writes a number of bytes as people do in a Caddyfile.
 func sizeText(bytes int64) string {

@@ -69,7 +69,7 @@ func (c *Scenario) Promises() map[cache.Key]Promise {
 // Play plays the scenario to its end.
 func (c *Scenario) Play(t testing.TB) {
 	c.t, c.latest, c.promises = t, make(map[cache.Key]cache.Digest), make(map[cache.Key]Promise)
-	c.open(cache.Limits{MaxSize: 4 << 20, Memory: 4 << 20})
+	c.open(cache.Limits{MaxSize: 4 << 20, Memory: 4 << 20, UploadRoom: 1 << 20})
 	c.put("small", Content(1, 1000), 1000)
 	c.put("large", Content(2, 150_000), 150_000)
 	c.sync()
@@ -86,11 +86,13 @@ func (c *Scenario) Play(t testing.TB) {
 	c.putBroken("short", Content(5, 150_000), 160_000, nil)
 	c.putBroken("wrong", Content(6, 150_000), 150_000, Content(7, 150_000))
 	c.putSuperseded("superseded", Content(8, 100_000))
+	c.upload("uploaded", Content(21, 200_000), true)
+	c.upload("unproven", Content(22, 100_000), false)
 	c.purge("large")
-	c.read("small", "same", "linked", "unknown", "large", "short", "wrong", "superseded")
+	c.read("small", "same", "linked", "unknown", "large", "short", "wrong", "superseded", "uploaded", "unproven")
 
 	c.reopen(cache.Limits{MaxSize: 4 << 20})
-	c.read("small", "same", "linked", "unknown", "large")
+	c.read("small", "same", "linked", "unknown", "large", "uploaded", "unproven")
 	c.put("unknown", Content(9, 120_000), 120_000)
 	c.purge("")
 	c.read("small", "unknown")
@@ -257,6 +259,36 @@ func (c *Scenario) putBroken(file string, data []byte, size int64, named []byte)
 	reading.Wait()
 	if err == nil {
 		c.t.Errorf("%s was kept", file)
+	}
+}
+
+// upload copies an upload, which becomes an entry if somebody vouches for it, and else stays open.
+func (c *Scenario) upload(file string, data []byte, vouched bool) {
+	key, digest := KeyOf(file), cache.Digest(sha256.Sum256(data))
+	if vouched {
+		c.promise(key, func(p *Promise) { p.May[digest] = true })
+	}
+	g := c.store.Generation(key)
+	fill, err := c.store.Begin(key, g, cache.FillSpec{Size: -1, Copy: cache.UnprovenUpload("192.0.2.1")})
+	if err != nil {
+		c.trouble("beginning "+file, err)
+		return
+	}
+	_, err = c.pour(fill, data, data)
+	if !vouched {
+		c.trouble("copying "+file, err)
+		return
+	}
+	if err == nil {
+		err = fill.Adopt()
+	}
+	if err == nil {
+		_, err = fill.Commit(g)
+	}
+	fill.Abort(err)
+	c.trouble("adopting "+file, err)
+	if err == nil {
+		c.latest[key] = digest
 	}
 }
 

@@ -1,0 +1,69 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+)
+
+// defaultUploadRoomShare is the part of max_size that is kept for copies of uploads that GitLab hasn't taken yet: one in so
+// many.
+const defaultUploadRoomShare = 16
+
+// provisionCache checks the cache's settings and fills in the defaults.
+func (h *Handler) provisionCache() (storeSettings, string, error) {
+	config := Cache{}
+	if h.Cache != nil {
+		config = *h.Cache
+	}
+	settings := storeSettings{
+		limits:      cache.Limits{MaxSize: defaultMaxSize, Memory: defaultMemory, MinFree: defaultMinFree, MaxObject: config.MaxObject, MaxPinned: config.MaxPinned},
+		verifyEvery: time.Duration(config.VerifyEvery),
+		verifyRate:  defaultVerifyRate,
+	}
+	limits := &settings.limits
+	if config.MaxSize != 0 {
+		limits.MaxSize = config.MaxSize
+	}
+	limits.UploadRoom = limits.MaxSize / defaultUploadRoomShare
+	if config.UploadRoom != nil {
+		limits.UploadRoom = *config.UploadRoom
+	}
+	if config.Memory != nil {
+		limits.Memory = *config.Memory
+	}
+	if config.MinFree != nil {
+		limits.MinFree = *config.MinFree
+	}
+	if config.VerifyRate != 0 {
+		settings.verifyRate = config.VerifyRate
+	}
+	if limits.MaxSize < 0 || limits.Memory < 0 || limits.MaxObject < 0 || limits.MaxPinned < 0 || limits.MinFree < 0 || limits.UploadRoom < 0 {
+		return settings, "", errors.New("the cache's sizes must not be negative")
+	}
+	if settings.verifyEvery < 0 || settings.verifyRate < 0 {
+		return settings, "", errors.New("verify_every and verify_rate must not be negative")
+	}
+	if limits.MaxObject > limits.MaxSize {
+		return settings, "", fmt.Errorf("max_object (%s) is more than max_size (%s)", sizeText(limits.MaxObject), sizeText(limits.MaxSize))
+	}
+	if limits.MaxPinned > limits.MaxSize {
+		return settings, "", fmt.Errorf("max_pinned (%s) is more than max_size (%s)", sizeText(limits.MaxPinned), sizeText(limits.MaxSize))
+	}
+	if limits.UploadRoom > limits.MaxSize {
+		return settings, "", fmt.Errorf("upload_room (%s) is more than max_size (%s)", sizeText(limits.UploadRoom), sizeText(limits.MaxSize))
+	}
+	directory := config.Directory
+	if directory == "" {
+		directory = filepath.Join(caddy.AppDataDir(), "gitlab_packages")
+	}
+	directory, err := filepath.Abs(directory)
+	if err != nil {
+		return settings, "", fmt.Errorf("cache directory: %w", err)
+	}
+	return settings, directory, nil
+}
