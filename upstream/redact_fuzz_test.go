@@ -21,6 +21,7 @@ func FuzzNoFormLetsATokenThrough(f *testing.F) {
 		f.Add("https://h/f?a=b", uint8(i), uint64(i)*0x9e3779b97f4a7c15+1, "&c=d")
 		f.Add(`{"u":"\`, uint8(i), ^uint64(i), `"}`)
 		f.Add("%2", uint8(i), uint64(i)<<40, "@h:1")
+		f.Add("pAsswd:Cookie:\" 0", uint8(i), uint64(i), "0")
 		f.Add("password: Cookie: token", uint8(i), uint64(i), "=eyJ.")
 	}
 	f.Fuzz(func(t *testing.T, before string, form uint8, content uint64, after string) {
