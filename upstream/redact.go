@@ -34,6 +34,22 @@ func (r *Redactor) HidesNumber(name string) bool { return r.names.kindOf(name) >
 // Names, separators and tokens may be percent-encoded, many times too, or escaped as JSON does. Of what is doubtful
 // rather too much is hidden than too little.
 func (r *Redactor) Redact(text string) string {
+	// What is hidden may bring other things together: a second look then finds what it would find in the log's own text.
+	for range mostLooks {
+		redacted := r.redactOnce(text)
+		if redacted == text {
+			break
+		}
+		text = redacted
+	}
+	return text
+}
+
+// mostLooks bounds how often a text is looked at. Each look but the last hides more, and texts that aren't made to need
+// more looks need two.
+const mostLooks = 16
+
+func (r *Redactor) redactOnce(text string) string {
 	signs := signsIn(text)
 	if signs == 0 {
 		return text

@@ -6,14 +6,29 @@ import "strings"
 // it is nested in, and how other languages print such (`"private_token" => "x"`), `PRIVATE-TOKEN: x` in any text, lists
 // of headers as Go prints them (`map[Private-Token:[x]]`).
 func (s *spans) hideAssignments(text decodedText, names secretNames) {
-	for i := range len(text.bytes) {
-		if c := text.bytes[i]; c == ':' || c == '=' {
-			if a := assignmentAt(text, i, names); a.kind > parameterOnly {
-				s.hideAssigned(a)
-			}
+	hidden, inside := 0, 0 // how far values are hidden, and how many assignments stood in there
+	for i := 0; i < len(text.bytes); i++ {
+		if c := text.bytes[i]; c != ':' && c != '=' {
+			continue
 		}
+		a := assignmentAt(text, i, names)
+		if a.kind <= parameterOnly {
+			continue
+		}
+		if inside++; i >= hidden {
+			inside = 0
+		}
+		if inside > mostNested {
+			i = hidden - 1
+			continue
+		}
+		hidden = max(hidden, s.hideAssigned(a))
 	}
 }
+
+// mostNested bounds how many assignments are looked at inside the value of another one, which may reach beyond it
+// (`password: Cookie: a b`). Without a bound a long header of nothing else would take its length squared.
+const mostNested = 16
 
 // assignment is a name with what is assigned to it.
 type assignment struct {
@@ -44,7 +59,7 @@ func assignmentAt(text decodedText, separator int, names secretNames) assignment
 	for a.name > 0 && isNameByte(b[a.name-1]) {
 		a.name--
 	}
-	a.kind = names.kindOf(b[a.name:end])
+	a.kind = names.kindInText(b[a.name:end])
 	return a
 }
 
@@ -56,8 +71,8 @@ func (a assignment) plain() bool {
 	return a.text.bytes[a.separator] == '=' && !a.spaced && !a.quoted
 }
 
-// hideAssigned hides the value of an assignment.
-func (s *spans) hideAssigned(a assignment) {
+// hideAssigned hides the value of an assignment and returns where that ends; 0 if it stays.
+func (s *spans) hideAssigned(a assignment) (hidden int) {
 	b, begin := a.text.bytes, a.separator+1
 	if begin < len(b) && ((b[begin] == '>' && b[begin-1] == '=') || (b[begin] == '=' && b[begin-1] == ':')) {
 		begin++ // `=>` or `:=`
@@ -68,7 +83,7 @@ func (s *spans) hideAssigned(a assignment) {
 		}
 	}
 	if begin == len(b) {
-		return
+		return 0
 	}
 	quote := begin + len(b[begin:]) - len(strings.TrimLeft(b[begin:], `\`))
 	end := begin
@@ -81,13 +96,26 @@ func (s *spans) hideAssigned(a assignment) {
 		begin++
 		end = a.text.closingBracket(begin)
 	case a.plain() && a.kind != wholeLine:
-		return // hideParameters has found it
+		return 0 // hideParameters has found it
+	case a.kind < secretName && !a.quoted && !looksSecret(firstWord(b[begin:])):
+		return 0
 	default:
 		end = a.unquotedEnd(begin)
 	}
-	if a.hides(b[begin:end]) {
-		s.hide(a.text.place(begin), a.text.place(end))
+	if !a.hides(b[begin:end]) {
+		return 0
 	}
+	s.hide(a.text.place(begin), a.text.place(end))
+	return end
+}
+
+// firstWord returns what a text begins with, as much as it takes to see whether that is a secret.
+func firstWord(text string) string {
+	text = text[:min(len(text), 128)]
+	if end := strings.IndexAny(text, " \t\r\n"); end >= 0 {
+		return text[:end]
+	}
+	return text
 }
 
 // hides reports whether a value is hidden behind that name.

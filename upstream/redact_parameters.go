@@ -75,7 +75,7 @@ func kindOfParameter(before string, names secretNames) nameKind {
 		}
 		// A name is followed by the equals sign or by brackets, which Rack reads as a list or a hash.
 		if begin < end && (end == len(decoded) || decoded[end] == '[' || decoded[end] == ']') {
-			if kind := names.kindOf(decoded[begin:end]); kind != harmlessName {
+			if kind := names.kindInText(decoded[begin:end]); kind != harmlessName {
 				return kind
 			}
 		}

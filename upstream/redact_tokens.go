@@ -32,21 +32,31 @@ const leastToken = 3
 
 // hideTokens finds what is a token by its looks: GitLab's (`glpat-…`), JSON web tokens, and what comes after `Bearer` or
 // `Basic`. Case doesn't matter, since hosts are often written in lower case and methods in upper.
+//
+// It takes a time that grows with the text's length alone: a part of base64url is looked at once.
 func (s *spans) hideTokens(text decodedText) {
-	for i := range len(text.bytes) {
+	b := text.bytes
+	noWebToken, noScheme := 0, 0 // up to where the text is known to hold none
+	for i := 0; i < len(b); i++ {
 		begin, end := 0, 0
-		switch text.bytes[i] {
+		switch b[i] {
 		case '-':
-			begin, end = gitlabToken(text.bytes, i+1)
+			begin, end = gitlabToken(b, i+1)
 		case '1':
-			begin, end = registration(text.bytes, i+1)
+			begin, end = registration(b, i+1)
 		case 'j', 'J':
-			begin, end = webToken(text.bytes, i-2)
+			if i >= noWebToken {
+				begin, end = webToken(b, i-2)
+				noWebToken = partEnd(b, i)
+			}
 		case ' ', '+':
-			begin, end = schemeToken(text.bytes, i)
+			if i >= noScheme {
+				begin, end, noScheme = schemeToken(b, i)
+			}
 		}
 		if begin < end {
 			s.hide(text.place(begin), text.place(end))
+			i = end - 1
 		}
 	}
 }
@@ -120,18 +130,22 @@ func webToken(b string, at int) (begin, end int) {
 	case parts[2] == "" && !strings.HasPrefix(parts[1], "e"):
 		return 0, 0 // unsigned, and the middle is no JSON object
 	case !strings.HasPrefix(parts[0], "eyJ") && (len(parts[0]) < 17 || len(parts[2]) < 16):
-		return 0, 0
+		exact := strings.Index(parts[0], "eyJ")
+		if exact < 0 {
+			return 0, 0
+		}
+		return at + exact, end
 	}
 	return at, end
 }
 
 // schemeToken returns the credential after an authentication scheme that ends at a place, as `Bearer` does before a
-// space; none is empty. Prose goes on otherwise: with a word without digits, and base64 of which there is no
+// space, and where the word there ends; no credential is empty. Prose goes on otherwise: with a word without digits, and base64 of which there is no
 // `user:password`.
-func schemeToken(b string, schemeEnd int) (begin, end int) {
+func schemeToken(b string, schemeEnd int) (begin, end, wordEnd int) {
 	basic := endsInWord(b[:schemeEnd], "basic")
 	if !basic && !endsInWord(b[:schemeEnd], "bearer") && !endsInWord(b[:schemeEnd], "dpop") {
-		return 0, 0
+		return 0, 0, 0
 	}
 	begin = schemeEnd
 	for begin < len(b) && (b[begin] == ' ' || b[begin] == '+') {
@@ -145,14 +159,14 @@ func schemeToken(b string, schemeEnd int) (begin, end int) {
 	if basic {
 		decoded, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(word, "="))
 		if err != nil || strings.IndexByte(string(decoded), ':') < 0 {
-			return 0, 0
+			return 0, 0, end
 		}
-		return begin, end
+		return begin, end, end
 	}
 	if strings.ContainsAny(word, "0123456789") || (len(word) >= 20 && !strings.HasSuffix(word, "=")) {
-		return begin, end
+		return begin, end, end
 	}
-	return 0, 0
+	return 0, 0, end
 }
 
 // endsInWord reports whether a text ends in a word, in whatever case.

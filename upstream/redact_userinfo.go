@@ -5,15 +5,18 @@ import "strings"
 // hideUserinfo finds who is named before a host, with a password or without: `http://user:token@host/`, and
 // `user:token@host` without a scheme. An e-mail address isn't hidden, nor is one behind `mailto:`.
 func (s *spans) hideUserinfo(text decodedText) {
+	s.hideUsersOfWords(text, 1)
+	s.hideUsersOfWords(text, deepest)
+	without := 0 // up to where no `@` is known to come
 	for i := 1; i < len(text.bytes); i++ {
-		switch {
-		case text.bytes[i] == '@':
-			s.hideUserBefore(text, i)
-		case isSlash(text.bytes[i]) && isSlash(text.bytes[i-1]):
-			s.hideUserAfter(text, i+1)
+		if isSlash(text.bytes[i]) && isSlash(text.bytes[i-1]) {
+			without = s.hideUserAfter(text, i+1, without)
 		}
 	}
 }
+
+// deepest is wider than any byte is written: encoded ones count as themselves.
+const deepest = 1 << 30
 
 // isSlash reports whether a byte begins a URL's authority when it comes twice. JSON escapes slashes with backslashes, and
 // browsers take one for the other.
@@ -27,14 +30,12 @@ func endsAuthority(c byte) bool {
 	return endsURL(c) || isSlash(c) || c == '?' || c == '#' || c == '\'' || c == '`'
 }
 
-// hideUserAfter hides the user of the authority that begins at a byte.
-func (s *spans) hideUserAfter(text decodedText, begin int) {
+// hideUserAfter hides the user of the authority that begins at a byte. It gets, and returns, up to where no `@` is known
+// to come before the URL ends, so that nothing is looked at again and again.
+func (s *spans) hideUserAfter(text decodedText, begin, without int) int {
 	b := text.bytes
-	if begin == len(b) {
-		return
-	}
 	// What is encoded in a plain URL belongs to the user's name or password; in an encoded URL it may end them.
-	depths := []int{1, len(b) * len("%2525")}
+	depths := []int{1, deepest}
 	if text.width(begin-1) > 1 {
 		depths = depths[1:]
 	}
@@ -45,14 +46,17 @@ func (s *spans) hideUserAfter(text decodedText, begin int) {
 				at = end
 			}
 		}
-		if at < 0 && !isHostWithPort(b[begin:end]) {
-			at = lastAt(b, begin) // the password has a slash in it
+		if at < 0 && begin >= without && !isHostWithPort(b[begin:end]) {
+			var urlEnd int
+			at, urlEnd = lastAt(b, begin) // the password has a slash in it
+			without = max(at, urlEnd)
 		}
 		if at >= 0 {
 			s.hide(text.place(begin), text.place(at))
-			return
+			return without
 		}
 	}
+	return without
 }
 
 // isHostWithPort reports whether an authority without a user is one: if there is a colon in it, digits follow.
@@ -69,23 +73,37 @@ func isHostWithPort(authority string) bool {
 	return true
 }
 
-// lastAt returns where the last `@` of a URL stands, -1 if there is none.
-func lastAt(b string, begin int) int {
-	at := -1
-	for i := begin; i < len(b) && !endsURL(b[i]); i++ {
-		if b[i] == '@' {
+// lastAt returns where the last `@` of a URL stands, -1 if there is none, and where the URL ends.
+func lastAt(b string, begin int) (at, end int) {
+	at = -1
+	for end = begin; end < len(b) && !endsURL(b[end]); end++ {
+		if b[end] == '@' {
+			at = end
+		}
+	}
+	return at, end
+}
+
+// hideUsersOfWords hides `user:password` before an `@`, where no scheme need stand. What is encoded deeper than depth
+// belongs to the words.
+func (s *spans) hideUsersOfWords(text decodedText, depth int) {
+	b, begin, at := text.bytes, 0, -1
+	for i := 0; i <= len(b); i++ {
+		switch {
+		case i == len(b) || ((endsAuthority(b[i]) || b[i] == '&') && text.width(i) <= depth):
+			if at >= 0 {
+				s.hideUser(text, begin, at)
+			}
+			begin, at = i+1, -1
+		case b[i] == '@' && text.width(i) <= depth:
 			at = i
 		}
 	}
-	return at
 }
 
-// hideUserBefore hides `user:password` before an `@`, where no scheme need stand.
-func (s *spans) hideUserBefore(text decodedText, at int) {
-	b, begin := text.bytes, at
-	for begin > 0 && !((endsAuthority(b[begin-1]) || b[begin-1] == '&') && text.width(begin-1) <= text.width(at)) {
-		begin--
-	}
+// hideUser hides the user and the password between a word's beginning and its last `@`.
+func (s *spans) hideUser(text decodedText, begin, at int) {
+	b := text.bytes
 	colon := begin + strings.IndexByte(b[begin:at], ':')
 	if colon <= begin || colon == at-1 {
 		return

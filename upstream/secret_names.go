@@ -92,6 +92,22 @@ func (n secretNames) kindOf(name string) nameKind {
 	return n.kinds[string(appendFolded(room[:0], name))]
 }
 
+// kindInText is kindOf for a name in a text, where another word may stand before it: `GITLAB_PRIVATE_TOKEN` and
+// `HTTP_PRIVATE_TOKEN` are secrets as well. Common words aren't enough for that.
+func (n secretNames) kindInText(name string) nameKind {
+	if kind := n.kindOf(name); kind != harmlessName {
+		return kind
+	}
+	for i := max(0, len(name)-2*n.longest); i < len(name); i++ {
+		if name[i] == '-' || name[i] == '_' {
+			if kind := n.kindOf(name[i+1:]); kind >= secretName {
+				return kind
+			}
+		}
+	}
+	return harmlessName
+}
+
 // appendFolded appends a name in lower case, without hyphens and underscores.
 func appendFolded(folded []byte, name string) []byte {
 	for i := range len(name) {
