@@ -4,14 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
@@ -406,14 +404,6 @@ const (
 	grantScopeCredential = "credential"
 )
 
-// sizeText writes a number of bytes as people do in a Caddyfile.
-func sizeText(bytes int64) string {
-	if bytes < 0 {
-		return "-" + sizeText(-bytes)
-	}
-	return humanize.IBytes(uint64(bytes))
-}
-
 func (r *Rules) provision() (*upstream.Rules, error) {
 	if r == nil {
 		return upstream.RulesFor135(), nil
@@ -451,15 +441,6 @@ func validHeaderName(name string) bool {
 	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 	})
-}
-
-// parseSize reads a number of bytes as a Caddyfile writes it: 200GiB, 1GB, 1048576.
-func parseSize(text string) (int64, error) {
-	size, err := humanize.ParseBytes(text)
-	if err != nil || size > math.MaxInt64 {
-		return 0, fmt.Errorf("%q is no size such as 200GiB", text)
-	}
-	return int64(size), nil
 }
 
 // Cleanup gives the transports back. Requests of this handler may still be served, and its fills go on: they hold

@@ -176,7 +176,7 @@ func (d *download) lead() bool {
 // takeTurn waits for this caller's turn. Its errors are errTurnLate, errLookAgain, and that the caller has left.
 func (d *download) takeTurn() (*turn, error) {
 	if d.h.fetchesPerCaller == 0 {
-		return nil, nil //nolint:nilnil // nobody counts, and that is no error
+		return nil, nil // nobody counts
 	}
 	ctx, cancel := context.WithTimeoutCause(d.r.Context(), turnPatience, errTurnLate)
 	defer cancel()
