@@ -22,11 +22,12 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 				return Entry{}, ErrMiss
 			}
 			if record := s.recordLocked(h); record != nil {
-				defer s.mu.Unlock()
-				if record.Key != k {
-					return Entry{}, ErrMiss // another key's, with the same hash
+				entry, err := Entry{}, ErrMiss // of another key, with the same hash
+				if record.Key == k {
+					entry, err = s.entryLocked(record, n), nil
 				}
-				return s.entryLocked(record, n), nil
+				s.mu.Unlock()
+				return entry, err
 			}
 		}
 		ask := n != nil || s.loading
