@@ -410,8 +410,8 @@ func TestAnEdgeIsAGitLabToTheNextEdge(t *testing.T) {
 	if got := e.do(t, call{path: filePath("app.bin"), token: outsider}); got.StatusCode != 404 {
 		t.Errorf("a stranger: %s", got.Status)
 	}
-	if gets := gitlab.CountFetches(); gets != 2 {
-		t.Errorf("%d GET, want one for the file and the stranger's", gets)
+	if gets, questions := gitlab.CountFetches(), gitlab.CountQuestions(); gets != 1 || questions != 2 {
+		t.Errorf("%d GET and %d questions, want one for the file, and one for each further caller", gets, questions)
 	}
 	again := someBytes(300_000, 2)
 	if got := e.put(t, filePath("app.bin"), again); got.StatusCode != 201 {
