@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,7 +42,11 @@ func newClient(t *testing.T, base string, change func(*upstream.Config), servers
 	}
 	transport, storage := &http.Transport{}, &http.Transport{}
 	ignored := goleak.IgnoreCurrent()
+	ctx, end := context.WithCancel(context.Background())
+	var background sync.WaitGroup
 	t.Cleanup(func() {
+		end()
+		background.Wait()
 		for _, server := range servers {
 			server.Close()
 		}
@@ -59,6 +64,13 @@ func newClient(t *testing.T, base string, change func(*upstream.Config), servers
 	if err != nil {
 		t.Fatal(err)
 	}
+	client.UseBreakers(upstream.NewBreakers(upstream.BreakerConfig{Background: func(run func(context.Context)) bool {
+		if ctx.Err() != nil {
+			return false
+		}
+		background.Go(func() { run(ctx) })
+		return true
+	}}))
 	return client
 }
 

@@ -32,7 +32,7 @@ var storageSecrets = []string{
 	"X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "AWSAccessKeyId", "Signature", "Policy",
 	"X-Goog-Signature", "X-Goog-Credential", "GoogleAccessId",
 	"X-Oss-Signature", "X-Oss-Credential", "X-Oss-Security-Token", "OSSAccessKeyId", "Security-Token",
-	"sig",
+	"sig", "verify",
 }
 
 // nameKind says what the value behind a name is. The names of credentials are common words too, and logs are full of
