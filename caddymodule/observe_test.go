@@ -240,7 +240,7 @@ func TestCacheStatusIsOnEveryAnswer(t *testing.T) {
 	expect(call{header: http.Header{"Range": {"bytes=1-3"}}}, "hit; ttl=59")
 	expect(call{header: http.Header{"Range": {"bytes=99-"}}}, "hit; ttl=59")
 	expect(call{header: http.Header{"If-None-Match": {`"` + hexSHA256(body) + `"`}}}, "hit; ttl=59")
-	expect(call{token: colleague}, "fwd=stale; fwd-status=200; ttl=59; detail=confirmed")
+	expect(call{token: colleague}, "fwd=stale; fwd-status=206; ttl=59; detail=confirmed")
 	expect(call{token: outsider}, "fwd=miss; fwd-status=404")
 	expect(call{path: filePath("app.bin") + "?path=dir", token: developer}, "detail=invalid")
 	expect(call{header: http.Header{"Origin": {"https://elsewhere.example"}}}, "fwd=bypass; fwd-status=200")

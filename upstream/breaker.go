@@ -106,23 +106,24 @@ func evidenceOfStatus(status int) evidence {
 var ErrNotAsked = errors.New("it doesn't answer and isn't asked for some seconds")
 
 // admit asks whether one of the edge's own checks or fetches may be sent. Who gets a yes must call the returned function
-// once with what came of it; probe is how the server can be probed.
-func (b *breaker) admit(probe func(context.Context) error) (report func(evidence), err error) {
+// once with what came of it; probe is how the server can be probed. trying says that the request shows whether the server
+// is back, so that it is not to be waited for longer than a check.
+func (b *breaker) admit(probe func(context.Context) error) (report func(evidence), trying bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.probe = probe
 	if b.open {
 		if !b.trial {
-			return nil, b.notAskedLocked()
+			return nil, false, b.notAskedLocked()
 		}
-		b.trial = false
+		b.trial, trying = false, true
 	}
 	// Ends with the report. It fires once at most.
 	silence := time.AfterFunc(suspiciousSilence, b.isSilent)
 	return func(shown evidence) {
 		silence.Stop()
 		b.learn(shown)
-	}, nil
+	}, trying, nil
 }
 
 // notAsked returns an error if nobody is asked now. It is for requests that show nothing of the server, whatever becomes of

@@ -232,9 +232,12 @@ func (caller Caller) setForwarded(header http.Header) {
 // asked now. The answer's body lives until it is closed, however long that takes; closing it also ends the request. A
 // redirect to object storage that isn't followed is an error, and never an answer.
 func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.Response, error) {
-	report, err := c.breakers.Load().gitlab.admit(c.probeGitLab)
+	report, trying, err := c.breakers.Load().gitlab.admit(c.probeGitLab)
 	if err != nil {
 		return nil, err
+	}
+	if trying {
+		timeout = min(timeout, c.cfg.CheckTimeout)
 	}
 	response, shown, err := c.roundTrip(c.cfg.Transport, request, timeout)
 	report(shown)
@@ -243,11 +246,15 @@ func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.
 
 // askStorage is askGitLab for the object storage.
 func (c *Client) askStorage(request *http.Request) (*http.Response, error) {
-	report, err := c.breakers.Load().storageAt(request.URL.Host).admit(c.probeStorage(request.URL))
+	report, trying, err := c.breakers.Load().storageAt(request.URL.Host).admit(c.probeStorage(request.URL))
 	if err != nil {
 		return nil, err
 	}
-	response, shown, err := c.roundTrip(c.cfg.StorageTransport, request, c.cfg.HeaderTimeout)
+	timeout := c.cfg.HeaderTimeout
+	if trying {
+		timeout = c.cfg.CheckTimeout
+	}
+	response, shown, err := c.roundTrip(c.cfg.StorageTransport, request, timeout)
 	report(shown)
 	return response, err
 }
