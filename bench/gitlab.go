@@ -39,8 +39,8 @@ func (b *bench) publish(file string, size int64) gitlabtest.Content {
 type asked struct {
 	// gets are whole files, questions what is only asked about them: by HEAD, or by a GET of the first byte.
 	gets, questions int
-	sent        int64
-	running     int
+	sent            int64
+	running         int
 }
 
 func (b *bench) asked() (a asked) {

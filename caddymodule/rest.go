@@ -60,7 +60,7 @@ const (
 	fetchSaysNothing fetchEnd = iota
 	// fetchFailed: GitLab, its storage or the line failed.
 	fetchFailed
-	// fetchWentWell: a whole body, or a no.
+	// fetchWentWell: a whole body came. A refusal says nothing: it is about who asks.
 	fetchWentWell
 )
 
@@ -96,20 +96,15 @@ func (r *rests) of(key restKey, now time.Time) *upstream.UnreachableError {
 	}
 }
 
-// noteFetch takes in whether a fetch began. Its body is still to come.
+// noteFetch takes in that a fetch failed before its body, if it did.
 func (h *Handler) noteFetch(s *state, key cache.Key, err error) {
 	end := fetchSaysNothing
-	unreachable, failed := errors.AsType[*upstream.UnreachableError](err)
-	_, refused := errors.AsType[*upstream.RefusedError](err)
-	switch {
-	case failed && s.ctx.Err() == nil:
+	if unreachable, failed := errors.AsType[*upstream.UnreachableError](err); failed && s.ctx.Err() == nil {
 		switch unreachable.Trouble {
 		case upstream.TroubleNetwork, upstream.TroubleFront, upstream.TroubleUnusable:
 			end = fetchFailed
 		case upstream.TroubleNotAsked, upstream.TroubleCaller, upstream.TroubleEdge:
 		}
-	case refused:
-		end = fetchWentWell
 	}
 	s.rests.note(restKey{h.access, key}, end, s.now())
 }
