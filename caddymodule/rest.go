@@ -44,13 +44,7 @@ type restState struct {
 	until    time.Time
 }
 
-func newRests() *rests {
-	failing, err := simplelru.NewLRU[restKey, restState](maxRests, nil)
-	if err != nil {
-		panic(err) // only for a size that isn't positive
-	}
-	return &rests{failing: failing}
-}
+func newRests() *rests { return &rests{failing: newLRU[restKey, restState](maxRests)} }
 
 // fetchEnd is what a fetch has shown of its file.
 type fetchEnd int

@@ -235,7 +235,7 @@ func (d *download) agrees(identity upstream.Identity) bool {
 		return false
 	}
 	d.answer.Unproven = false
-	d.state.grants.Allow(d.grantKey(), d.answer.Yes(d.caller(), d.h.grantLife()))
+	d.h.hear(d.state, d.store, d.grantKey(), d.key, d.caller(), *d.answer)
 	return true
 }
 
