@@ -197,7 +197,7 @@ func TestForwardedFilesOfTheStorageAreNotForSharedCaches(t *testing.T) {
 	e := startEdge(t, gitlab.URL, "")
 	publishOld(gitlab, "app.bin", someBytes(1000, 1))
 	got := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Origin": {"https://x.example.com"}}})
-	if got.StatusCode != http.StatusOK || got.Header.Get("Cache-Control") != "private, no-cache" {
+	if got.StatusCode != http.StatusOK || got.Header.Get("Cache-Control") != "private, no-cache, no-transform" {
 		t.Errorf("%s, Cache-Control %q", got.Status, got.Header.Get("Cache-Control"))
 	}
 }

@@ -184,6 +184,9 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 			// GitLab answers before the body has ended: it refuses. See write.
 			response.Header.Set("Connection", "close")
 		}
+		if isDownload(x.r) && response.StatusCode < http.StatusMultipleChoices {
+			forbidTransform(response.Header)
+		}
 		response.Header.Add("Cache-Status", cacheStatusForward(reason, response.StatusCode))
 		if seen != nil {
 			seen(response)

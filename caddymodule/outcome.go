@@ -15,7 +15,7 @@ type outcome string
 const (
 	// outcomeHit: served from the store, GitLab wasn't asked.
 	outcomeHit outcome = "hit"
-	// outcomeRevalidated: served from the store after one HEAD to GitLab.
+	// outcomeRevalidated: served from the store after one question to GitLab.
 	outcomeRevalidated outcome = "revalidated"
 	// outcomeOffline: served from the store while GitLab could not be asked.
 	outcomeOffline outcome = "offline"
@@ -25,13 +25,13 @@ const (
 	outcomeJoined outcome = "joined"
 	// outcomeStreamed: fetched, and not stored, since it didn't fit or can't be stored.
 	outcomeStreamed outcome = "streamed"
-	// outcomeDescribed: a HEAD answered from one HEAD to GitLab.
+	// outcomeDescribed: a HEAD answered from one question to GitLab.
 	outcomeDescribed outcome = "described"
-	// outcomePublished: a publish that was forwarded, whatever GitLab said to it.
+	// outcomePublished: an upload that GitLab took.
 	outcomePublished outcome = "published"
-	// outcomeForwarded: any other request that was forwarded.
+	// outcomeForwarded: any other request that was forwarded, and an upload that got no answer about itself.
 	outcomeForwarded outcome = "forwarded"
-	// outcomeRefused: GitLab's own refusal was relayed.
+	// outcomeRefused: GitLab's own refusal was relayed, of a download or an upload.
 	outcomeRefused outcome = "refused"
 	// outcomeRateLimited: GitLab's 429 was relayed.
 	outcomeRateLimited outcome = "rate_limited"

@@ -25,19 +25,15 @@ func (h *Handler) servePublish(x *exchange) {
 	if !x.admitUpload() {
 		return
 	}
-	outcome := outcomeForwarded
-	if x.r.Method == http.MethodPut {
-		outcome = outcomePublished
-	}
 	if !x.openStore() {
-		x.forward(outcome, fwdMethod)
+		x.forwardWith(outcomeForwarded, fwdMethod, upstream.Forwarding{OnAnswer: x.nameUpload})
 		return
 	}
 	p := &publish{exchange: x, refs: targets}
 	p.begin()
 	// For every way out: a lost answer, a caller who left, a relaying that panics.
 	defer p.end(0)
-	x.forwardWith(outcome, fwdMethod, upstream.Forwarding{
+	x.forwardWith(outcomeForwarded, fwdMethod, upstream.Forwarding{
 		OnBody: p.keep, OnAnswer: p.judge, Delivery: &p.delivery, AwaitAnswer: p.awaitAnswer,
 	})
 }
@@ -221,7 +217,23 @@ func (p *publish) releaseBufferLocked() {
 
 // judge takes in GitLab's answer before a byte of it is relayed: a caller who hears of the new file must never get the old
 // one.
-func (p *publish) judge(response *http.Response) { p.end(response.StatusCode) }
+func (p *publish) judge(response *http.Response) {
+	p.nameUpload(response)
+	p.end(response.StatusCode)
+}
+
+// nameUpload tells what GitLab's answer to an upload has made of it.
+func (x *exchange) nameUpload(response *http.Response) {
+	switch status := response.StatusCode; {
+	case x.r.Method != http.MethodPut:
+	case status == http.StatusTooManyRequests:
+		x.record.outcome = outcomeRateLimited
+	case status >= http.StatusBadRequest && status < http.StatusInternalServerError:
+		x.record.outcome = outcomeRefused
+	case status < http.StatusMultipleChoices:
+		x.record.outcome = outcomePublished
+	}
+}
 
 // end decides, once, what the publish changes for others, and what becomes of the copy. status is GitLab's, 0 if there was
 // no answer.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
@@ -25,10 +26,27 @@ func describedBy(identity upstream.Identity, disposition string) described {
 	return described{digest: digest, disposition: disposition}
 }
 
+// fileCacheControl goes with each file: no cache may serve it unasked, and nothing on the way may change its bytes, such as
+// Caddy's encode, beside which Repr-Digest and X-Checksum-SHA256 would be wrong (RFC 9111, section 5.2.2.6).
+const fileCacheControl = "private, no-cache, " + noTransform
+
+const noTransform = "no-transform"
+
+// forbidTransform says of a file that is relayed that nothing on the way may change its bytes.
+func forbidTransform(header http.Header) {
+	said := strings.Join(header.Values("Cache-Control"), ", ")
+	switch {
+	case said == "":
+		header.Set("Cache-Control", noTransform)
+	case !strings.Contains(strings.ToLower(said), noTransform):
+		header.Set("Cache-Control", said+", "+noTransform)
+	}
+}
+
 // setFileHeaders writes the headers of a file. None of GitLab's headers about one caller's request are among them.
 func (x *exchange) setFileHeaders(file described) {
 	x.setHeader("Content-Type", "application/octet-stream")
-	x.setHeader("Cache-Control", "private, no-cache")
+	x.setHeader("Cache-Control", fileCacheControl)
 	x.setHeader("X-Content-Type-Options", "nosniff")
 	if file.disposition != "" {
 		x.setHeader("Content-Disposition", file.disposition)

@@ -87,7 +87,7 @@ func TestHeadersOfAStoredFile(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"Content-Type": "application/octet-stream", "Content-Length": "5000", "Accept-Ranges": "bytes",
-		"Etag": `"` + digest + `"`, "X-Checksum-Sha256": digest, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff",
+		"Etag": `"` + digest + `"`, "X-Checksum-Sha256": digest, "Cache-Control": "private, no-cache, no-transform", "X-Content-Type-Options": "nosniff",
 		"Repr-Digest": "sha-256=:" + base64.StdEncoding.EncodeToString(raw) + ":",
 	} {
 		if got.Header.Get(name) != want {
