@@ -15,7 +15,7 @@ type outcome string
 const (
 	// outcomeHit: served from the store, GitLab wasn't asked.
 	outcomeHit outcome = "hit"
-	// outcomeRevalidated: served from the store after one HEAD to GitLab.
+	// outcomeRevalidated: served from the store after one question to GitLab.
 	outcomeRevalidated outcome = "revalidated"
 	// outcomeOffline: served from the store while GitLab could not be asked.
 	outcomeOffline outcome = "offline"
@@ -25,7 +25,7 @@ const (
 	outcomeJoined outcome = "joined"
 	// outcomeStreamed: fetched, and not stored, since it didn't fit or can't be stored.
 	outcomeStreamed outcome = "streamed"
-	// outcomeDescribed: a HEAD answered from one HEAD to GitLab.
+	// outcomeDescribed: a caller's HEAD for a file that isn't here, answered by GitLab's answer to one question.
 	outcomeDescribed outcome = "described"
 	// outcomePublished: a publish that was forwarded, whatever GitLab said to it.
 	outcomePublished outcome = "published"
