@@ -37,18 +37,19 @@ func (b *bench) publish(file string, size int64) gitlabtest.Content {
 
 // asked is what GitLab was asked for since the last ResetRequests.
 type asked struct {
-	gets, heads int
-	sent        int64
-	running     int
+	// gets are whole files, questions what is only asked about them: by HEAD, or by a GET of the first byte.
+	gets, questions int
+	sent            int64
+	running         int
 }
 
 func (b *bench) asked() (a asked) {
 	for _, request := range b.gitlab.Requests() {
-		switch request.Method {
-		case http.MethodGet:
+		switch {
+		case request.IsQuestion(), request.Method == http.MethodHead:
+			a.questions++
+		case request.Method == http.MethodGet:
 			a.gets++
-		case http.MethodHead:
-			a.heads++
 		}
 		a.sent += request.Sent
 		if !request.Done {
@@ -58,7 +59,7 @@ func (b *bench) asked() (a asked) {
 	return a
 }
 
-func (a asked) String() string { return fmt.Sprintf("%d GET, %d HEAD", a.gets, a.heads) }
+func (a asked) String() string { return fmt.Sprintf("%d GET, %d questions", a.gets, a.questions) }
 
 // delay makes GitLab answer that much later, from now on.
 func (b *bench) delay(latency time.Duration) {

@@ -139,7 +139,7 @@ func newToken(ctx context.Context, b *bench) error {
 		measured[p.name] = fmt.Sprintf("p50 %s; %s for %d", milliseconds(median(took[p.name])), asked[p.name], calls)
 	}
 	ours := asked[theEdge.name]
-	b.table.add("a new token each time, GitLab 20 ms away", measured, "1 HEAD, no body, p50 ≤ 24 ms",
-		ours.heads == calls, ours.gets == 0, median(took[theEdge.name]) <= 24*time.Millisecond)
+	b.table.add("a new token each time, GitLab 20 ms away", measured, "1 question, no body, p50 ≤ 24 ms",
+		ours.questions == calls, ours.gets == 0, median(took[theEdge.name]) <= 24*time.Millisecond)
 	return nil
 }

@@ -116,7 +116,7 @@ func (b *diskBody) goOnFromGitLabLocked() error {
 	}
 	if err != nil {
 		if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
-			x.state.grants.Refuse(x.grantKey(), refused.Refusal(x.caller()))
+			x.h.hear(x.state, x.store, x.grantKey(), x.key, x.caller(), answerOfFetch(nil, refused))
 		}
 		return err
 	}

@@ -17,7 +17,6 @@ const (
 	// bodySwitchedOff is what GitLab says of a project whose feature flag is off (13.5, lib/api/generic_packages.rb).
 	bodySwitchedOff = `{"message":"404 Not Found"}`
 	bodyUnreachable = `{"message":"502 Bad Gateway - GitLab can't be reached"}`
-	bodyBroken      = `{"message":"400 Bad request - the body of the request can't be read"}`
 	bodyUnavailable = `{"message":"503 Service Unavailable - GitLab is in trouble"}`
 	bodyUndecided   = `{"message":"503 Service Unavailable - GitLab doesn't tell which project this is"}`
 )
@@ -39,17 +38,6 @@ func (x *exchange) refuseInvalid(err error) {
 	}
 	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))
 	x.writeJSON(http.StatusBadRequest, `{"error":`+strconv.Quote(message)+`}`)
-}
-
-// refuseBrokenBody answers a request whose own body could not be read to its end while its caller is still there: a chunk that
-// is none, or a limit of another handler's.
-func (x *exchange) refuseBrokenBody() bool {
-	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))
-	if x.r.ProtoMajor == 1 {
-		x.w.Header().Set("Connection", "close") // nobody knows where the next request begins
-	}
-	x.writeJSON(http.StatusBadRequest, bodyBroken)
-	return true
 }
 
 // refuseUnreachable answers when GitLab can't be asked and nothing may be served without it: 503 where GitLab itself

@@ -197,8 +197,9 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 		if x.r.Context().Err() != nil {
 			return x.abandon()
 		}
-		if how.Delivery.IsBroken() {
-			return x.refuseBrokenBody()
+		if broken := how.Delivery.Broken(); broken != nil {
+			x.refuseBody(broken)
+			return true
 		}
 		return x.refuseUnreachable(err)
 	}

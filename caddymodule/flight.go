@@ -329,7 +329,9 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		}
 		return other.caller, ok
 	}
-	body.OnRefused = func(no upstream.Refusal) { state.grants.Refuse(grant, no) }
+	body.OnRefused = func(caller upstream.Caller, refused *upstream.RefusedError) {
+		h.hear(state, store, grant, fl.key, caller, answerOfFetch(nil, refused))
+	}
 	close(fl.head)
 	h.noteBody(state, fl.key, h.pump(fl, body, ref))
 	if errors.Is(fl.fill.Err(), cache.ErrNoRoom) {

@@ -30,13 +30,7 @@ type former struct {
 	until    time.Time
 }
 
-func newFormers() formers {
-	names, err := simplelru.NewLRU[cache.Key, former](maxFormers, nil)
-	if err != nil {
-		panic(err) // only for a size that isn't positive
-	}
-	return formers{new(sync.Mutex), names}
-}
+func newFormers() formers { return formers{new(sync.Mutex), newLRU[cache.Key, former](maxFormers)} }
 
 // note remembers how GitLab named a file that is published over at that time.
 func (f formers) note(key cache.Key, identity upstream.Identity, at time.Time) {

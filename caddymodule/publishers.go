@@ -28,11 +28,7 @@ type publishers struct {
 }
 
 func newPublishers() *publishers {
-	until, err := simplelru.NewLRU[publisher, time.Time](maxPublishers, nil)
-	if err != nil {
-		panic(err) // only for a size that isn't positive
-	}
-	return &publishers{until: until}
+	return &publishers{until: newLRU[publisher, time.Time](maxPublishers)}
 }
 
 // note remembers that GitLab has said 2xx to an upload, for that long: its life is fixed now.

@@ -44,13 +44,7 @@ type restState struct {
 	until    time.Time
 }
 
-func newRests() *rests {
-	failing, err := simplelru.NewLRU[restKey, restState](maxRests, nil)
-	if err != nil {
-		panic(err) // only for a size that isn't positive
-	}
-	return &rests{failing: failing}
-}
+func newRests() *rests { return &rests{failing: newLRU[restKey, restState](maxRests)} }
 
 // fetchEnd is what a fetch has shown of its file.
 type fetchEnd int
@@ -60,7 +54,7 @@ const (
 	fetchSaysNothing fetchEnd = iota
 	// fetchFailed: GitLab, its storage or the line failed.
 	fetchFailed
-	// fetchWentWell: a whole body, or a no.
+	// fetchWentWell: a whole body came. A refusal says nothing: it is about who asks.
 	fetchWentWell
 )
 
@@ -96,20 +90,15 @@ func (r *rests) of(key restKey, now time.Time) *upstream.UnreachableError {
 	}
 }
 
-// noteFetch takes in whether a fetch began. Its body is still to come.
+// noteFetch takes in that a fetch failed before its body, if it did.
 func (h *Handler) noteFetch(s *state, key cache.Key, err error) {
 	end := fetchSaysNothing
-	unreachable, failed := errors.AsType[*upstream.UnreachableError](err)
-	_, refused := errors.AsType[*upstream.RefusedError](err)
-	switch {
-	case failed && s.ctx.Err() == nil:
+	if unreachable, failed := errors.AsType[*upstream.UnreachableError](err); failed && s.ctx.Err() == nil {
 		switch unreachable.Trouble {
 		case upstream.TroubleNetwork, upstream.TroubleFront, upstream.TroubleUnusable:
 			end = fetchFailed
 		case upstream.TroubleNotAsked, upstream.TroubleCaller, upstream.TroubleEdge:
 		}
-	case refused:
-		end = fetchWentWell
 	}
 	s.rests.note(restKey{h.access, key}, end, s.now())
 }

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
@@ -86,13 +88,18 @@ func (x *exchange) readSmallBody() ([]byte, error) {
 	return body, nil
 }
 
-// refuseBody answers a request whose body can't be read.
+// refuseBody answers a request whose body can't be read to its end while its caller is still there. Where another handler in
+// front of this one limits bodies, as Caddy's request_body does, its status counts.
 func (x *exchange) refuseBody(err error) {
 	status, text := http.StatusBadRequest, bodyMalformed
-	var limited *http.MaxBytesError // of Caddy's request_body
+	var limited *http.MaxBytesError
+	var handler caddyhttp.HandlerError
 	switch {
 	case errors.Is(err, errBodyTooLarge), errors.As(err, &limited):
 		status, text = http.StatusRequestEntityTooLarge, bodyTooLarge
+	case errors.As(err, &handler) && handler.StatusCode >= http.StatusBadRequest:
+		status = handler.StatusCode
+		text = fmt.Sprintf(`{"error":"%d %s"}`, status, http.StatusText(status))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		// Before a look at the context: net/http ends it with any failure of the connection to read, also with this one.
 		status, text = http.StatusRequestTimeout, bodyTooSlow

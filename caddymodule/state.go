@@ -204,17 +204,20 @@ func (s *state) allBreakers() map[access]*upstream.Breakers {
 	return maps.Clone(s.breakers)
 }
 
+// serverNames are the servers as the log names them.
+var serverNames = map[string]string{upstream.ServerGitLab: "GitLab", upstream.ServerStorage: "the object storage"}
+
 // tellUpstream tells that a server isn't asked any more, or answers again.
 func (s *state) tellUpstream(gitlab, server string, up bool) {
 	about := map[string]any{"upstream": gitlab, "server": server}
 	if up {
 		s.tell(eventUpstreamUp, about)
-		s.logger.Info("it answers again", zap.String("server", server), zap.String("upstream", gitlab))
+		s.logger.Info(serverNames[server]+" answers again", zap.String("server", server), zap.String("upstream", gitlab))
 		return
 	}
 	s.tell(eventUpstreamDown, about)
 	processFailures.note(s.now(), server+" of "+gitlab+" doesn't answer", upstream.Ref{}, nil)
-	s.logger.Error("it doesn't answer; it is asked again every few seconds until it does, and who was allowed recently is served what is stored",
+	s.logger.Error(serverNames[server]+" doesn't answer and is asked again every few seconds until it does; whom it allowed lately is served what is stored",
 		zap.String("server", server), zap.String("upstream", gitlab), zap.Duration("next_try_in", breakerPause))
 }
 

@@ -69,6 +69,14 @@ func (t *turns) take(ctx context.Context, owner turnOwner, limit int) (taken *tu
 	return &turn{turns: t, owner: owner}, true, nil
 }
 
+// isFull reports whether a turn would have to be waited for.
+func (t *turns) isFull(owner turnOwner, limit int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	queue := t.queues[owner]
+	return queue != nil && (queue.taken >= limit || len(queue.waiting) > 0)
+}
+
 // enqueue takes a turn, or returns the waiter to wait as.
 func (t *turns) enqueue(owner turnOwner, limit int) *turnWaiter {
 	t.mu.Lock()
@@ -181,9 +189,7 @@ func (d *download) takeTurn() (*turn, error) {
 	ctx, cancel := context.WithTimeoutCause(d.r.Context(), turnPatience, errTurnLate)
 	defer cancel()
 	begun := time.Now()
-	// By the address whatever grant_scope says: a token that many runners share is many callers.
-	owner := turnOwner{d.key.Upstream, d.grantKey().Fingerprint, clientIP(d.r)}
-	turn, waited, err := d.state.turns.take(ctx, owner, d.h.fetchesPerCaller)
+	turn, waited, err := d.state.turns.take(ctx, d.turnOwner(), d.h.fetchesPerCaller)
 	if waited {
 		d.record.waited(begun)
 	}
@@ -195,6 +201,17 @@ func (d *download) takeTurn() (*turn, error) {
 		return nil, errLookAgain
 	}
 	return turn, nil
+}
+
+// turnOwner is whose turns this download's fetch takes. By the address whatever grant_scope says: a token that many runners
+// share is many callers.
+func (d *download) turnOwner() turnOwner {
+	return turnOwner{d.key.Upstream, d.grantKey().Fingerprint, clientIP(d.r)}
+}
+
+// mustWaitItsTurn reports whether this download's fetch would have to wait.
+func (d *download) mustWaitItsTurn() bool {
+	return d.h.fetchesPerCaller > 0 && d.state.turns.isFull(d.turnOwner(), d.h.fetchesPerCaller)
 }
 
 // isOvertaken reports whether the file was published or stored since this download was looked at.

@@ -14,10 +14,11 @@ import (
 // Delivery is what became of a forwarded request's body. It is safe for concurrent use: the transport may go on reading the
 // body while GitLab's answer is being relayed.
 type Delivery struct {
-	// written turns true when all of the request has gone to GitLab, ended when the body's end was read, broken when it
-	// can't be read to its end.
-	written, ended, broken atomic.Bool
-	hasBody                bool
+	// written turns true when all of the request has gone to GitLab, ended when the body's end was read.
+	written, ended atomic.Bool
+	// broken is why the body can't be read to its end; nil while it can.
+	broken  atomic.Pointer[error]
+	hasBody bool
 }
 
 // IsWhole reports whether all of the request was sent: GitLab may have taken it, whatever came of its answer. Of what never
@@ -29,8 +30,13 @@ func (d *Delivery) IsWhole() bool {
 	return d.written.Load()
 }
 
-// IsBroken reports whether the caller's body could not be read to its end.
-func (d *Delivery) IsBroken() bool { return d.broken.Load() }
+// Broken is why the caller's body could not be read to its end; nil if it could.
+func (d *Delivery) Broken() error {
+	if err := d.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 // observe returns the body, watched. length is -1 if it isn't known.
 func (d *Delivery) observe(body io.ReadCloser, length int64, onBody func([]byte)) io.ReadCloser {
@@ -57,7 +63,7 @@ func (b *observedBody) Read(p []byte) (int, error) {
 	if ended := errors.Is(err, io.EOF); ended || b.left == 0 {
 		b.delivery.ended.Store(true)
 	} else if err != nil {
-		b.delivery.broken.Store(true)
+		b.delivery.broken.Store(&err)
 	}
 	if b.onBody != nil && n > 0 {
 		b.onBody(p[:n])

@@ -59,8 +59,8 @@ func TestADeliveryTellsWhatCanHaveReachedGitLab(t *testing.T) {
 			}
 			client := newClient(t, url, nil, server)
 			delivery, err := put(client, context.Background(), test.body, upstream.Forwarding{})
-			if delivery.IsWhole() != test.whole || delivery.IsBroken() != test.broken {
-				t.Errorf("whole %v, broken %v, %v", delivery.IsWhole(), delivery.IsBroken(), err)
+			if delivery.IsWhole() != test.whole || (delivery.Broken() != nil) != test.broken {
+				t.Errorf("whole %v, broken %v, %v", delivery.IsWhole(), delivery.Broken(), err)
 			}
 			var unreachable *upstream.UnreachableError
 			if test.broken && (!errors.As(err, &unreachable) || unreachable.Trouble.IsOutage()) {

@@ -73,13 +73,3 @@ func (a Answer) Refusal(caller Caller) Refusal {
 
 // checkMethod stands for GET and HEAD, by which checks are asked; both are evidence alike.
 const checkMethod = http.MethodHead
-
-// Yes is the download's first answer as evidence that the caller who fetched it may read it.
-func (d *Download) Yes(caller Caller, life Life) Yes {
-	return NewYes(http.MethodGet, caller, d.Sent, life)
-}
-
-// Refusal is the error as evidence that the caller whose credential was used may not read; none of a 429.
-func (e *RefusedError) Refusal(caller Caller) Refusal {
-	return NewRefusal(http.MethodGet, caller, e.Sent, e.Status)
-}

@@ -158,9 +158,9 @@ type Download struct {
 	// when GitLab refuses the first caller's credential by then. It may be nil. Set it before the first Read.
 	OtherCaller func() (Caller, bool)
 
-	// OnRefused, if set, is told when GitLab refuses the present caller's credential for the rest of the body: it ends the
-	// caller's grant. Set it before the first Read.
-	OnRefused func(Refusal)
+	// OnRefused, if set, is told when GitLab refuses the present caller for the rest of the body: it ends the caller's grant.
+	// Set it before the first Read.
+	OnRefused func(caller Caller, refused *RefusedError)
 
 	// Resumed counts how often the body was asked for again.
 	Resumed int
@@ -244,7 +244,7 @@ func (d *Download) resume(cause error) error {
 		if refused, ok := errors.AsType[*RefusedError](err); ok {
 			if !refused.RateLimited() {
 				if d.OnRefused != nil {
-					d.OnRefused(refused.Refusal(d.caller))
+					d.OnRefused(d.caller, refused)
 				}
 				// The bytes belong to whoever may still have them; a revoked token must not break the others' downloads.
 				if d.OtherCaller == nil {

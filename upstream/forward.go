@@ -101,7 +101,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 		return nil
 	}
 	unreached := unreachable("forwarding", failed)
-	if f.Delivery.IsBroken() || r.Context().Err() != nil {
+	if f.Delivery.Broken() != nil || r.Context().Err() != nil {
 		unreached.Trouble = TroubleCaller
 	}
 	return unreached
