@@ -24,6 +24,10 @@
 //
 // Admins list entries (list.go), pin some of them against eviction (pin.go), and read numbers (stats.go).
 //
+// A Store (store.go) knows a file by its Key (key.go), its bytes by their Digest (digest.go), and tells of it as an Entry
+// (entry.go), of which a record in the index is made (record.go, walk.go). Paths are in files.go, what is done to the file
+// system in fs.go and disk_*.go. Errors are in errors.go.
+//
 // After a start (load.go) look-ups ask the index until all entries are in memory, and files that nothing names are
 // removed (sweep.go).
 //

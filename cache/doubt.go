@@ -8,7 +8,7 @@ import (
 // DoubtReason says how the upstream contradicted what is stored. The zero value is none.
 type DoubtReason uint8
 
-// OtherContentNamed: the upstream has said yes to somebody and named other content than what is stored. Nothing less is a
+// OtherContentNamed says that the upstream has said yes to somebody and named other content than what is stored. Nothing less is a
 // reason: a refusal says something about who asks, and a stranger must not end what others are served in an outage.
 const OtherContentNamed DoubtReason = 1
 

@@ -62,7 +62,7 @@ type storeStatus struct {
 // upstreamStatus is how one GitLab does.
 type upstreamStatus struct {
 	Upstream string `json:"upstream"`
-	// GitLab and ObjectStorage are "up" or "down". Down means that it isn't asked, since it failed several times in a row.
+	// GitLab and ObjectStorage are "up" or "down". Down means that it isn't asked, since it failed the edge's own probe.
 	GitLab        string `json:"gitlab"`
 	ObjectStorage string `json:"object_storage"`
 	// Switched is the state of projects of which nothing was said, and From where that comes from.

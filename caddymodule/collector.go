@@ -52,7 +52,7 @@ var processStates = &stateCollector{
 		{describe("damaged_files_total", "Stored files that were found wrong, short or gone."), func(s cache.Stats) int64 { return s.Damaged }},
 		{describe("disk_errors_total", "Errors of the disk."), func(s cache.Stats) int64 { return s.DiskErrors }},
 	},
-	breakersOpen: describe("breakers_open", "Servers that aren't asked, since they failed several times in a row.", "server"),
+	breakersOpen: describe("breakers_open", "Servers that aren't asked, since they failed the edge's own probe.", "server"),
 }
 
 // Describe implements prometheus.Collector.

@@ -4,24 +4,38 @@
 //
 // # The way of one GET
 //
-// ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream). A path that names none
-// is the next handler's. A project that is off (switches.go) and a name that the rules refuse end here (errors.go),
-// before GitLab hears of them.
+// ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream). A target that is no path is
+// refused (target.go); a path that names no file is the next handler's. A project that is off (switches.go) and a name that
+// the rules refuse end here (errors.go), before GitLab hears of them. A body of a request that is no upload is read first
+// (small_body.go). Where GitLab never said which project a name belongs to (names.go, aliases.go), it is asked after its yes to the
+// caller and before a byte (admission.go).
 //
 // A download then goes through attempt (serve.go) until it is answered:
 //
 //   - The caller has a fresh grant and the entry is fresh: the blob is sent (respond.go, content.go). GitLab isn't asked.
-//   - There is an entry, or a fetch is under way, and anything is stale: one HEAD with the caller's own credential
-//     (check.go). Yes, and the same content: the grant and the entry are renewed. No: the caller's request goes to
-//     GitLab as it came and GitLab's answer is relayed (exchange.go). No answer: errors.go, or what is stored for those
+//   - There is an entry, or a fetch is under way, and anything is stale: one question with the caller's own credential, a GET
+//     of the first byte (check.go), which serves all callers who are alike (ask.go). Yes, and the same content: the grant and
+//     the entry are renewed. No: GitLab's answer is relayed (respond.go). No answer: errors.go, or what is stored for those
 //     whom GitLab allowed within offline_grace.
-//   - The content is another one, or there is none: the caller leads a flight (flight.go), one GET whose body goes into
-//     the store. Everybody who wants the file follows it (follow.go), each with GitLab's yes to themselves.
+//   - There is neither, or the content is another one: the caller leads a flight (flight.go), one GET whose answer is also
+//     that to the question about the caller, and whose body goes into the store. Everybody who wants the file follows it
+//     (follow.go), each with GitLab's yes to themselves. A caller with many fetches waits their turn (turns.go). A file whose
+//     fetches fail rests (rest.go). What doesn't fit in the end is remembered for a while (outgrown.go).
+//   - A HEAD of a file that isn't here is answered by a question that follows GitLab to its storage (check.go).
 //
-// When the disk fails under a download, stored or on its way in, it goes on from GitLab at its own place (disk_body.go).
+// What GitLab's yes to a caller is good for is in grant.go. When the disk fails under a download, stored or on its way in, it
+// goes on from GitLab at its own place (disk_body.go). A body that isn't stored keeps its end back until its SHA-256 is right
+// (verified_body.go).
 //
 // Each answer says what happened: its outcome (outcome.go), Cache-Status (cache_status.go), the metrics (metrics.go,
 // collector.go). A PUT is publish.go. The body of any request is read no longer than its exchange lasts (body.go).
+//
+// # What a request changes for others
+//
+// docs/who-may-change-what.md has the table. What GitLab says to one caller is taken in by hear (hear.go), what becomes of a
+// publish by change (change.go). For seconds after a publish GitLab's replicas may lag (former.go). Those from whom GitLab
+// took an upload lately, and answers that are waited for after their callers left, are counted in publishers.go. What is
+// found out about a GitLab holds for one way of reaching it (access.go).
 //
 // # The admin's side
 //
@@ -33,8 +47,9 @@
 //
 // # What lives how long
 //
-// A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What several configs
+// Settings come from the Caddyfile (caddyfile.go, cache_settings.go, size.go, literal_token.go) or as JSON, whose fields are
+// Handler's (handler.go). A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What several configs
 // use, one after another, is in state (state.go): the store, its regular verification (verify.go), the grants, the
-// flights, the breakers that keep a dead GitLab from being asked. Transports (transport.go) live until their last fetch
+// flights, and the breakers that keep a dead GitLab from being asked. Transports (transport.go) live until their last fetch
 // has ended.
 package caddymodule

@@ -185,3 +185,83 @@ func TestTheStoreAndTheUpstreamKnowNeitherEachOtherNorCaddy(t *testing.T) {
 		}
 	}
 }
+
+var (
+	backticked = regexp.MustCompile("`([^`]+)`")
+	goFile     = regexp.MustCompile(`\A(?:\w+/)*\w+\.go\z`)
+	goTest     = regexp.MustCompile(`\ATest\w+\z`)
+	goDoor     = regexp.MustCompile(`\A(?:cache\.|upstream\.)?(\w*)\.(\w+)\z`)
+	testFunc   = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+)
+
+// TestTheTableOfWhoMayChangeWhatNamesDoorsAndTestsThatExist reads each row of the table, and all files that its page names.
+func TestTheTableOfWhoMayChangeWhatNamesDoorsAndTestsThatExist(t *testing.T) {
+	page, err := os.ReadFile("../docs/who-may-change-what.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, code := make(map[string]bool), ""
+	for _, folder := range []string{".", "../cache", "../upstream"} {
+		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", folder, len(files), err)
+		}
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasSuffix(file, "_test.go") {
+				code += string(source)
+				continue
+			}
+			for _, match := range testFunc.FindAllStringSubmatch(string(source), -1) {
+				tests[match[1]] = true
+			}
+		}
+	}
+	for _, match := range backticked.FindAllStringSubmatch(string(page), -1) {
+		if name := match[1]; goFile.MatchString(name) {
+			if _, err := os.Stat(filepath.Join("..", name)); err != nil {
+				t.Errorf("the page names a file that isn't there: %v", err)
+			}
+		} else if goTest.MatchString(name) && !tests[name] {
+			t.Errorf("the page names a test that isn't there: %s", name)
+		}
+	}
+	rows := 0
+	for line := range strings.Lines(string(page)) {
+		if !strings.HasPrefix(line, "| **") {
+			continue
+		}
+		rows++
+		columns := strings.Split(line, " | ")
+		if len(columns) != 5 {
+			t.Errorf("%d columns: %s", len(columns), line)
+			continue
+		}
+		if !strings.Contains(columns[4], "`Test") {
+			t.Errorf("no test: %s", columns[0])
+		}
+		owner := ""
+		for _, match := range backticked.FindAllStringSubmatch(columns[3], -1) {
+			door := goDoor.FindStringSubmatch(match[1])
+			if door == nil || goFile.MatchString(match[1]) {
+				continue
+			}
+			if door[1] == "" {
+				door[1] = owner // one more method of the type before it
+			}
+			owner = door[1]
+			method := regexp.MustCompile(`(?m)^func \((?:\w+ )?\*?` + door[1] + `\) ` + door[2] + `\(`)
+			field := regexp.MustCompile(`(?ms)^type ` + door[1] + ` struct \{\n[^}]*^\t` + door[2] + ` `)
+			named := regexp.MustCompile(`(?m)^type ` + door[2] + ` `) // of upstream.Grants and its like
+			if !method.MatchString(code) && !field.MatchString(code) && !named.MatchString(code) {
+				t.Errorf("no such door: %s", match[1])
+			}
+		}
+	}
+	if rows < 15 {
+		t.Errorf("found only %d rows", rows)
+	}
+}

@@ -15,7 +15,7 @@ func TestAnEmptyFieldWidensNothing(t *testing.T) {
 	e.mustGet(t, "app.bin", developer, []byte("x"))
 	awaitNoFlight(t)
 	full := [][2]string{{"project", "24"}, {"package", "pkg"}, {"version", "1.0.0"}, {"file", "app.bin"}}
-	var bodies []string
+	bodies := make([]string, 0, 2*(4*len(full)+6))
 	for _, empty := range []string{`""`, "null"} {
 		for at := range full {
 			fields := make([]string, 0, at+2)

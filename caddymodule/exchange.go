@@ -215,7 +215,7 @@ func (x *exchange) standing() upstream.Standing {
 		return upstream.Stranger
 	}
 	grant := x.grantKey()
-	if x.isGranted(upstream.UseFresh) || x.state.publishers.isProven(publisher{grant.Upstream, grant.Fingerprint, grant.Project}, x.state.now()) {
+	if x.isGranted(upstream.UseFresh) || x.isGranted(upstream.UseOffline) || x.state.publishers.isProven(publisher{grant.Upstream, grant.Fingerprint, grant.Project}, x.state.now()) {
 		return upstream.Trusted
 	}
 	return upstream.Stranger

@@ -26,7 +26,7 @@ func startEdgeWithGrants(t *testing.T, options string) (*edge, *gitlabtest.Serve
 	gitlab.AddProject(gitlabtest.Project{ID: publicProject, Path: "group/public", Visibility: gitlabtest.Public})
 	gitlab.SetClock(func() time.Time { return clock().Add(-time.Hour) })
 	for _, id := range []int{project, otherProject, publicProject} {
-		gitlab.Publish(id, "pkg", "1.0.0", "app.bin", someBytes(1000, byte(id)))
+		gitlab.Publish(id, "pkg", "1.0.0", "app.bin", someBytes(1000, byte(id))) //nolint:gosec // ids of tests are small
 	}
 	gitlab.SetClock(clock)
 	return startEdge(t, gitlab.URL, options), gitlab

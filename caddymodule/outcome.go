@@ -25,7 +25,7 @@ const (
 	outcomeJoined outcome = "joined"
 	// outcomeStreamed: fetched, and not stored, since it didn't fit or can't be stored.
 	outcomeStreamed outcome = "streamed"
-	// outcomeDescribed: a HEAD answered from one question to GitLab.
+	// outcomeDescribed: a caller's HEAD for a file that isn't here, answered by GitLab's answer to one question.
 	outcomeDescribed outcome = "described"
 	// outcomePublished: an upload that GitLab took.
 	outcomePublished outcome = "published"

@@ -128,7 +128,7 @@ func (p *publish) copyOf() cache.CopyOf {
 	if p.state.publishers.isProven(p.publisher(), p.state.now()) {
 		return cache.CopyOf{}
 	}
-	return cache.UnprovenUpload(clientIP(p.r))
+	return cache.UnprovenUpload(upstream.Neighbourhood(clientIP(p.r)))
 }
 
 // disposition is the Content-Disposition that GitLab gives to a file of this name. Names are of safe characters, so
@@ -289,5 +289,5 @@ func (p *publish) publisher() publisher {
 
 // awaitAnswer asks whether the edge itself waits for GitLab's answer when the caller has left after the whole body.
 func (p *publish) awaitAnswer() (release func(), ok bool) {
-	return p.state.answerWaits.begin(clientIP(p.r))
+	return p.state.answerWaits.begin(upstream.Neighbourhood(clientIP(p.r)))
 }

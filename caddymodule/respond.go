@@ -74,7 +74,7 @@ func (x *exchange) sendBlob(blob *cache.Blob, entry cache.Entry) {
 	}
 }
 
-// sendDescription answers a HEAD from what GitLab answered to ours.
+// sendDescription answers a caller's HEAD from what GitLab answered to a check.
 func (x *exchange) sendDescription(answer upstream.Answer) {
 	x.setFileHeaders(describedBy(answer.Identity, answer.Disposition))
 	if err := x.serveContent(&sizeOnly{size: answer.Identity.Length}, answer.Identity.LastModified); err != nil {

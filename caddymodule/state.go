@@ -26,7 +26,7 @@ const storeRetryPause = 10 * time.Second
 // storeFS is the file system of all stores, nil for the operating system's. Tests break it.
 var storeFS cache.FS
 
-// breakerPause is how long a GitLab that has failed several times in a row isn't asked. Tests change it.
+// breakerPause is how long a server that has failed the edge's own probe isn't asked at first. Tests change it.
 var breakerPause = upstream.DefaultBreakerPause
 
 // checkTimeout is how long a check waits for GitLab. Tests change it.

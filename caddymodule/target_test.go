@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,9 +154,8 @@ func overHTTP2(t *testing.T, host, target string, further ...hpack.HeaderField) 
 			method = "CONNECT"
 		}
 	}
-	fields := []hpack.HeaderField{{Name: ":method", Value: method}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: host}, {Name: ":path", Value: target}}
-	fields = append(fields, further...)
-	fields = append(fields, hpack.HeaderField{Name: "private-token", Value: developer})
+	pseudo := []hpack.HeaderField{{Name: ":method", Value: method}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: host}, {Name: ":path", Value: target}}
+	fields := slices.Concat(pseudo, further, []hpack.HeaderField{{Name: "private-token", Value: developer}})
 	for _, field := range fields {
 		if err := encoder.WriteField(field); err != nil {
 			t.Fatal(err)

@@ -169,6 +169,9 @@ var (
 
 // lead fetches the file in this caller's name, for everybody, when it is this caller's turn.
 func (d *download) lead() bool {
+	if resting := d.state.rests.of(restKey{d.h.access, d.key}, d.state.now()); resting != nil {
+		return d.refuseUnreachable(resting)
+	}
 	turn, err := d.takeTurn()
 	switch {
 	case err == nil:
@@ -206,7 +209,7 @@ func (d *download) takeTurn() (*turn, error) {
 // turnOwner is whose turns this download's fetch takes. By the address whatever grant_scope says: a token that many runners
 // share is many callers.
 func (d *download) turnOwner() turnOwner {
-	return turnOwner{d.key.Upstream, d.grantKey().Fingerprint, clientIP(d.r)}
+	return turnOwner{d.key.Upstream, d.grantKey().Fingerprint, upstream.Neighbourhood(clientIP(d.r))}
 }
 
 // mustWaitItsTurn reports whether this download's fetch would have to wait.

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 
@@ -39,7 +38,7 @@ func newQuestionBudget() *questionBudget {
 
 // take takes one question for an upload from an address, and reports whether there was one left.
 func (b *questionBudget) take(address string, now time.Time) bool {
-	network := networkOf(address)
+	network := Neighbourhood(address)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	share, ok := b.byAddress.Get(network)
@@ -49,21 +48,4 @@ func (b *questionBudget) take(address string, now time.Time) bool {
 	}
 	// The share first: what it refuses must cost the others nothing.
 	return share.AllowN(now, 1) && b.all.AllowN(now, 1)
-}
-
-// networkOf is what counts as one address: of IPv6 the 64 bits that a household or a machine is given at least (RFC 6177).
-func networkOf(address string) string {
-	parsed, err := netip.ParseAddr(address)
-	if err != nil {
-		return "" // all that have none share one
-	}
-	parsed = parsed.Unmap().WithZone("")
-	if parsed.Is4() {
-		return parsed.String()
-	}
-	network, err := parsed.Prefix(64)
-	if err != nil {
-		return ""
-	}
-	return network.String()
 }

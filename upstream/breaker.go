@@ -154,7 +154,7 @@ func (b *breaker) learn(shown evidence) {
 	case showsLife:
 		b.failures, b.suspect = 0, false
 		b.closeLocked()
-		if !b.believed {
+		if !b.believed && !time.Now().Before(b.noProbeBefore) {
 			b.startProbeLocked()
 		}
 	case showsTrouble:
@@ -219,7 +219,10 @@ func (b *breaker) probed(ctx context.Context, err error) {
 		b.noProbeBefore = time.Now().Add(min(betweenProbes, b.pause/5))
 		b.closeLocked()
 	case ctx.Err() != nil: // the edge closes
-	case b.believed && b.suspect && !b.open:
+	case !b.believed:
+		// Perhaps nothing lets it through, ever. It isn't worth more than a request a minute to find out.
+		b.suspect, b.noProbeBefore = false, time.Now().Add(maxBreakerPause)
+	case b.suspect && !b.open:
 		b.openLocked()
 	}
 }

@@ -325,19 +325,20 @@ func TestASilenceThatEndsInAnAnswerOpensNothing(t *testing.T) {
 	})
 }
 
-// TestAProbeThatWasNeverAnsweredIsNotBelieved has something in front of GitLab that always fails the probe.
+// TestAProbeThatWasNeverAnsweredIsNotBelieved has something in front of GitLab that always fails the probe. To find that out
+// costs a request a minute.
 func TestAProbeThatWasNeverAnsweredIsNotBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t)
-		w.gitlab.both(aFile, status(502))
-		_, _ = w.ask()
-		w.gitlab.both(status(502), status(502))
-		for range 10 {
-			_, _ = w.ask()
-			time.Sleep(time.Second)
-		}
-		if w.isOpen() || w.gitlab.probes() == 0 {
-			t.Errorf("probed %d times, told %q", w.gitlab.probes(), w.tellings())
+		for _, answer := range []reply{aFile, status(502)} {
+			w.gitlab.both(answer, status(502))
+			for range 120 {
+				_, _ = w.ask()
+				time.Sleep(time.Second)
+			}
+			if w.isOpen() || w.gitlab.probes() < 2 || w.gitlab.probes() > 3 {
+				t.Errorf("probed %d times in two minutes, told %q", w.gitlab.probes(), w.tellings())
+			}
 		}
 	})
 }
@@ -348,16 +349,16 @@ func TestEachPauseIsTwiceAsLongUpToAMinute(t *testing.T) {
 		w.gitlab.from(fails)
 		_, _ = w.ask()
 		_, _ = w.ask()
-		for _, pause := range []time.Duration{5, 10, 20, 40, 60, 60} {
+		for _, seconds := range []int{5, 10, 20, 40, 60, 60} {
 			w.gitlab.from(fails)
-			time.Sleep(pause*time.Second - time.Millisecond)
+			time.Sleep(time.Duration(seconds)*time.Second - time.Millisecond)
 			if w.gitlab.probes() != 0 {
-				t.Errorf("probed before %d s", pause)
+				t.Errorf("probed before %d s", seconds)
 			}
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 			if w.gitlab.probes() != 1 {
-				t.Errorf("probed %d times after %d s", w.gitlab.probes(), pause)
+				t.Errorf("probed %d times after %d s", w.gitlab.probes(), seconds)
 			}
 		}
 	})
@@ -453,6 +454,40 @@ func TestAStorageThatIsDownEndsNoQuestionsToGitLabNorToOtherStorage(t *testing.T
 		}
 		if told := w.tellings(); !slices.Equal(told, []string{"object storage down"}) {
 			t.Errorf("told %q", told)
+		}
+	})
+}
+
+// TestACallersOwnRequestTellsNothingOfItsStorage forwards downloads whose storage fails, and then has the storage be down.
+func TestACallersOwnRequestTellsNothingOfItsStorage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := wellKnown(t)
+		w.gitlab.both(reply{status: http.StatusFound, header: http.Header{"Location": {"https://storage.example.com/key?X-Amz-Signature=1"}}}, status(401))
+		w.storage.both(aFile, status(403))
+		if err := w.fetch(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		forward := func() error {
+			r := httptest.NewRequest(http.MethodGet, "https://edge.example.com/x", nil)
+			return w.Forward(httptest.NewRecorder(), r, upstream.Forwarding{Caller: callerWith(token), Path: ref.EscapedPath()})
+		}
+		w.storage.from(fails)
+		for range 10 {
+			_ = forward()
+		}
+		synctest.Wait()
+		if w.storage.times() != 10 || w.storage.probes() != 0 {
+			t.Errorf("forwarded %d times, probed %d times", w.storage.times(), w.storage.probes())
+		}
+		_, _ = w.fetch(), w.fetch()
+		time.Sleep(upstream.DefaultBreakerPause + time.Millisecond)
+		asked := w.storage.times()
+		if err := forward(); !errors.Is(err, upstream.ErrNotAsked) || w.storage.times() != asked {
+			t.Errorf("a caller's request is sent to see whether the storage is back: %v", err)
+		}
+		if err := w.fetch(); errors.Is(err, upstream.ErrNotAsked) {
+			t.Error("and no fetch could be")
 		}
 	})
 }

@@ -1,7 +1,18 @@
-// Package upstream is everything that speaks GitLab: what its URLs name (ref.go, route.go, project.go), which names are
-// legal (rules.go), who asks (credential.go, fingerprint.go), how GitLab names a file's content (identity.go), whom it
-// allowed what (grants.go), and the client that asks (client.go, answer.go), fetches (fetch.go, redirect.go, body.go),
-// forwards (forward.go), finds the names of projects (aliases.go), and stops asking who is down (breaker.go).
+// Package upstream is everything that speaks GitLab.
+//
+//   - What its URLs name: ref.go, route.go, project.go, base_path.go. Which names are legal: rules.go.
+//   - Who asks: credential.go, carrier_kinds.go, fingerprint.go. What is hidden of it in texts: secret_names.go and the files
+//     redact*.go. Which headers of a caller's never pass: untrusted.go.
+//   - How GitLab names a file's content: identity.go, and location.go of its object storage.
+//   - Whom GitLab allowed what, and for how long: grants.go, grant_life.go. Grants are changed by evidence alone (evidence.go).
+//     No address takes more than its share of them (fair_table.go), nor of the notes about refusals (refusal_notes.go).
+//   - The client (client.go) asks about one caller and one file, by the file's first byte (answer.go, judge.go), fetches
+//     (fetch.go, redirect.go, body.go), lists the files of a package (packages.go), and forwards (forward.go): what became of
+//     the body is in delivery.go, the share of connections that strangers may take in standing.go. It takes no offer to
+//     switch protocols (upgrade.go).
+//   - The names of projects: aliases.go, remembered in alias_memory.go, within the budget of alias_budget.go.
+//   - What is in trouble: trouble.go says whose trouble it is. breaker.go stops asking a server that is down, breakers.go
+//     has one for GitLab and one for each host of its storage, and probe.go is the only request that opens one.
 //
 // It knows neither Caddy nor the store, and turns nothing into an answer to a caller.
 package upstream

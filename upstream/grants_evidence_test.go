@@ -296,7 +296,7 @@ func TestOneAddressHoldsNoMoreThanASixteenthOfTheGrants(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			grants := NewGrants(most)
-			var others []asker
+			others := make([]asker, 0, most/2)
 			for i := range most / 2 {
 				others = append(others, newAsker(grants, fmt.Sprintf("192.0.2.%d", i), http.Header{"Private-Token": {fmt.Sprint(i)}}, ""))
 				others[i].allowed("24", 1)
@@ -338,20 +338,21 @@ func TestAnAddressLosesItsOwnLeastRecentlyUsedGrant(t *testing.T) {
 // TestAGrantIsGoodForEachUseAsLongAsItWasGivenForAndSettingsAllow has lives in seconds.
 func TestAGrantIsGoodForEachUseAsLongAsItWasGivenForAndSettingsAllow(t *testing.T) {
 	start := time.Unix(1e9, 0)
-	life := func(fresh, limited, offline time.Duration) Life {
-		return Life{fresh * time.Second, limited * time.Second, offline * time.Second}
+	seconds := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	life := func(fresh, limited, offline int) Life {
+		return Life{seconds(fresh), seconds(limited), seconds(offline)}
 	}
 	for name, test := range map[string]struct {
 		given, settings Life
-		want            [3]time.Duration // for how long each use is covered
+		want            [3]int // for how many seconds each use is covered
 	}{
-		"settings as they were": {life(60, 120, 1800), life(60, 120, 1800), [3]time.Duration{60, 120, 1800}},
-		"longer settings":       {life(2, 4, 0), life(600, 1200, 3600), [3]time.Duration{2, 4, 0}},
-		"shorter settings":      {life(60, 120, 1800), life(10, 20, 0), [3]time.Duration{10, 20, 0}},
+		"settings as they were": {life(60, 120, 1800), life(60, 120, 1800), [3]int{60, 120, 1800}},
+		"longer settings":       {life(2, 4, 0), life(600, 1200, 3600), [3]int{2, 4, 0}},
+		"shorter settings":      {life(60, 120, 1800), life(10, 20, 0), [3]int{10, 20, 0}},
 	} {
 		grant := Grant{Sent: start, Life: test.given}
 		for use, covered := range test.want {
-			end := start.Add(covered * time.Second)
+			end := start.Add(seconds(covered))
 			if grant.Covers(Use(use), test.settings, end) || (covered > 0 && !grant.Covers(Use(use), test.settings, end.Add(-1))) {
 				t.Errorf("%s: use %d isn't covered for just %d s", name, use, covered)
 			}
@@ -413,7 +414,7 @@ func TestGrantsAgreeWithASimpleMemory(t *testing.T) {
 	for round := range 1000 {
 		grants := NewGrants(10_000)
 		simple := &simpleGrants{grants: map[GrantKey]Grant{}, refused: map[GrantKey]time.Time{}, ended: map[Fingerprint]time.Time{}}
-		var askers []asker
+		askers := make([]asker, 0, 6)
 		for _, header := range []http.Header{tokenCarrier, deployCarrier, nil} {
 			askers = append(askers, newAsker(grants, "192.0.2.1", header, ""), newAsker(grants, "192.0.2.2", header, ""))
 		}

@@ -86,7 +86,7 @@ func (s *spans) hideAssigned(a assignment) (hidden int) {
 		return 0
 	}
 	quote := begin + len(b[begin:]) - len(strings.TrimLeft(b[begin:], `\`))
-	end := begin
+	var end int
 	switch {
 	case quote < len(b) && isQuote(b[quote]):
 		backslashes := quote - begin
