@@ -149,14 +149,13 @@ func (d *download) attempt() (done bool) {
 }
 
 // asksByFetching reports whether GitLab is asked about this caller by the request that brings a file which isn't here. Whoever
-// may turn out a stranger mustn't learn from that whether the file is here. So they wait for the answer to a question of
-// theirs that is under way, and they are asked about by themselves where a fetch would wait, for its turn or since the file
-// rests, and while GitLab is asked by HEAD.
+// may turn out a stranger mustn't learn from that whether the file is here: where a question of theirs is under way they wait
+// for its answer, and they are asked about by themselves while the file rests, and while GitLab is asked by HEAD.
 func (d *download) asksByFetching() bool {
 	if d.answer != nil || d.isGranted(upstream.UseFresh) {
 		return true
 	}
-	return !d.state.asks.isRunning(d.askKey()) && !d.h.client.IgnoresRange() && !d.mustWaitItsTurn() &&
+	return !d.state.asks.isRunning(d.askKey()) && !d.h.client.IgnoresRange() &&
 		d.state.rests.of(restKey{d.h.access, d.key}, d.state.now()) == nil
 }
 

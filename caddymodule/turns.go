@@ -69,14 +69,6 @@ func (t *turns) take(ctx context.Context, owner turnOwner, limit int) (taken *tu
 	return &turn{turns: t, owner: owner}, true, nil
 }
 
-// isFull reports whether a turn would have to be waited for.
-func (t *turns) isFull(owner turnOwner, limit int) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	queue := t.queues[owner]
-	return queue != nil && (queue.taken >= limit || len(queue.waiting) > 0)
-}
-
 // enqueue takes a turn, or returns the waiter to wait as.
 func (t *turns) enqueue(owner turnOwner, limit int) *turnWaiter {
 	t.mu.Lock()
@@ -169,9 +161,6 @@ var (
 
 // lead fetches the file in this caller's name, for everybody, when it is this caller's turn.
 func (d *download) lead() bool {
-	if resting := d.state.rests.of(restKey{d.h.access, d.key}, d.state.now()); resting != nil {
-		return d.refuseUnreachable(resting)
-	}
 	turn, err := d.takeTurn()
 	switch {
 	case err == nil:
@@ -192,7 +181,9 @@ func (d *download) takeTurn() (*turn, error) {
 	ctx, cancel := context.WithTimeoutCause(d.r.Context(), turnPatience, errTurnLate)
 	defer cancel()
 	begun := time.Now()
-	turn, waited, err := d.state.turns.take(ctx, d.turnOwner(), d.h.fetchesPerCaller)
+	// By the address whatever grant_scope says: a token that many runners share is many callers.
+	owner := turnOwner{d.key.Upstream, d.grantKey().Fingerprint, clientIP(d.r)}
+	turn, waited, err := d.state.turns.take(ctx, owner, d.h.fetchesPerCaller)
 	if waited {
 		d.record.waited(begun)
 	}
@@ -204,17 +195,6 @@ func (d *download) takeTurn() (*turn, error) {
 		return nil, errLookAgain
 	}
 	return turn, nil
-}
-
-// turnOwner is whose turns this download's fetch takes. By the address whatever grant_scope says: a token that many runners
-// share is many callers.
-func (d *download) turnOwner() turnOwner {
-	return turnOwner{d.key.Upstream, d.grantKey().Fingerprint, upstream.Neighbourhood(clientIP(d.r))}
-}
-
-// mustWaitItsTurn reports whether this download's fetch would have to wait.
-func (d *download) mustWaitItsTurn() bool {
-	return d.h.fetchesPerCaller > 0 && d.state.turns.isFull(d.turnOwner(), d.h.fetchesPerCaller)
 }
 
 // isOvertaken reports whether the file was published or stored since this download was looked at.

@@ -259,16 +259,6 @@ func (c *Client) askStorage(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// passStorage sends a caller's own request to the object storage, unless nobody is asked there now. What becomes of it shows
-// nothing of the storage.
-func (c *Client) passStorage(request *http.Request) (*http.Response, error) {
-	if err := c.breakers.Load().storageAt(request.URL.Host).notAsked(); err != nil {
-		return nil, err
-	}
-	response, _, err := c.roundTrip(c.cfg.StorageTransport, request, c.cfg.HeaderTimeout)
-	return response, err
-}
-
 // unlessForbidden makes an error of a redirect to object storage that isn't followed.
 func (c *Client) unlessForbidden(response *http.Response, err error) (*http.Response, error) {
 	if err != nil {

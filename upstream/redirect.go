@@ -145,13 +145,9 @@ func isStoredFile(response *http.Response) bool {
 // no Referer: the signed URL is all that storage needs, and a second Authorization makes S3 refuse.
 var storageHeaders = []string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
 
-// storageAsker sends a request to object storage: one of the edge's own (askStorage), which shows whether the storage is
-// there, or one that is a caller's (passStorage).
-type storageAsker func(*http.Request) (*http.Response, error)
-
 // followStorage asks object storage for what GitLab redirected to, and goes on through redirects of its own. Of
 // headers only storageHeaders are sent. The caller closes the response's body. Errors name no URL.
-func (c *Client) followStorage(ctx context.Context, method string, target *redirectTarget, header http.Header, ask storageAsker) (*http.Response, error) {
+func (c *Client) followStorage(ctx context.Context, method string, target *redirectTarget, header http.Header) (*http.Response, error) {
 	location := target.url
 	for range maxStorageHops {
 		request, err := http.NewRequestWithContext(ctx, method, "http://storage.invalid/", nil)
@@ -166,7 +162,7 @@ func (c *Client) followStorage(ctx context.Context, method string, target *redir
 		}
 		request.Header.Set("User-Agent", userAgent)
 		request.Header.Set("Accept-Encoding", "identity")
-		response, err := ask(request)
+		response, err := c.askStorage(request)
 		if err != nil {
 			return nil, unreachable("asking the object storage", err)
 		}
