@@ -137,6 +137,17 @@ func (b *breaker) notAsked() error {
 	return b.notAskedLocked()
 }
 
+// unlessOpen returns the error of a request, or, where that is a limit of the edge's own and the breaker has opened
+// meanwhile, that nobody is asked.
+func (b *breaker) unlessOpen(err error) error {
+	if isOwnLimit(err) {
+		if open := b.notAsked(); open != nil {
+			return open
+		}
+	}
+	return err
+}
+
 func (b *breaker) notAskedLocked() *UnreachableError {
 	left := max(time.Until(b.untilTry), 0)
 	seconds := int((left + time.Second - 1) / time.Second)
@@ -218,7 +229,7 @@ func (b *breaker) probed(ctx context.Context, err error) {
 		b.believed, b.suspect, b.failures = true, false, 0
 		b.noProbeBefore = time.Now().Add(min(betweenProbes, b.pause/5))
 		b.closeLocked()
-	case ctx.Err() != nil: // the edge closes
+	case ctx.Err() != nil, isOwnLimit(err): // the edge closes, or could not send it
 	case b.believed && b.suspect && !b.open:
 		b.openLocked()
 	}

@@ -60,11 +60,14 @@ func unreachable(doing string, err error) *UnreachableError {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
-	trouble := TroubleNetwork
-	if isTooMuchForTheLine(err) {
+	trouble, status := TroubleNetwork, 0
+	switch {
+	case isTooMuchForTheLine(err):
 		trouble = TroubleCaller
+	case isOwnLimit(err):
+		trouble, status = TroubleEdge, http.StatusServiceUnavailable
 	}
-	return &UnreachableError{Trouble: trouble, Err: fmt.Errorf("%s: %w", doing, err)}
+	return &UnreachableError{Trouble: trouble, Status: status, Err: fmt.Errorf("%s: %w", doing, err)}
 }
 
 // isTooMuchForTheLine reports whether a request failed on our side since its headers, which are the caller's, are more than
