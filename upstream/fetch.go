@@ -95,7 +95,11 @@ func (c *Client) get(ctx context.Context, caller Caller, ref Ref, header http.He
 	case storageRedirect:
 		location, _ := c.storageLocation(response)
 		_ = response.Body.Close()
-		return c.getFromStorage(ctx, location, header, sent)
+		response, identity, err := c.getFromStorage(ctx, location, header, sent)
+		if trouble, ok := errors.AsType[*UnreachableError](err); ok {
+			trouble.Server = ServerStorage
+		}
+		return response, identity, err
 	case serverError:
 		_ = response.Body.Close()
 		return nil, Identity{}, statusUnreachable(response)

@@ -38,6 +38,8 @@ func (t Trouble) IsOutage() bool {
 type UnreachableError struct {
 	// Trouble says whose fault it is.
 	Trouble Trouble
+	// Server is ServerStorage if the trouble is the object storage's, to which GitLab had sent the caller; else empty.
+	Server string
 	// Status is the server's own, 0 when there was no answer.
 	Status int
 	// RetryAfter is the server's Retry-After, as sent.
