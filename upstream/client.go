@@ -256,9 +256,26 @@ func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.
 	return c.unlessForbidden(response, server.unlessOpen(err))
 }
 
+// storageAsker is whose request the object storage is sent.
+type storageAsker int
+
+const (
+	// theEdge asks for a check or a fetch: what becomes of it shows whether the storage works.
+	theEdge storageAsker = iota
+	// aCaller asks, by a request that is forwarded, with headers of the caller's choice. It shows nothing.
+	aCaller
+)
+
 // askStorage is askGitLab for the object storage.
-func (c *Client) askStorage(request *http.Request) (*http.Response, error) {
+func (c *Client) askStorage(request *http.Request, by storageAsker) (*http.Response, error) {
 	server := c.breakers.Load().storageAt(request.URL.Host)
+	if by == aCaller {
+		if err := server.notAsked(); err != nil {
+			return nil, err
+		}
+		response, _, err := c.roundTrip(c.cfg.StorageTransport, request, c.cfg.HeaderTimeout)
+		return response, err
+	}
 	report, trying, err := server.admit(c.probeStorage(request.URL))
 	if err != nil {
 		return nil, err
