@@ -311,6 +311,10 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	}
 	fl.sent, fl.identity, fl.disposition = body.Sent, body.Identity, body.Disposition
 	fl.lags = state.formers.has(fl.key, fl.identity, fl.sent)
+	if entry, err := store.Lookup(fl.key); err == nil && !fl.lags && upstream.Compare(identityOf(entry), fl.identity) != upstream.Same {
+		// Whatever comes of the fetch. This answer itself is none of those that count no more.
+		store.Doubt(fl.key, fl.sent.Add(-1), cache.OtherContentNamed)
+	}
 	// The body is handed to the leader, whose it is alone: it ends with them, and not with the edge, of which it needs nothing
 	// more.
 	give := func() {

@@ -132,7 +132,7 @@ func (p *publish) copyOf() cache.CopyOf {
 	if p.state.publishers.isProven(p.publisher(), p.state.now()) {
 		return cache.CopyOf{}
 	}
-	return cache.UnprovenUpload(clientIP(p.r))
+	return cache.UnprovenUpload(upstream.Neighbourhood(clientIP(p.r)))
 }
 
 // disposition is the Content-Disposition that GitLab gives to a file of this name. Names are of safe characters, so

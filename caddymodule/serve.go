@@ -192,8 +192,9 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 	}
 	if stored {
 		d.replaced = true
-		if !d.state.formers.has(d.key, d.answer.Identity, d.answer.Sent) {
-			// It isn't the current file any more, for nobody: also if the new one can't be had or kept.
+		if !d.answer.Unproven && !d.state.formers.has(d.key, d.answer.Identity, d.answer.Sent) {
+			// It isn't the current file any more, for nobody: also if the new one can't be had or kept. A location that nothing
+			// has vouched for is no yes yet: what the fetch finds there decides (fly).
 			d.store.Doubt(d.key, d.answer.Sent, cache.OtherContentNamed)
 		}
 	}

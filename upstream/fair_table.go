@@ -136,7 +136,7 @@ func (t *fairTable[K, V]) remove(e *fairEntry[K, V]) {
 }
 
 func (t *fairTable[K, V]) shareOf(address string) *fairShare[K, V] {
-	address = neighbourhood(address)
+	address = Neighbourhood(address)
 	share := t.shares[address]
 	if share == nil {
 		share = &fairShare[K, V]{address: strings.Clone(address)}
@@ -146,9 +146,9 @@ func (t *fairTable[K, V]) shareOf(address string) *fairShare[K, V] {
 	return share
 }
 
-// neighbourhood is what counts as one address where shares are given out. Whoever has an IPv6 address has a whole /64 of
+// Neighbourhood is what counts as one address where shares are given out. Whoever has an IPv6 address has a whole /64 of
 // them (RFC 6177). The empty address is that of the edge's own work; what can't be read counts as it stands.
-func neighbourhood(address string) string {
+func Neighbourhood(address string) string {
 	parsed, err := netip.ParseAddr(address)
 	if err != nil || !parsed.Is6() || parsed.Is4In6() {
 		return address
