@@ -36,6 +36,9 @@ type flight struct {
 	answer upstream.Answer
 	// access is the way on which GitLab was asked: its failure says nothing about others'.
 	access access
+	// standing is what GitLab was known to think of the leader when the fetch was sent: what a stranger's request meets may be
+	// about the stranger alone.
+	standing upstream.Standing
 	// lags says that the content is what was current before a publish a few seconds ago: it is for those to whom GitLab itself
 	// names it, and for nobody else.
 	lags bool
@@ -212,7 +215,7 @@ func (d *download) leadNow(turn *turn) bool {
 	}
 	d.h.transports.hold()
 	// Ends when the body has ended, or with the state's context.
-	go d.h.fly(fl, d.state, d.store, d.ref, leader{d.caller(), d.grantKey(), d.askKey(), d.r.Context()})
+	go d.h.fly(fl, d.state, d.store, d.ref, leader{d.caller(), d.grantKey(), d.askKey(), d.reader(), d.r.Context()})
 
 	if !d.awaitHead(fl) {
 		return d.abandon()
@@ -254,8 +257,17 @@ type leader struct {
 	grant  upstream.GrantKey
 	// question is what others are alike in.
 	question askKey
+	standing upstream.Standing
 	// ctx is the caller's own.
 	ctx context.Context
+}
+
+// reader is what GitLab is known to think of the caller, who is about to lead a fetch.
+func (d *download) reader() upstream.Standing {
+	if d.isGranted(upstream.UseFresh) || (d.answer != nil && d.answer.Verdict == upstream.Allowed && !d.answer.Unproven) {
+		return upstream.Trusted
+	}
+	return upstream.Stranger
 }
 
 // fly runs a flight to its end.
@@ -265,7 +277,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	// Last of all, when the entry is there: no request may find neither flight nor entry.
 	defer state.flights.end(fl)
 
-	fl.access = h.access
+	fl.access, fl.standing = h.access, leader.standing
 	begun := time.Now()
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(state.ctx))
 	untilClosing := context.AfterFunc(state.ctx, func() { cancel(context.Cause(state.ctx)) })
@@ -276,7 +288,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	h.metrics.fetched(err, time.Since(begun))
 	fl.answer = answerOfFetch(body, err)
 	h.hear(state, store, leader.grant, fl.key, leader.caller, fl.answer)
-	h.noteFetch(state, fl.key, err)
+	h.noteFetch(state, fl.key, leader.standing, err)
 	if mine {
 		state.asks.end(leader.question, question, fl.answer)
 	}
@@ -299,6 +311,10 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	}
 	fl.sent, fl.identity, fl.disposition = body.Sent, body.Identity, body.Disposition
 	fl.lags = state.formers.has(fl.key, fl.identity, fl.sent)
+	if entry, err := store.Lookup(fl.key); err == nil && !fl.lags && upstream.Compare(identityOf(entry), fl.identity) != upstream.Same {
+		// Whatever comes of the fetch. This answer itself is none of those that count no more.
+		store.Doubt(fl.key, fl.sent.Add(-1), cache.OtherContentNamed)
+	}
 	// The body is handed to the leader, whose it is alone: it ends with them, and not with the edge, of which it needs nothing
 	// more.
 	give := func() {

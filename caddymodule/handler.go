@@ -239,6 +239,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Retries:          *h.Retries,
 		Now:              clock,
 		MaxConnections:   h.transports.maxConnections,
+		ProbeTransport:   h.transports.gitlabProbes, StorageProbeTransport: h.transports.storageProbes,
 		Hold: func() (release func()) {
 			h.transports.hold()
 			return h.transports.release

@@ -62,6 +62,7 @@ type answerWaits struct {
 
 // begin takes a place to wait in, if there is one, which release gives back.
 func (a *answerWaits) begin(address string) (release func(), ok bool) {
+	address = upstream.Neighbourhood(address)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.all >= maxAnswerWaits || a.byAddress[address] >= maxAnswerWaitsOfOne {

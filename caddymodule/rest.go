@@ -90,10 +90,17 @@ func (r *rests) of(key restKey, now time.Time) *upstream.UnreachableError {
 	}
 }
 
+// isOfTheFile reports whether a fetch that began in vain says something about the file, or about GitLab, to others than its
+// leader. GitLab, or something in front of it, may answer a stranger by a 5xx that is about the stranger alone, such as a limit
+// of the requests of one address. To the object storage GitLab sends only whom it allows.
+func isOfTheFile(trouble *upstream.UnreachableError, leader upstream.Standing) bool {
+	return trouble.Trouble != upstream.TroubleCaller && (leader == upstream.Trusted || trouble.Server == upstream.ServerStorage)
+}
+
 // noteFetch takes in that a fetch failed before its body, if it did.
-func (h *Handler) noteFetch(s *state, key cache.Key, err error) {
+func (h *Handler) noteFetch(s *state, key cache.Key, leader upstream.Standing, err error) {
 	end := fetchSaysNothing
-	if unreachable, failed := errors.AsType[*upstream.UnreachableError](err); failed && s.ctx.Err() == nil {
+	if unreachable, failed := errors.AsType[*upstream.UnreachableError](err); failed && s.ctx.Err() == nil && isOfTheFile(unreachable, leader) {
 		switch unreachable.Trouble {
 		case upstream.TroubleNetwork, upstream.TroubleFront, upstream.TroubleUnusable:
 			end = fetchFailed

@@ -124,7 +124,13 @@ func (d *download) attempt() (done bool) {
 		if d.r.Method == http.MethodHead {
 			return d.describe()
 		}
-		return d.lead()
+		if d.isAllowed() {
+			return d.lead()
+		}
+		if turn, ok := d.turnAtOnce(); ok {
+			return d.leadNow(turn)
+		}
+		// Whoever may turn out a stranger doesn't wait for a turn before GitLab is asked: about a stored file nobody does.
 	}
 
 	if d.answer == nil {
@@ -148,11 +154,17 @@ func (d *download) attempt() (done bool) {
 	return d.serveAllowed(entry, stored, running)
 }
 
+// isAllowed reports whether GitLab has said yes to this caller, in this attempt or the one before, or lately. An answer that
+// isn't a yes ends the attempts.
+func (d *download) isAllowed() bool {
+	return d.answer != nil || d.isGranted(upstream.UseFresh)
+}
+
 // asksByFetching reports whether GitLab is asked about this caller by the request that brings a file which isn't here. Whoever
 // may turn out a stranger mustn't learn from that whether the file is here: where a question of theirs is under way they wait
 // for its answer, and they are asked about by themselves while the file rests, and while GitLab is asked by HEAD.
 func (d *download) asksByFetching() bool {
-	if d.answer != nil || d.isGranted(upstream.UseFresh) {
+	if d.isAllowed() {
 		return true
 	}
 	return !d.state.asks.isRunning(d.askKey()) && !d.h.client.IgnoresRange() &&
@@ -180,8 +192,9 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 	}
 	if stored {
 		d.replaced = true
-		if !d.state.formers.has(d.key, d.answer.Identity, d.answer.Sent) {
-			// It isn't the current file any more, for nobody: also if the new one can't be had or kept.
+		if !d.answer.Unproven && !d.state.formers.has(d.key, d.answer.Identity, d.answer.Sent) {
+			// It isn't the current file any more, for nobody: also if the new one can't be had or kept. A location that nothing
+			// has vouched for is no yes yet: what the fetch finds there decides (fly).
 			d.store.Doubt(d.key, d.answer.Sent, cache.OtherContentNamed)
 		}
 	}
@@ -199,7 +212,7 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 		d.ruledOut = running
 		var unreachable *upstream.UnreachableError
 		switch {
-		case errors.As(running.err, &unreachable) && running.access == d.h.access:
+		case errors.As(running.err, &unreachable) && running.access == d.h.access && isOfTheFile(unreachable, running.standing):
 			// Fail together: were each to try in turn, the last would wait for all the others' time-outs.
 			return d.refuseUnreachable(unreachable)
 		case errors.Is(running.err, errNotStored):

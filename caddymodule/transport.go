@@ -22,6 +22,8 @@ import (
 // their connections.
 type transports struct {
 	gitlab, storage http.RoundTripper
+	// gitlabProbes and storageProbes are for the breakers' probes alone.
+	gitlabProbes, storageProbes http.RoundTripper
 	// maxConnections is the setting max_conns_per_host of the transport to GitLab; 0 for no bound.
 	maxConnections int
 
@@ -47,6 +49,12 @@ func loadTransports(ctx caddy.Context, h *Handler) (*transports, error) {
 	if t.gitlab, err = loadTransport(lasting, "transport", h.TransportRaw); err == nil {
 		t.maxConnections = t.gitlab.(isolatedTransport).next.(*reverseproxy.HTTPTransport).MaxConnsPerHost
 		t.storage, err = loadTransport(lasting, "storage_transport", h.StorageTransportRaw)
+	}
+	if err == nil {
+		t.gitlabProbes, err = loadProbeTransport(lasting, "transport", h.TransportRaw, t.gitlab)
+	}
+	if err == nil {
+		t.storageProbes, err = loadProbeTransport(lasting, "storage_transport", h.StorageTransportRaw, t.storage)
 	}
 	if err != nil {
 		cancel()
@@ -84,6 +92,20 @@ func loadTransport(ctx caddy.Context, setting string, config json.RawMessage) (h
 		transport.Transport.ExpectContinueTimeout = defaultExpectContinue
 	}
 	return isolatedTransport{transport}, nil
+}
+
+// loadProbeTransport returns the transport for the probes of a server: the one for all else, unless that has a bound on its
+// connections. Callers whom GitLab allows can hold all of those, and the probe would take that for an outage.
+func loadProbeTransport(ctx caddy.Context, setting string, config json.RawMessage, others http.RoundTripper) (http.RoundTripper, error) {
+	if others.(isolatedTransport).next.(*reverseproxy.HTTPTransport).MaxConnsPerHost == 0 {
+		return others, nil
+	}
+	own, err := loadTransport(ctx, setting, config)
+	if err != nil {
+		return nil, err
+	}
+	own.(isolatedTransport).next.(*reverseproxy.HTTPTransport).Transport.MaxConnsPerHost = 0
+	return own, nil
 }
 
 // hold keeps the transports' connections open until release is called as often.

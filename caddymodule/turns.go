@@ -69,6 +69,17 @@ func (t *turns) take(ctx context.Context, owner turnOwner, limit int) (taken *tu
 	return &turn{turns: t, owner: owner}, true, nil
 }
 
+// takeAtOnce takes a turn if fewer than limit are taken and nobody waits; nil else.
+func (t *turns) takeAtOnce(owner turnOwner, limit int) *turn {
+	if waiter := t.enqueue(owner, limit); waiter != nil {
+		if !t.withdraw(owner, waiter) {
+			(&turn{turns: t, owner: owner}).release() // it came meanwhile, and is given on
+		}
+		return nil
+	}
+	return &turn{turns: t, owner: owner}
+}
+
 // enqueue takes a turn, or returns the waiter to wait as.
 func (t *turns) enqueue(owner turnOwner, limit int) *turnWaiter {
 	t.mu.Lock()
@@ -161,6 +172,9 @@ var (
 
 // lead fetches the file in this caller's name, for everybody, when it is this caller's turn.
 func (d *download) lead() bool {
+	if resting := d.state.rests.of(restKey{d.h.access, d.key}, d.state.now()); resting != nil {
+		return d.refuseUnreachable(resting)
+	}
 	turn, err := d.takeTurn()
 	switch {
 	case err == nil:
@@ -173,6 +187,21 @@ func (d *download) lead() bool {
 	return d.abandon()
 }
 
+// turnOwner is who this caller is where turns are counted: by the address whatever grant_scope says, since a token that many
+// runners share is many callers.
+func (d *download) turnOwner() turnOwner {
+	return turnOwner{d.key.Upstream, d.grantKey().Fingerprint, clientIP(d.r)}
+}
+
+// turnAtOnce takes a turn if there is one without waiting. The turn is nil where nobody counts.
+func (d *download) turnAtOnce() (taken *turn, ok bool) {
+	if d.h.fetchesPerCaller == 0 {
+		return nil, true
+	}
+	taken = d.state.turns.takeAtOnce(d.turnOwner(), d.h.fetchesPerCaller)
+	return taken, taken != nil
+}
+
 // takeTurn waits for this caller's turn. Its errors are errTurnLate, errLookAgain, and that the caller has left.
 func (d *download) takeTurn() (*turn, error) {
 	if d.h.fetchesPerCaller == 0 {
@@ -181,9 +210,7 @@ func (d *download) takeTurn() (*turn, error) {
 	ctx, cancel := context.WithTimeoutCause(d.r.Context(), turnPatience, errTurnLate)
 	defer cancel()
 	begun := time.Now()
-	// By the address whatever grant_scope says: a token that many runners share is many callers.
-	owner := turnOwner{d.key.Upstream, d.grantKey().Fingerprint, clientIP(d.r)}
-	turn, waited, err := d.state.turns.take(ctx, owner, d.h.fetchesPerCaller)
+	turn, waited, err := d.state.turns.take(ctx, d.turnOwner(), d.h.fetchesPerCaller)
 	if waited {
 		d.record.waited(begun)
 	}

@@ -230,7 +230,7 @@ func (w *warming) fetch(ctx context.Context, s *state, store *cache.Store, calle
 			return errClosing
 		}
 		h.transports.hold()
-		h.fly(fl, s, store, ref, leader{caller, grant, askKey{access: h.access, grant: grant, key: key, generation: generation}, nobody})
+		h.fly(fl, s, store, ref, leader{caller, grant, askKey{access: h.access, grant: grant, key: key, generation: generation}, upstream.Trusted, nobody})
 		switch {
 		case fl.err != nil:
 			return fl.err

@@ -166,7 +166,7 @@ func (c *Client) prove(ctx context.Context, answer Answer, location *redirectTar
 		method string
 		header http.Header
 	}{{http.MethodGet, http.Header{"Range": {firstByte}}}, {http.MethodHead, nil}} {
-		response, err := c.followStorage(ctx, ask.method, location, ask.header)
+		response, err := c.followStorage(ctx, theEdge, ask.method, location, ask.header)
 		if err != nil {
 			return answer.unreachable(unreachable("asking the object storage", err))
 		}

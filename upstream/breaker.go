@@ -35,7 +35,7 @@ type breaker struct {
 	believed, probing bool
 	// suspect says that the probe decides whether the breaker opens.
 	suspect bool
-	// noProbeBefore spares a server that answers its probe from being probed for each bad file; delayed says that a probe
+	// noProbeBefore spares a server from being probed for each bad file, or for each answer where its probe fails; delayed says that a probe
 	// waits for that time.
 	noProbeBefore time.Time
 	delayed       bool
@@ -60,7 +60,7 @@ const (
 	suspiciousFailures = 2
 	// suspiciousSilence of one request starts it.
 	suspiciousSilence = 3 * time.Second
-	// betweenProbes is the least time between two probes of a server that answers them; with a short pause a fifth of that.
+	// betweenProbes is the least time between two probes of a server that isn't down; with a short pause a fifth of that.
 	betweenProbes = time.Second
 )
 
@@ -91,8 +91,14 @@ func evidenceOf(ctx context.Context, response *http.Response, err error) evidenc
 }
 
 // evidenceOfStatus takes 502, 503 and 504 for a server that is down, whatever stands in front of it, and 520 and more
-// (content delivery networks). A 500 can be about one file alone; it must not end the others' downloads.
+// (content delivery networks). A 500 can be about one file alone; it must not end the others' downloads. What a front says
+// of the request's own head, such as that a cookie is too long, it says whether the server behind it lives or not, and
+// callers can have it say so as often as they like.
 func evidenceOfStatus(status int) evidence {
+	switch status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge:
+		return showsNothing
+	}
 	switch {
 	case status < http.StatusInternalServerError:
 		return showsLife
@@ -135,6 +141,17 @@ func (b *breaker) notAsked() error {
 		return nil
 	}
 	return b.notAskedLocked()
+}
+
+// unlessOpen returns the error of a request, or, where that is a limit of the edge's own and the breaker has opened
+// meanwhile, that nobody is asked.
+func (b *breaker) unlessOpen(err error) error {
+	if isOwnLimit(err) {
+		if open := b.notAsked(); open != nil {
+			return open
+		}
+	}
+	return err
 }
 
 func (b *breaker) notAskedLocked() *UnreachableError {
@@ -213,12 +230,12 @@ func (b *breaker) probed(ctx context.Context, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.probing = false
+	b.noProbeBefore = time.Now().Add(min(betweenProbes, b.pause/5))
 	switch {
 	case err == nil:
 		b.believed, b.suspect, b.failures = true, false, 0
-		b.noProbeBefore = time.Now().Add(min(betweenProbes, b.pause/5))
 		b.closeLocked()
-	case ctx.Err() != nil: // the edge closes
+	case ctx.Err() != nil, isOwnLimit(err): // the edge closes, or could not send it
 	case !b.believed:
 		// Perhaps nothing lets it through, ever. It isn't worth more than a request a minute to find out.
 		b.suspect, b.noProbeBefore = false, time.Now().Add(maxBreakerPause)

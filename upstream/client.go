@@ -24,6 +24,11 @@ type Config struct {
 	// GitLab alone, such as a client certificate.
 	StorageTransport http.RoundTripper
 
+	// ProbeTransport and StorageProbeTransport carry the breakers' probes. Where Transport or StorageTransport bound their
+	// connections, these must have others: whoever holds all of those must not look like an outage. By default they are
+	// Transport and StorageTransport.
+	ProbeTransport, StorageProbeTransport http.RoundTripper
+
 	// StorageHosts are hosts (with port, if it isn't the scheme's own) that are GitLab's object storage even when
 	// their URLs carry no signature that we know, each as ParseStorageHost reads it.
 	StorageHosts []string
@@ -95,6 +100,12 @@ func NewClient(cfg Config) (*Client, error) {
 	}
 	if cfg.Transport == nil || cfg.StorageTransport == nil {
 		return nil, errors.New("a client needs a transport for GitLab and one for its object storage")
+	}
+	if cfg.ProbeTransport == nil {
+		cfg.ProbeTransport = cfg.Transport
+	}
+	if cfg.StorageProbeTransport == nil {
+		cfg.StorageProbeTransport = cfg.StorageTransport
 	}
 	cfg.Transport, cfg.StorageTransport = neverUpgraded{cfg.Transport}, neverUpgraded{cfg.StorageTransport}
 	base := *cfg.Base
@@ -232,7 +243,8 @@ func (caller Caller) setForwarded(header http.Header) {
 // asked now. The answer's body lives until it is closed, however long that takes; closing it also ends the request. A
 // redirect to object storage that isn't followed is an error, and never an answer.
 func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.Response, error) {
-	report, trying, err := c.breakers.Load().gitlab.admit(c.probeGitLab)
+	server := c.breakers.Load().gitlab
+	report, trying, err := server.admit(c.probeGitLab)
 	if err != nil {
 		return nil, err
 	}
@@ -241,12 +253,30 @@ func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.
 	}
 	response, shown, err := c.roundTrip(c.cfg.Transport, request, timeout)
 	report(shown)
-	return c.unlessForbidden(response, err)
+	return c.unlessForbidden(response, server.unlessOpen(err))
 }
 
+// storageAsker is whose request the object storage is sent.
+type storageAsker int
+
+const (
+	// theEdge asks for a check or a fetch: what becomes of it shows whether the storage works.
+	theEdge storageAsker = iota
+	// aCaller asks, by a request that is forwarded, with headers of the caller's choice. It shows nothing.
+	aCaller
+)
+
 // askStorage is askGitLab for the object storage.
-func (c *Client) askStorage(request *http.Request) (*http.Response, error) {
-	report, trying, err := c.breakers.Load().storageAt(request.URL.Host).admit(c.probeStorage(request.URL))
+func (c *Client) askStorage(request *http.Request, by storageAsker) (*http.Response, error) {
+	server := c.breakers.Load().storageAt(request.URL.Host)
+	if by == aCaller {
+		if err := server.notAsked(); err != nil {
+			return nil, err
+		}
+		response, _, err := c.roundTrip(c.cfg.StorageTransport, request, c.cfg.HeaderTimeout)
+		return response, err
+	}
+	report, trying, err := server.admit(c.probeStorage(request.URL))
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +286,7 @@ func (c *Client) askStorage(request *http.Request) (*http.Response, error) {
 	}
 	response, shown, err := c.roundTrip(c.cfg.StorageTransport, request, timeout)
 	report(shown)
-	return response, err
+	return response, server.unlessOpen(err)
 }
 
 // unlessForbidden makes an error of a redirect to object storage that isn't followed.
@@ -275,7 +305,8 @@ func (c *Client) unlessForbidden(response *http.Response, err error) (*http.Resp
 func (c *Client) roundTrip(transport http.RoundTripper, request *http.Request, timeout time.Duration) (*http.Response, evidence, error) {
 	ctx, cancel := context.WithCancelCause(request.Context())
 	timer := time.AfterFunc(timeout, func() { cancel(errHeaderTimeout) })
-	response, err := transport.RoundTrip(request.WithContext(ctx))
+	var wait connectionWait
+	response, err := transport.RoundTrip(request.WithContext(wait.traced(ctx)))
 	if !timer.Stop() && err == nil {
 		_ = response.Body.Close()
 		err = errHeaderTimeout
@@ -284,6 +315,9 @@ func (c *Client) roundTrip(transport http.RoundTripper, request *http.Request, t
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errHeaderTimeout) {
 			err = errHeaderTimeout
+			if wait.isInVain() {
+				err = errNoConnection
+			}
 		}
 		cancel(nil)
 		return nil, shown, err

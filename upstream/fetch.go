@@ -95,7 +95,11 @@ func (c *Client) get(ctx context.Context, caller Caller, ref Ref, header http.He
 	case storageRedirect:
 		location, _ := c.storageLocation(response)
 		_ = response.Body.Close()
-		return c.getFromStorage(ctx, location, header, sent)
+		response, identity, err := c.getFromStorage(ctx, location, header, sent)
+		if trouble, ok := errors.AsType[*UnreachableError](err); ok {
+			trouble.Server = ServerStorage
+		}
+		return response, identity, err
 	case serverError:
 		_ = response.Body.Close()
 		return nil, Identity{}, statusUnreachable(response)
@@ -109,7 +113,7 @@ func (c *Client) get(ctx context.Context, caller Caller, ref Ref, header http.He
 // getFromStorage fetches from the location that GitLab signed. What goes wrong there is no word of GitLab's about
 // the caller, so it is never a refusal.
 func (c *Client) getFromStorage(ctx context.Context, location *redirectTarget, header http.Header, sent time.Time) (*http.Response, Identity, error) {
-	response, err := c.followStorage(ctx, http.MethodGet, location, header)
+	response, err := c.followStorage(ctx, theEdge, http.MethodGet, location, header)
 	if err != nil {
 		return nil, Identity{}, err
 	}

@@ -129,11 +129,11 @@ func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, erro
 		return response, nil
 	}
 	_ = response.Body.Close()
-	stored, err := t.client.followStorage(request.Context(), request.Method, location, request.Header)
+	stored, err := t.client.followStorage(request.Context(), aCaller, request.Method, location, request.Header)
 	if err == nil && request.Method == http.MethodHead && stored.StatusCode == http.StatusForbidden {
 		// Signed for GET alone (see prove).
 		_ = stored.Body.Close()
-		stored, err = t.client.followStorage(request.Context(), http.MethodGet, location, request.Header)
+		stored, err = t.client.followStorage(request.Context(), aCaller, http.MethodGet, location, request.Header)
 		if err == nil {
 			_ = stored.Body.Close()
 			stored.Body = http.NoBody

@@ -21,13 +21,13 @@ func (c *Client) probeGitLab(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.probe(ctx, c.cfg.Transport, target)
+	return c.probe(ctx, c.cfg.ProbeTransport, target)
 }
 
 // probeStorage asks the origin of a host of the object storage, unsigned. A 403 is life.
 func (c *Client) probeStorage(origin *url.URL) func(context.Context) error {
 	target := &url.URL{Scheme: origin.Scheme, Host: origin.Host, Path: "/"}
-	return func(ctx context.Context) error { return c.probe(ctx, c.cfg.StorageTransport, target) }
+	return func(ctx context.Context) error { return c.probe(ctx, c.cfg.StorageProbeTransport, target) }
 }
 
 // probe sends one request of the edge's own and looks at the answer's status alone.
@@ -42,7 +42,7 @@ func (c *Client) probe(ctx context.Context, transport http.RoundTripper, target 
 	request.URL, request.Host = target, ""
 	request.Header.Set("User-Agent", userAgent)
 	request.Header.Set("Accept-Encoding", "identity")
-	response, err := transport.RoundTrip(request)
+	response, err := neverUpgraded{transport}.RoundTrip(request)
 	if err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ var storageHeaders = []string{"Range", "If-Range", "If-Match", "If-None-Match", 
 
 // followStorage asks object storage for what GitLab redirected to, and goes on through redirects of its own. Of
 // headers only storageHeaders are sent. The caller closes the response's body. Errors name no URL.
-func (c *Client) followStorage(ctx context.Context, method string, target *redirectTarget, header http.Header) (*http.Response, error) {
+func (c *Client) followStorage(ctx context.Context, by storageAsker, method string, target *redirectTarget, header http.Header) (*http.Response, error) {
 	location := target.url
 	for range maxStorageHops {
 		request, err := http.NewRequestWithContext(ctx, method, "http://storage.invalid/", nil)
@@ -162,7 +162,7 @@ func (c *Client) followStorage(ctx context.Context, method string, target *redir
 		}
 		request.Header.Set("User-Agent", userAgent)
 		request.Header.Set("Accept-Encoding", "identity")
-		response, err := c.askStorage(request)
+		response, err := c.askStorage(request, by)
 		if err != nil {
 			return nil, unreachable("asking the object storage", err)
 		}

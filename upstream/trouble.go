@@ -38,6 +38,8 @@ func (t Trouble) IsOutage() bool {
 type UnreachableError struct {
 	// Trouble says whose fault it is.
 	Trouble Trouble
+	// Server is ServerStorage if the trouble is the object storage's, to which GitLab had sent the caller; else empty.
+	Server string
 	// Status is the server's own, 0 when there was no answer.
 	Status int
 	// RetryAfter is the server's Retry-After, as sent.
@@ -60,11 +62,14 @@ func unreachable(doing string, err error) *UnreachableError {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
-	trouble := TroubleNetwork
-	if isTooMuchForTheLine(err) {
+	trouble, status := TroubleNetwork, 0
+	switch {
+	case isTooMuchForTheLine(err):
 		trouble = TroubleCaller
+	case isOwnLimit(err):
+		trouble, status = TroubleEdge, http.StatusServiceUnavailable
 	}
-	return &UnreachableError{Trouble: trouble, Err: fmt.Errorf("%s: %w", doing, err)}
+	return &UnreachableError{Trouble: trouble, Status: status, Err: fmt.Errorf("%s: %w", doing, err)}
 }
 
 // isTooMuchForTheLine reports whether a request failed on our side since its headers, which are the caller's, are more than
