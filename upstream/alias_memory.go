@@ -141,9 +141,8 @@ func (m *AliasMemory) learn(project, id, path string, now time.Time) {
 		name = strings.Clone(name) // names are pieces of requests
 		m.known.Add(name, aliasRecord{id: id, learned: now})
 		m.unknown.Remove(name)
-		if !slices.Contains(group, name) {
-			group = append(group, name)
-		}
+		// At the end, so that a project with many former paths keeps the names by which admins switch it.
+		group = append(slices.DeleteFunc(group, func(known string) bool { return known == name }), name)
 	}
 	if len(group) > maxNames {
 		group = slices.Delete(group, 0, len(group)-maxNames)

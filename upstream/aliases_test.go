@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -170,5 +171,23 @@ func TestMadeUpNamesPushNoProjectOut(t *testing.T) {
 	}
 	if got := w.Last("made/up10099"); !got.Answered || got.ID != "" {
 		t.Errorf("the last of them: %+v", got)
+	}
+}
+
+// TestAProjectThatMovesOftenKeepsItsNumberAndItsPath asks about more names of one project than are remembered: whichever
+// name is asked about last, the two by which admins switch it are among its others.
+func TestAProjectThatMovesOftenKeepsItsNumberAndItsPath(t *testing.T) {
+	w := newAliasWorld(t)
+	var former []string
+	for i := range 70 {
+		former = append(former, fmt.Sprintf("group/former%d", i))
+	}
+	w.gitlab.AddProject(gitlabtest.Project{ID: 24, Path: "group/app", FormerPaths: former})
+	w.expect(t, "24", "24", "[group/app]")
+	for _, name := range former {
+		got, err := w.Ask(t.Context(), name, upstream.OfAdmin())
+		if err != nil || !slices.Contains(got.Others, "24") || !slices.Contains(got.Others, "group/app") {
+			t.Errorf("%s: %v, %v", name, got.Others, err)
+		}
 	}
 }
