@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -188,6 +189,36 @@ func TestAProjectThatMovesOftenKeepsItsNumberAndItsPath(t *testing.T) {
 		got, err := w.Ask(t.Context(), name, upstream.OfAdmin())
 		if err != nil || !slices.Contains(got.Others, "24") || !slices.Contains(got.Others, "group/app") {
 			t.Errorf("%s: %v, %v", name, got.Others, err)
+		}
+	}
+}
+
+// TestUploadsWhoAskTheSameAtOnceCostOneQuestion: a runner that publishes many files at once is no flood of names.
+func TestUploadsWhoAskTheSameAtOnceCostOneQuestion(t *testing.T) {
+	w := newAliasWorld(t)
+	release := make(chan struct{})
+	w.gitlab.Inject(gitlabtest.Fault{Hang: true, Release: release})
+	var all sync.WaitGroup
+	begun := make(chan struct{}, 50)
+	errs := make(chan error, 50)
+	for range 50 {
+		all.Go(func() {
+			begun <- struct{}{}
+			_, err := w.Ask(t.Context(), "24", upstream.OfUnknownCaller("192.0.2.1"))
+			errs <- err
+		})
+	}
+	for range 50 {
+		<-begun
+	}
+	if err := w.gitlab.Await(t.Context(), func(r []gitlabtest.Request) bool { return len(r) == 1 }); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	all.Wait()
+	for range 50 {
+		if err := <-errs; err != nil {
+			t.Errorf("an upload hears %v", err)
 		}
 	}
 }
