@@ -37,6 +37,15 @@ type rests struct {
 type restKey struct {
 	access access
 	key    cache.Key
+	// caller is for whom alone the file rests; zero for all. What GitLab, or something in front of it, doesn't answer to a
+	// stranger may be due to the stranger's own headers, and must not keep the file from others.
+	caller upstream.Fingerprint
+}
+
+// forAll is the key of what holds for all callers.
+func (k restKey) forAll() restKey {
+	k.caller = upstream.Fingerprint{}
+	return k
 }
 
 type restState struct {
@@ -82,22 +91,32 @@ func (r *rests) note(key restKey, end fetchEnd, now time.Time) {
 	}
 }
 
-// of returns why a file isn't to be fetched now; nil if it may be.
+// of returns why a file isn't to be fetched now for a caller; nil if it may be.
 func (r *rests) of(key restKey, now time.Time) *upstream.UnreachableError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	state, ok := r.failing.Peek(key)
-	if !ok || !now.Before(state.until) {
+	all, _ := r.failing.Peek(key.forAll())
+	own, _ := r.failing.Peek(key)
+	until := all.until
+	if own.until.After(until) {
+		until = own.until
+	}
+	if !now.Before(until) {
 		return nil
 	}
-	seconds := int((state.until.Sub(now) + time.Second - 1) / time.Second)
+	seconds := int((until.Sub(now) + time.Second - 1) / time.Second)
 	return &upstream.UnreachableError{
 		Trouble: upstream.TroubleEdge, Status: http.StatusServiceUnavailable, RetryAfter: strconv.Itoa(seconds), Err: errResting,
 	}
 }
 
-// noteFetch takes in whether a fetch began. Its body is still to come.
-func (h *Handler) noteFetch(s *state, key cache.Key, err error) {
+// restKey is what the file's rest is kept under for this caller.
+func (d *download) restKey() restKey {
+	return restKey{d.h.access, d.key, d.grantKey().Fingerprint}
+}
+
+// noteFetch takes in whether a fetch began that was made in that caller's name. Its body is still to come.
+func (h *Handler) noteFetch(s *state, key cache.Key, leader upstream.GrantKey, err error) {
 	end := fetchSaysNothing
 	unreachable, failed := errors.AsType[*upstream.UnreachableError](err)
 	_, refused := errors.AsType[*upstream.RefusedError](err)
@@ -111,18 +130,32 @@ func (h *Handler) noteFetch(s *state, key cache.Key, err error) {
 	case refused:
 		end = fetchWentWell
 	}
-	s.rests.note(restKey{h.access, key}, end, s.now())
+	rest := restKey{h.access, key, leader.Fingerprint}
+	if end == fetchFailed && h.isKnownToBeAllowed(s, leader) {
+		rest = rest.forAll()
+	}
+	s.rests.note(rest, end, s.now())
 }
 
-// noteBody takes in how the body of a fetch has ended.
-func (h *Handler) noteBody(s *state, key cache.Key, err error) {
+// isKnownToBeAllowed reports whether GitLab has said yes to a caller lately.
+func (h *Handler) isKnownToBeAllowed(s *state, caller upstream.GrantKey) bool {
+	grant, ok := s.grants.Granted(caller)
+	return ok && (grant.Covers(upstream.UseFresh, h.grantLife(), s.now()) || grant.Covers(upstream.UseOffline, h.grantLife(), s.now()))
+}
+
+// noteBody takes in how the body of a fetch has ended, to which GitLab has said yes.
+func (h *Handler) noteBody(s *state, key cache.Key, leader upstream.GrantKey, err error) {
+	rest := restKey{h.access, key, leader.Fingerprint}
 	end := fetchFailed
 	switch {
 	case err == nil:
 		end = fetchWentWell
+		s.rests.note(rest.forAll(), end, s.now())
 	case errors.Is(err, cache.ErrFillsEnded), errors.Is(err, cache.ErrSuperseded), errors.Is(err, cache.ErrNoRoom), errors.Is(err, cache.ErrDisk),
 		errors.Is(err, cache.ErrClosed), s.ctx.Err() != nil:
 		end = fetchSaysNothing
+	default:
+		rest = rest.forAll()
 	}
-	s.rests.note(restKey{h.access, key}, end, s.now())
+	s.rests.note(rest, end, s.now())
 }
