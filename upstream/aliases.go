@@ -78,7 +78,7 @@ func (a *Aliases) Ask(ctx context.Context, project string, occasion Occasion) (P
 	last := a.lastLocked(project)
 	a.mu.Unlock()
 	switch {
-	case last.Answered && now.Sub(record.learned) < aliasLife:
+	case record.isFresh(now):
 		return last, nil
 	case now.Sub(record.failed) < aliasPause:
 		return last, errNoAnswerLately
