@@ -324,3 +324,16 @@ func TestAListTellsOfWhichNamesGitLabSaidNothing(t *testing.T) {
 	}
 	e.expectCLI(t, 1, []string{"GitLab doesn't tell whether the project group/app is one that is switched off"}, "warm", "group/app", "pkg")
 }
+
+// TestAProjectIsOffByANameThatWasNobodysAMomentAgo: who may rename a project asks about its next name before it has it.
+func TestAProjectIsOffByANameThatWasNobodysAMomentAgo(t *testing.T) {
+	e, gitlab := startSwitchable(t, "api_token "+administrator+"\nprojects on {\n off 24\n}")
+	publishOld(gitlab, "app.bin", []byte("of a project that is off"))
+	path := "/api/v4/projects/group%2Fnew/packages/generic/pkg/1.0.0/app.bin"
+	if got := e.do(t, call{method: http.MethodPut, path: path, token: developer, body: strings.NewReader("x")}); got.StatusCode != http.StatusNotFound {
+		t.Fatal(got.Status)
+	}
+	gitlab.AddProject(gitlabtest.Project{ID: project, Path: "group/new", FormerPaths: []string{projectPath}})
+	putForward(5 * time.Second)
+	expectDecided(t, "by its new name", e.do(t, call{path: path, token: developer}), http.StatusNotFound)
+}

@@ -288,7 +288,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	h.metrics.fetched(err, time.Since(begun))
 	fl.answer = answerOfFetch(body, err)
 	h.hear(state, store, leader.grant, fl.key, leader.caller, fl.answer)
-	h.noteFetch(state, fl.key, leader.standing, err)
+	h.noteFetch(state, fl.key, leader, err)
 	if mine {
 		state.asks.end(leader.question, question, fl.answer)
 	}
@@ -349,7 +349,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		h.hear(state, store, grant, fl.key, caller, answerOfFetch(nil, refused))
 	}
 	close(fl.head)
-	h.noteBody(state, fl.key, h.pump(fl, body, ref))
+	h.noteBody(state, fl.key, leader.grant, h.pump(fl, body, ref))
 	if errors.Is(fl.fill.Err(), cache.ErrNoRoom) {
 		state.flights.outgrown.note(fl.key, state.now())
 	}

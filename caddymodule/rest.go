@@ -37,6 +37,15 @@ type rests struct {
 type restKey struct {
 	access access
 	key    cache.Key
+	// caller is for whom alone the file rests; zero for all. What GitLab, or something in front of it, doesn't answer to a
+	// stranger may be due to the stranger's own headers, and must not keep the file from others.
+	caller upstream.Fingerprint
+}
+
+// forAll is the key of what holds for all callers.
+func (k restKey) forAll() restKey {
+	k.caller = upstream.Fingerprint{}
+	return k
 }
 
 type restState struct {
@@ -76,18 +85,28 @@ func (r *rests) note(key restKey, end fetchEnd, now time.Time) {
 	}
 }
 
-// of returns why a file isn't to be fetched now; nil if it may be.
+// of returns why a file isn't to be fetched now for a caller; nil if it may be.
 func (r *rests) of(key restKey, now time.Time) *upstream.UnreachableError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	state, ok := r.failing.Peek(key)
-	if !ok || !now.Before(state.until) {
+	all, _ := r.failing.Peek(key.forAll())
+	own, _ := r.failing.Peek(key)
+	until := all.until
+	if own.until.After(until) {
+		until = own.until
+	}
+	if !now.Before(until) {
 		return nil
 	}
-	seconds := int((state.until.Sub(now) + time.Second - 1) / time.Second)
+	seconds := int((until.Sub(now) + time.Second - 1) / time.Second)
 	return &upstream.UnreachableError{
 		Trouble: upstream.TroubleEdge, Status: http.StatusServiceUnavailable, RetryAfter: strconv.Itoa(seconds), Err: errResting,
 	}
+}
+
+// restKey is what the file's rest is kept under for this caller.
+func (d *download) restKey() restKey {
+	return restKey{d.h.access, d.key, d.grantKey().Fingerprint}
 }
 
 // isOfTheFile reports whether a fetch that began in vain says something about the file, or about GitLab, to others than its
@@ -98,27 +117,35 @@ func isOfTheFile(trouble *upstream.UnreachableError, leader upstream.Standing) b
 }
 
 // noteFetch takes in that a fetch failed before its body, if it did.
-func (h *Handler) noteFetch(s *state, key cache.Key, leader upstream.Standing, err error) {
-	end := fetchSaysNothing
-	if unreachable, failed := errors.AsType[*upstream.UnreachableError](err); failed && s.ctx.Err() == nil && isOfTheFile(unreachable, leader) {
-		switch unreachable.Trouble {
-		case upstream.TroubleNetwork, upstream.TroubleFront, upstream.TroubleUnusable:
-			end = fetchFailed
-		case upstream.TroubleNotAsked, upstream.TroubleCaller, upstream.TroubleEdge:
-		}
+func (h *Handler) noteFetch(s *state, key cache.Key, leader leader, err error) {
+	unreachable, failed := errors.AsType[*upstream.UnreachableError](err)
+	if !failed || s.ctx.Err() != nil {
+		return
 	}
-	s.rests.note(restKey{h.access, key}, end, s.now())
+	switch unreachable.Trouble {
+	case upstream.TroubleNetwork, upstream.TroubleFront, upstream.TroubleUnusable:
+		rest := restKey{h.access, key, leader.grant.Fingerprint}
+		if isOfTheFile(unreachable, leader.standing) {
+			rest = rest.forAll()
+		}
+		s.rests.note(rest, fetchFailed, s.now())
+	case upstream.TroubleNotAsked, upstream.TroubleCaller, upstream.TroubleEdge:
+	}
 }
 
-// noteBody takes in how the body of a fetch has ended.
-func (h *Handler) noteBody(s *state, key cache.Key, err error) {
+// noteBody takes in how the body of a fetch has ended, to which GitLab has said yes.
+func (h *Handler) noteBody(s *state, key cache.Key, leader upstream.GrantKey, err error) {
+	rest := restKey{h.access, key, leader.Fingerprint}
 	end := fetchFailed
 	switch {
 	case err == nil:
 		end = fetchWentWell
+		s.rests.note(rest.forAll(), end, s.now())
 	case errors.Is(err, cache.ErrFillsEnded), errors.Is(err, cache.ErrSuperseded), errors.Is(err, cache.ErrNoRoom), errors.Is(err, cache.ErrDisk),
 		errors.Is(err, cache.ErrClosed), s.ctx.Err() != nil:
 		end = fetchSaysNothing
+	default:
+		rest = rest.forAll()
 	}
-	s.rests.note(restKey{h.access, key}, end, s.now())
+	s.rests.note(rest, end, s.now())
 }

@@ -168,7 +168,7 @@ func (d *download) asksByFetching() bool {
 		return true
 	}
 	return !d.state.asks.isRunning(d.askKey()) && !d.h.client.IgnoresRange() &&
-		d.state.rests.of(restKey{d.h.access, d.key}, d.state.now()) == nil
+		d.state.rests.of(d.restKey(), d.state.now()) == nil
 }
 
 // serveAllowed goes on from a check that allowed this caller: what is stored, if it is still the current file, else what

@@ -36,6 +36,11 @@ func newQuestionBudget() *questionBudget {
 	}
 }
 
+// affords reports whether an occasion has a question left, and takes it.
+func (b *questionBudget) affords(occasion Occasion, now time.Time) bool {
+	return !occasion.budgeted || b.take(occasion.address, now)
+}
+
 // take takes one question for an upload from an address, and reports whether there was one left.
 func (b *questionBudget) take(address string, now time.Time) bool {
 	network := Neighbourhood(address)

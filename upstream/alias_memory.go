@@ -18,6 +18,9 @@ const (
 	// aliasLife is how long an answer holds before GitLab is asked anew; a project that was renamed meanwhile is known by
 	// its new name then.
 	aliasLife = 5 * time.Minute
+	// unknownLife is how long an answer holds that GitLab knows no project of a name. One may get that name at any time, and
+	// its owner could ask about it just before: until GitLab is asked anew, no switch holds for the name.
+	unknownLife = 5 * time.Second
 	// aliasPause is the wait after GitLab gave no answer about a name.
 	aliasPause = 5 * time.Second
 )
@@ -113,8 +116,17 @@ func (m *AliasMemory) isDue(project string, now time.Time) bool {
 	return record.isDue(now)
 }
 
+// isFresh reports whether GitLab has answered and the answer isn't old.
+func (r aliasRecord) isFresh(now time.Time) bool {
+	life := aliasLife
+	if r.id == "" {
+		life = unknownLife
+	}
+	return !r.learned.IsZero() && now.Sub(r.learned) < life
+}
+
 func (r aliasRecord) isDue(now time.Time) bool {
-	return now.Sub(r.learned) >= aliasLife && now.Sub(r.asked) >= aliasPause && now.Sub(r.failed) >= aliasPause
+	return !r.isFresh(now) && now.Sub(r.asked) >= aliasPause && now.Sub(r.failed) >= aliasPause
 }
 
 // beginRenewal reports whether GitLab is to be asked about a name anew, and notes that it is.
@@ -141,9 +153,8 @@ func (m *AliasMemory) learn(project, id, path string, now time.Time) {
 		name = strings.Clone(name) // names are pieces of requests
 		m.known.Add(name, aliasRecord{id: id, learned: now})
 		m.unknown.Remove(name)
-		if !slices.Contains(group, name) {
-			group = append(group, name)
-		}
+		// At the end, so that a project with many former paths keeps the names by which admins switch it.
+		group = append(slices.DeleteFunc(group, func(known string) bool { return known == name }), name)
 	}
 	if len(group) > maxNames {
 		group = slices.Delete(group, 0, len(group)-maxNames)

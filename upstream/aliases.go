@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -77,14 +78,16 @@ func (a *Aliases) Ask(ctx context.Context, project string, occasion Occasion) (P
 	last := a.lastLocked(project)
 	a.mu.Unlock()
 	switch {
-	case last.Answered && now.Sub(record.learned) < aliasLife:
+	case record.isFresh(now):
 		return last, nil
 	case now.Sub(record.failed) < aliasPause:
 		return last, errNoAnswerLately
-	case occasion.budgeted && !a.budget.take(occasion.address, now):
-		return last, ErrTooManyNames
 	}
-	err := a.question(ctx, project)
+	led, err := a.question(ctx, project, occasion)
+	for !led && errors.Is(err, ErrTooManyNames) {
+		// It was another one's budget that had no question left.
+		led, err = a.question(ctx, project, occasion)
+	}
 	return a.Last(project), err
 }
 
@@ -92,16 +95,25 @@ func (a *Aliases) Ask(ctx context.Context, project string, occasion Occasion) (P
 // within ten seconds, or with its context. It is nil where there is nothing to ask, or the occasion has no question left.
 func (a *Aliases) Renewal(project string, occasion Occasion) func(context.Context) error {
 	now := a.client.cfg.Now()
-	if !a.beginRenewal(project, now) || (occasion.budgeted && !a.budget.take(occasion.address, now)) {
+	if !a.beginRenewal(project, now) || !a.budget.affords(occasion, now) {
 		return nil
 	}
-	return func(ctx context.Context) error { return a.question(ctx, project) }
+	return func(ctx context.Context) error {
+		_, err := a.question(ctx, project, Occasion{}) // paid for
+		return err
+	}
 }
 
-// question asks GitLab about a name and takes in what it says. Who asks about the same name meanwhile shares the answer.
-func (a *Aliases) question(ctx context.Context, project string) error {
+// question asks GitLab about a name and takes in what it says. Who asks about the same name meanwhile shares the answer, and
+// led is false: many uploads that begin at once into one project cost one question of their budget.
+func (a *Aliases) question(ctx context.Context, project string, occasion Occasion) (led bool, err error) {
+	var leads atomic.Bool
 	// The goroutine ends with the answer, or after aliasTimeout.
 	result := a.asking.DoChan(project, func() (any, error) {
+		leads.Store(true)
+		if !a.budget.affords(occasion, a.client.cfg.Now()) {
+			return nil, ErrTooManyNames
+		}
 		// Not the request's context: others may wait for the same answer.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), aliasTimeout)
 		defer cancel()
@@ -118,9 +130,9 @@ func (a *Aliases) question(ctx context.Context, project string) error {
 	})
 	select {
 	case got := <-result:
-		return got.Err
+		return leads.Load(), got.Err
 	case <-ctx.Done():
-		return fmt.Errorf("asking for a project's names: %w", context.Cause(ctx))
+		return leads.Load(), fmt.Errorf("asking for a project's names: %w", context.Cause(ctx))
 	}
 }
 

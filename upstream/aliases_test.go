@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -170,5 +172,53 @@ func TestMadeUpNamesPushNoProjectOut(t *testing.T) {
 	}
 	if got := w.Last("made/up10099"); !got.Answered || got.ID != "" {
 		t.Errorf("the last of them: %+v", got)
+	}
+}
+
+// TestAProjectThatMovesOftenKeepsItsNumberAndItsPath asks about more names of one project than are remembered: whichever
+// name is asked about last, the two by which admins switch it are among its others.
+func TestAProjectThatMovesOftenKeepsItsNumberAndItsPath(t *testing.T) {
+	w := newAliasWorld(t)
+	var former []string
+	for i := range 70 {
+		former = append(former, fmt.Sprintf("group/former%d", i))
+	}
+	w.gitlab.AddProject(gitlabtest.Project{ID: 24, Path: "group/app", FormerPaths: former})
+	w.expect(t, "24", "24", "[group/app]")
+	for _, name := range former {
+		got, err := w.Ask(t.Context(), name, upstream.OfAdmin())
+		if err != nil || !slices.Contains(got.Others, "24") || !slices.Contains(got.Others, "group/app") {
+			t.Errorf("%s: %v, %v", name, got.Others, err)
+		}
+	}
+}
+
+// TestUploadsWhoAskTheSameAtOnceCostOneQuestion: a runner that publishes many files at once is no flood of names.
+func TestUploadsWhoAskTheSameAtOnceCostOneQuestion(t *testing.T) {
+	w := newAliasWorld(t)
+	release := make(chan struct{})
+	w.gitlab.Inject(gitlabtest.Fault{Hang: true, Release: release})
+	var all sync.WaitGroup
+	begun := make(chan struct{}, 50)
+	errs := make(chan error, 50)
+	for range 50 {
+		all.Go(func() {
+			begun <- struct{}{}
+			_, err := w.Ask(t.Context(), "24", upstream.OfUnknownCaller("192.0.2.1"))
+			errs <- err
+		})
+	}
+	for range 50 {
+		<-begun
+	}
+	if err := w.gitlab.Await(t.Context(), func(r []gitlabtest.Request) bool { return len(r) == 1 }); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	all.Wait()
+	for range 50 {
+		if err := <-errs; err != nil {
+			t.Errorf("an upload hears %v", err)
+		}
 	}
 }
