@@ -133,27 +133,28 @@ func TestAQuestionKeepsOfflineLifeAndEndsFreshness(t *testing.T) {
 	}
 }
 
-func TestAQuestionStoresRunningFillsUnconfirmed(t *testing.T) {
+// TestAFillThatRunsDuringAQuestionIsAskedAboutAndKeepsItsOfflineLife stores what was fetched before and after a question.
+func TestAFillThatRunsDuringAQuestionIsAskedAboutAndKeepsItsOfflineLife(t *testing.T) {
 	s, clock := openAt(t, Limits{})
 	k := testKey("a")
 	asked := clock.now()
 	for _, test := range []struct {
-		content   string
-		confirmed time.Time
-		counts    bool
-	}{{"before", asked, false}, {"after", asked.Add(1), true}} {
+		content    string
+		confirmed  time.Time
+		questioned bool
+	}{{"before", asked, true}, {"after", asked.Add(1), false}} {
 		g := s.Generation(k)
 		fill := s.begin(t, k, FillSpec{Size: -1, Confirmed: test.confirmed})
 		fill.write(t, []byte(test.content))
 		s.Question(spelling(k, "group/app"), asked, UploadUnanswered)
 		entry, err := fill.Commit(g)
-		if err != nil || entry.Confirmed.IsZero() == test.counts || entry.Questioned {
+		if err != nil || !entry.Confirmed.Equal(test.confirmed) || entry.Questioned != test.questioned {
 			t.Errorf("%s: confirmed %v, questioned %v, %v", test.content, entry.Confirmed, entry.Questioned, err)
 		}
 		linked, err := s.Link(spelling(k, "25"), s.Generation(spelling(k, "25")),
 			FillSpec{Size: -1, SHA256: entry.Digest, Confirmed: test.confirmed})
-		if err != nil || linked.Confirmed.IsZero() == test.counts {
-			t.Errorf("%s, linked: confirmed %v, %v", test.content, linked.Confirmed, err)
+		if err != nil || !linked.Confirmed.Equal(test.confirmed) || linked.Questioned != test.questioned {
+			t.Errorf("%s, linked: confirmed %v, questioned %v, %v", test.content, linked.Confirmed, linked.Questioned, err)
 		}
 	}
 }

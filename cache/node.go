@@ -108,7 +108,9 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	delete(s.forgotten, h)
 	s.serial++
 	n := &node{hash: h, blob: blob, serial: s.serial, confirmed: unconfirmed, generation: g}
-	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.isOverruledLocked(entry.Key, since) &&
+	// A question doesn't take the confirmation away, no more than from what was stored before it: the entry is asked about
+	// before its next use (Entry.Questioned). Else a publisher elsewhere could keep files without an offline life.
+	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.isDoubtedLocked(entry.Key, since) &&
 		!s.lagsLocked(h, blob.digest, since) {
 		n.confirmed = since
 	}
