@@ -179,6 +179,29 @@ func TestOnlyOtherContentEndsOfflineLife(t *testing.T) {
 	}
 }
 
+// TestAPublishOfAnotherKeyInTheSameSlotEndsNoOfflineLife has somebody publish so many names elsewhere that each slot is met.
+func TestAPublishOfAnotherKeyInTheSameSlotEndsNoOfflineLife(t *testing.T) {
+	s, clock := openAt(t, Limits{})
+	k := testKey("a")
+	entry := s.put(t, k, []byte("x"))
+	clock.pass(time.Second)
+	before := s.Generation(k)
+	for i := 0; s.Generation(k) == before; i++ {
+		s.Raise(spelling(testKey(fmt.Sprint("elsewhere", i)), "25"), Published)
+	}
+	got := s.lookup(t, k)
+	if !got.Confirmed.Equal(entry.Confirmed) || !got.Questioned {
+		t.Errorf("after a publish in the same slot: confirmed %v, questioned %v", got.Confirmed, got.Questioned)
+	}
+	if got, worth := s.Confirm(got, s.Generation(k), clock.now()); worth != Confirmed || got.Questioned {
+		t.Errorf("after the answer: %v, questioned %v", worth, got.Questioned)
+	}
+	s.Raise(k, Published)
+	if got := s.lookup(t, k); !got.Confirmed.IsZero() {
+		t.Error("its own publish leaves the offline life")
+	}
+}
+
 // TestDoubtsOfOneKeyCantBeAimedAtAnother looks for file names that share the first bits of another's SHA-256: the table was
 // indexed by these.
 func TestDoubtsOfOneKeyCantBeAimedAtAnother(t *testing.T) {
