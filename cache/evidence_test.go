@@ -133,27 +133,28 @@ func TestAQuestionKeepsOfflineLifeAndEndsFreshness(t *testing.T) {
 	}
 }
 
-func TestAQuestionStoresRunningFillsUnconfirmed(t *testing.T) {
+// TestAFillThatRunsDuringAQuestionIsAskedAboutAndKeepsItsOfflineLife stores what was fetched before and after a question.
+func TestAFillThatRunsDuringAQuestionIsAskedAboutAndKeepsItsOfflineLife(t *testing.T) {
 	s, clock := openAt(t, Limits{})
 	k := testKey("a")
 	asked := clock.now()
 	for _, test := range []struct {
-		content   string
-		confirmed time.Time
-		counts    bool
-	}{{"before", asked, false}, {"after", asked.Add(1), true}} {
+		content    string
+		confirmed  time.Time
+		questioned bool
+	}{{"before", asked, true}, {"after", asked.Add(1), false}} {
 		g := s.Generation(k)
 		fill := s.begin(t, k, FillSpec{Size: -1, Confirmed: test.confirmed})
 		fill.write(t, []byte(test.content))
 		s.Question(spelling(k, "group/app"), asked, UploadUnanswered)
 		entry, err := fill.Commit(g)
-		if err != nil || entry.Confirmed.IsZero() == test.counts || entry.Questioned {
+		if err != nil || !entry.Confirmed.Equal(test.confirmed) || entry.Questioned != test.questioned {
 			t.Errorf("%s: confirmed %v, questioned %v, %v", test.content, entry.Confirmed, entry.Questioned, err)
 		}
 		linked, err := s.Link(spelling(k, "25"), s.Generation(spelling(k, "25")),
 			FillSpec{Size: -1, SHA256: entry.Digest, Confirmed: test.confirmed})
-		if err != nil || linked.Confirmed.IsZero() == test.counts {
-			t.Errorf("%s, linked: confirmed %v, %v", test.content, linked.Confirmed, err)
+		if err != nil || !linked.Confirmed.Equal(test.confirmed) || linked.Questioned != test.questioned {
+			t.Errorf("%s, linked: confirmed %v, questioned %v, %v", test.content, linked.Confirmed, linked.Questioned, err)
 		}
 	}
 }
@@ -175,6 +176,29 @@ func TestOnlyOtherContentEndsOfflineLife(t *testing.T) {
 	s.Doubt(k, clock.now(), OtherContentNamed)
 	if got := s.lookup(t, k); !got.Confirmed.IsZero() {
 		t.Errorf("confirmed %v after other content was named", got.Confirmed)
+	}
+}
+
+// TestAPublishOfAnotherKeyInTheSameSlotEndsNoOfflineLife has somebody publish so many names elsewhere that each slot is met.
+func TestAPublishOfAnotherKeyInTheSameSlotEndsNoOfflineLife(t *testing.T) {
+	s, clock := openAt(t, Limits{})
+	k := testKey("a")
+	entry := s.put(t, k, []byte("x"))
+	clock.pass(time.Second)
+	before := s.Generation(k)
+	for i := 0; s.Generation(k) == before; i++ {
+		s.Raise(spelling(testKey(fmt.Sprint("elsewhere", i)), "25"), Published)
+	}
+	got := s.lookup(t, k)
+	if !got.Confirmed.Equal(entry.Confirmed) || !got.Questioned {
+		t.Errorf("after a publish in the same slot: confirmed %v, questioned %v", got.Confirmed, got.Questioned)
+	}
+	if got, worth := s.Confirm(got, s.Generation(k), clock.now()); worth != Confirmed || got.Questioned {
+		t.Errorf("after the answer: %v, questioned %v", worth, got.Questioned)
+	}
+	s.Raise(k, Published)
+	if got := s.lookup(t, k); !got.Confirmed.IsZero() {
+		t.Error("its own publish leaves the offline life")
 	}
 }
 

@@ -34,7 +34,8 @@ func (g Generation) String() string {
 	return strconv.FormatUint(uint64(g.purge), 36) + "." + strconv.FormatUint(uint64(g.slot), 36)
 }
 
-// generations is a table of a fixed size (slots). Keys that share a number share their publishes.
+// generations is a table of a fixed size (slots). Keys that share a number share their publishes: what one of them has on
+// its way is fetched again, and what it has stored is asked about before its next use. Its offline life stays.
 type generations struct {
 	slots   slots
 	numbers [keySlots]atomic.Uint32
@@ -151,6 +152,14 @@ func (s *Store) Raise(k Key, why RaiseReason) Generation {
 	if why == Published {
 		// Together with the new generation: nothing can be committed in between.
 		s.notePublishedLocked(k)
+	}
+	return s.raiseLocked(k)
+}
+
+// raiseLocked begins a new generation for a key, and takes from its entry what the upstream said of it.
+func (s *Store) raiseLocked(k Key) Generation {
+	if n := s.entries.peek(k.hash()); n != nil {
+		n.confirmed = unconfirmed
 	}
 	return s.generations.raise(k)
 }

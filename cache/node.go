@@ -19,7 +19,7 @@ type node struct {
 	// hits is how often the file was opened to be served, since the start.
 	hits uint32
 	// confirmed is when the upstream confirmed the entry, counted from Store.started, while the key's generation was
-	// this one; unconfirmed if it hasn't been.
+	// this one; unconfirmed if it hasn't been, or the key was raised since.
 	confirmed  time.Duration
 	generation Generation
 }
@@ -108,7 +108,9 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	delete(s.forgotten, h)
 	s.serial++
 	n := &node{hash: h, blob: blob, serial: s.serial, confirmed: unconfirmed, generation: g}
-	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.isOverruledLocked(entry.Key, since) &&
+	// A question doesn't take the confirmation away, no more than from what was stored before it: the entry is asked about
+	// before its next use (Entry.Questioned). Else a publisher elsewhere could keep files without an offline life.
+	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.isDoubtedLocked(entry.Key, since) &&
 		!s.lagsLocked(h, blob.digest, since) {
 		n.confirmed = since
 	}
@@ -159,9 +161,11 @@ func (s *Store) entryLocked(record *Entry, n *node) Entry {
 	entry := *record
 	entry.serial, entry.node, entry.used = n.serial, n, time.Time{}
 	entry.Confirmed, entry.Questioned = time.Time{}, false
-	if n.confirmed != unconfirmed && n.generation == s.generations.of(entry.Key) {
+	if generation := s.generations.of(entry.Key); n.confirmed != unconfirmed && n.generation.purge == generation.purge {
 		entry.Confirmed = s.started.Add(n.confirmed)
-		entry.Questioned = s.isQuestionedLocked(entry.Key, n.confirmed)
+		// A raise of this very key takes the confirmation away (raiseLocked). That of another one in the same slot costs a question
+		// and no offline life, or whoever publishes enough names elsewhere would end everybody's.
+		entry.Questioned = n.generation != generation || s.isQuestionedLocked(entry.Key, n.confirmed)
 	}
 	return entry
 }

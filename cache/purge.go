@@ -36,7 +36,9 @@ func (s *Store) isPurgedLocked(k Key, serial uint32) bool {
 func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 	if sel.isKey() {
 		key := Key(sel)
-		s.generations.raise(key)
+		s.mu.Lock()
+		s.raiseLocked(key)
+		s.mu.Unlock()
 		if err := s.materialize(key); err != nil {
 			return Purged{}, fmt.Errorf("purging %s: %w", key, err)
 		}

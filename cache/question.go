@@ -35,9 +35,9 @@ func (r QuestionReason) String() string {
 
 // Question notes that the upstream may have changed the file: what it said of this package, version and file when it was
 // asked at `at` or before, under any spelling of a project of this upstream, confirms no more. Whoever wants the file next
-// asks (Entry.Questioned), a fill whose answer is as old is stored unconfirmed, and Confirm doesn't count an answer that
-// is as old. Nobody has seen other content, so the entry keeps its Confirmed: it may still be served while the upstream
-// can't be asked.
+// asks (Entry.Questioned), also where a fill whose answer is as old is stored afterwards, and Confirm doesn't count an
+// answer that is as old. Nobody has seen other content, so the entry keeps its Confirmed: it may still be served while the
+// upstream can't be asked.
 //
 // Example: a package is published as 24, and a copy of it is stored as group/app, which is the same project as far as the
 // upstream knows. The next download from group/app asks.
