@@ -80,7 +80,7 @@ const answerPatience = 10 * time.Minute
 func (c *Client) deliver(request *http.Request, how Forwarding) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(request.Context()))
 	wait := new(answerWait)
-	// Runs once, when the caller leaves; not any more once the answer's body is closed.
+	// Runs once, when the caller leaves; not any more once the answer's head is there.
 	stop := context.AfterFunc(request.Context(), func() {
 		if !how.Delivery.IsWhole() || how.AwaitAnswer == nil || !wait.begin(how.AwaitAnswer, cancel) {
 			cancel(context.Cause(request.Context()))
@@ -101,6 +101,10 @@ func (c *Client) deliver(request *http.Request, how Forwarding) (*http.Response,
 		end()
 		return nil, err
 	}
+	// What GitLab did is known now. The rest of the answer is for the caller alone, and ends with them.
+	stop()
+	wait.end()
+	stop = context.AfterFunc(request.Context(), func() { cancel(context.Cause(request.Context())) })
 	response.Body = closingBody{response.Body, end}
 	return response, nil
 }

@@ -165,3 +165,34 @@ func TestStrangersHoldHalfOfTheConnectionsAtMost(t *testing.T) {
 		}
 	}
 }
+
+// TestTheRestOfAnAnswerEndsWithItsCaller has a GitLab that answers an upload and never ends the answer's body.
+func TestTheRestOfAnAnswerEndsWithItsCaller(t *testing.T) {
+	left := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusCreated)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		close(left)
+	}))
+	defer server.Close()
+	ctx, leave := context.WithCancel(t.Context())
+	var waits atomic.Int64
+	how := upstream.Forwarding{
+		OnAnswer:    func(*http.Response) { leave() },
+		AwaitAnswer: func() (func(), bool) { waits.Add(1); return func() { waits.Add(-1) }, true },
+	}
+	func() {
+		defer func() { _ = recover() }() // the answer breaks off
+		_, _ = put(newClient(t, server.URL, nil, server), ctx, strings.NewReader("bytes"), how)
+	}()
+	select {
+	case <-left:
+	case <-time.After(20 * time.Second):
+		t.Error("the answer's body is waited for, for nobody")
+	}
+	if n := waits.Load(); n != 0 {
+		t.Errorf("%d waits go on", n)
+	}
+}
