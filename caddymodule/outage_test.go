@@ -130,8 +130,8 @@ func TestADeadGitLabIsNotAskedByEachCallerAndAReloadKnowsThatItIsDead(t *testing
 	if asked := len(gitlab.Requests()); asked != 2 {
 		t.Errorf("after a reload GitLab was asked %d times", asked)
 	}
-	await(t, func() bool { return strings.Contains(e.log(t), "it doesn't answer") })
-	if told := strings.Count(e.log(t), "it doesn't answer"); told != 1 {
+	await(t, func() bool { return strings.Contains(e.log(t), "it doesn't answer; it is asked again") })
+	if told := strings.Count(e.log(t), "it doesn't answer; it is asked again"); told != 1 {
 		t.Errorf("the log tells of it %d times", told)
 	}
 }

@@ -29,6 +29,8 @@ type breaker struct {
 	mu sync.Mutex
 	// probe is how the server is probed, by the client that asked it last; nil before.
 	probe func(context.Context) error
+	// retired says that the breaker never opens any more, and nothing is probed.
+	retired bool
 	// failures counts the edge's own requests that failed, since the last one that was answered.
 	failures int
 	// believed turns true when the probe is answered for the first time; probing is true while one is on its way.
@@ -214,7 +216,7 @@ func (b *breaker) probeAfterAll() {
 
 // startProbeLocked sends the probe, one at a time.
 func (b *breaker) startProbeLocked() {
-	if b.probing || b.probe == nil {
+	if b.probing || b.probe == nil || b.retired {
 		return
 	}
 	b.probing = true
@@ -236,7 +238,7 @@ func (b *breaker) probed(ctx context.Context, err error) {
 		b.believed, b.suspect, b.failures = true, false, 0
 		b.closeLocked()
 	case ctx.Err() != nil, isOwnLimit(err): // the edge closes, or could not send it
-	case b.believed && b.suspect && !b.open:
+	case b.believed && b.suspect && !b.open && !b.retired:
 		b.openLocked()
 	}
 }
@@ -307,6 +309,17 @@ func (b *breaker) recover(ctx context.Context, ended <-chan struct{}, pause time
 		pause = min(2*pause, max(maxBreakerPause, b.pause))
 		b.present, b.untilTry = pause, time.Now().Add(pause)
 		b.mu.Unlock()
+	}
+}
+
+// retire closes the breaker for good, and tells nobody that the server is back.
+func (b *breaker) retire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.retired = true
+	if b.open {
+		b.open, b.trial = false, false
+		close(b.ended)
 	}
 }
 
