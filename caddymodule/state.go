@@ -281,6 +281,26 @@ func (s *state) disown(at *attachment) {
 	defer s.holdersMu.Unlock()
 	s.holders = slices.DeleteFunc(s.holders, func(other *attachment) bool { return other == at })
 	s.applySettingsLocked()
+	s.retireBreakersLocked()
+}
+
+// retireBreakersLocked forgets the breakers of ways to GitLab that no config goes any more. An open one would count as an
+// outage, and probe a server that is gone, until the process ends.
+func (s *state) retireBreakersLocked() {
+	used := make(map[access]bool)
+	for _, holder := range s.holders {
+		for _, h := range holder.handlers {
+			used[h.access] = true
+		}
+	}
+	s.breakersMu.Lock()
+	defer s.breakersMu.Unlock()
+	for way, breakers := range s.breakers {
+		if !used[way] {
+			delete(s.breakers, way)
+			breakers.Retire()
+		}
+	}
 }
 
 func (s *state) applySettingsLocked() {

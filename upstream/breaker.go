@@ -29,6 +29,8 @@ type breaker struct {
 	mu sync.Mutex
 	// probe is how the server is probed, by the client that asked it last; nil before.
 	probe func(context.Context) error
+	// retired says that the breaker never opens any more, and nothing is probed.
+	retired bool
 	// failures counts the edge's own requests that failed, since the last one that was answered.
 	failures int
 	// believed turns true when the probe is answered for the first time; probing is true while one is on its way.
@@ -214,7 +216,7 @@ func (b *breaker) probeAfterAll() {
 
 // startProbeLocked sends the probe, one at a time.
 func (b *breaker) startProbeLocked() {
-	if b.probing || b.probe == nil {
+	if b.probing || b.probe == nil || b.retired {
 		return
 	}
 	b.probing = true
@@ -239,7 +241,7 @@ func (b *breaker) probed(ctx context.Context, err error) {
 	case !b.believed:
 		// Perhaps nothing lets it through, ever. It isn't worth more than a request a minute to find out.
 		b.suspect, b.noProbeBefore = false, time.Now().Add(maxBreakerPause)
-	case b.suspect && !b.open:
+	case b.suspect && !b.open && !b.retired:
 		b.openLocked()
 	}
 }
@@ -310,6 +312,17 @@ func (b *breaker) recover(ctx context.Context, ended <-chan struct{}, pause time
 		pause = min(2*pause, max(maxBreakerPause, b.pause))
 		b.present, b.untilTry = pause, time.Now().Add(pause)
 		b.mu.Unlock()
+	}
+}
+
+// retire closes the breaker for good, and tells nobody that the server is back.
+func (b *breaker) retire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.retired = true
+	if b.open {
+		b.open, b.trial = false, false
+		close(b.ended)
 	}
 }
 

@@ -14,8 +14,10 @@ type Breakers struct {
 	config BreakerConfig
 	gitlab *breaker
 
-	// mu guards storage; nothing is waited for under it.
+	// mu guards all below; nothing is waited for under it.
 	mu sync.Mutex
+	// retired says that further breakers are made retired.
+	retired bool
 	// storage holds the breakers of the storage's hosts, at most maxStorageHosts. GitLab names them, and nobody else.
 	storage map[string]*breaker
 }
@@ -78,8 +80,20 @@ func (b *Breakers) storageAt(host string) *breaker {
 		}
 	}
 	fresh := b.newBreaker(ServerStorage)
+	fresh.retired = b.retired
 	b.storage[strings.Clone(host)] = fresh
 	return fresh
+}
+
+// Retire closes the breakers for good: nobody begins to ask by this way any more. Fetches that go on are let through.
+func (b *Breakers) Retire() {
+	b.gitlab.retire()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.retired = true
+	for _, host := range b.storage {
+		host.retire()
+	}
 }
 
 // Down returns the kinds of servers of which one isn't asked, or only to see whether it is back.
