@@ -17,11 +17,11 @@ type Redactor struct {
 func NewRedactor(more ...string) *Redactor { return &Redactor{newSecretNames(more)} }
 
 // Hides reports whether the value of a field, a header or a member of that name is a secret, whatever it is. Case doesn't
-// matter, nor do hyphens and underscores.
-func (r *Redactor) Hides(name string) bool { return r.names.kindOf(name) > parameterOnly }
+// matter, nor do hyphens and underscores, nor words before it.
+func (r *Redactor) Hides(name string) bool { return r.names.kindInText(name) > parameterOnly }
 
 // HidesNumber is Hides for a value that is a number: as a `code` that is somebody's status.
-func (r *Redactor) HidesNumber(name string) bool { return r.names.kindOf(name) > codeName }
+func (r *Redactor) HidesNumber(name string) bool { return r.names.kindInText(name) > codeName }
 
 // Redact returns a text of any kind (a URL, a header, JSON, a message with all of these in it) in which each secret reads
 // REDACTED. A text without secrets comes back unchanged, and so does one that was redacted before. Hidden are

@@ -165,3 +165,15 @@ func BenchmarkRedactAPlainURL(b *testing.B) {
 		_ = testRedactor.Redact(text)
 	}
 }
+
+func TestANameOfASecretWithAWordBeforeItIsHiddenAsAFieldToo(t *testing.T) {
+	redactor := NewRedactor()
+	for name, want := range map[string]bool{
+		"X-Deploy-Token": true, "X-Runner-Token": true, "Gitlab-Job-Token": true, "X-Http-Authorization": true, "X-Rss-Token": true,
+		"X-Policy": false, "status_code": false, "Next-Token": false, "project": false,
+	} {
+		if got := redactor.Hides(name); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

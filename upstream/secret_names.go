@@ -19,7 +19,7 @@ var SecretHeaders = []string{
 // of them GitLab's own logs hide as well (config/application.rb, filter_parameters).
 var SecretParameters = []string{
 	"feed_token", "rss_token", "deploy_token", "runner_token", "registration_token", "agent_token", "trigger_token", "static_object_token",
-	"incoming_email_token", "personal_access_token", "refresh_token", "id_token", "oauth_token", "api_token", "auth_token", "session_token",
+	"incoming_email_token", "personal_access_token", "impersonation_token", "webhook_token", "secret_token", "refresh_token", "id_token", "oauth_token", "api_token", "auth_token", "session_token",
 	"authenticity_token", "csrf_token", "confirmation_token", "invitation_token", "unlock_token", "reset_password_token", "remember_user_token",
 	"ci_job_token", "ci_registry_password", "ci_deploy_password", "gitlab_token", "gitlab_edge_token", "_gitlab_session",
 	"client_secret", "client_assertion", "secret", "secret_key", "secret_access_key", "api_key", "code", "code_verifier", "device_code", "otp_attempt",
@@ -92,8 +92,8 @@ func (n secretNames) kindOf(name string) nameKind {
 	return n.kinds[string(appendFolded(room[:0], name))]
 }
 
-// kindInText is kindOf for a name in a text, where another word may stand before it: `GITLAB_PRIVATE_TOKEN` and
-// `HTTP_PRIVATE_TOKEN` are secrets as well. Common words aren't enough for that.
+// kindInText is kindOf for a name before which another word may stand: `GITLAB_PRIVATE_TOKEN` and `HTTP_PRIVATE_TOKEN` are
+// secrets as well, and so is the header `X-Deploy-Token`. Common words aren't enough for that.
 func (n secretNames) kindInText(name string) nameKind {
 	if kind := n.kindOf(name); kind != harmlessName {
 		return kind
