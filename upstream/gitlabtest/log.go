@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -175,6 +176,20 @@ func (s *Server) ResetRequests() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.records = nil
+}
+
+// TakeDone returns the requests that are over, and forgets them. A test with many requests so needs memory for few.
+func (s *Server) TakeDone() (done []Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records = slices.DeleteFunc(s.records, func(noted *record) bool {
+		if !noted.done.Load() {
+			return false
+		}
+		done = append(done, noted.snapshot())
+		return true
+	})
+	return done
 }
 
 // Count returns how many requests of a method reached GitLab itself.

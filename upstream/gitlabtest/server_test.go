@@ -248,3 +248,31 @@ func TestTheLogTellsWhatWasAsked(t *testing.T) {
 		t.Error("the log isn't empty")
 	}
 }
+
+func TestTakeDoneForgetsWhatIsOverAndNothingElse(t *testing.T) {
+	s, _ := newBig(t)
+	release := make(chan struct{})
+	s.Inject(gitlabtest.Fault{Hang: true, Release: release})
+	ended := make(chan error, 1)
+	go func() { // ends with the answer
+		_, _, err := fetch(t, s, "GET", file(24), nil)
+		ended <- err
+	}()
+	hangs := func(requests []gitlabtest.Request) bool { return len(requests) == 1 && requests[0].Faulty }
+	if err := s.Await(t.Context(), hangs); err != nil {
+		t.Fatal(err)
+	}
+	if done := s.TakeDone(); len(done) != 0 || len(s.Requests()) != 1 {
+		t.Errorf("while it goes on: %v", done)
+	}
+	close(release)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Await(t.Context(), func(requests []gitlabtest.Request) bool { return requests[0].Done }); err != nil {
+		t.Fatal(err)
+	}
+	if done := s.TakeDone(); len(done) != 1 || done[0].Status != http.StatusOK || len(s.Requests()) != 0 {
+		t.Errorf("afterwards: %v, and %v", done, s.Requests())
+	}
+}
