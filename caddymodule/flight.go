@@ -209,6 +209,13 @@ func (d *download) leadNow(turn *turn) bool {
 		return false // somebody else was faster; the next attempt looks at their flight
 	}
 	fl.count(turn)
+	// Looked at now, when the last fetch has been noted and no other can begin.
+	if resting := d.state.rests.of(d.restKey(), d.state.now()); resting != nil {
+		fl.access, fl.err = d.h.access, resting
+		close(fl.head)
+		d.state.flights.end(fl)
+		return d.refuseUnreachable(resting)
+	}
 	if !d.state.enter() {
 		d.state.flights.turnAway(fl)
 		return d.forward(outcomeForwarded, fwdBypass) // the edge closes

@@ -172,9 +172,6 @@ var (
 
 // lead fetches the file in this caller's name, for everybody, when it is this caller's turn.
 func (d *download) lead() bool {
-	if resting := d.state.rests.of(d.restKey(), d.state.now()); resting != nil {
-		return d.refuseUnreachable(resting)
-	}
 	turn, err := d.takeTurn()
 	switch {
 	case err == nil:
