@@ -45,6 +45,8 @@ func TestABadFileCostsFewFetchesAndNobodyElse(t *testing.T) {
 			e := startEdge(t, gitlab.URL, "retries 0\nmax_age 1h\ngrant_ttl 1h\noffline_grace 2h")
 			body := someBytes(1000, 1)
 			publishOld(gitlab, "bad.bin", body)
+			publishOld(gitlab, "warm.bin", body[1:])
+			e.mustGet(t, "warm.bin", developer, body[1:]) // so that GitLab is known to allow the developer
 			fault.Method, fault.PathContains, fault.Times = http.MethodGet, "bad.bin", -1
 			gitlab.Inject(fault)
 			var stop atomic.Bool

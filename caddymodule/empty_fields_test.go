@@ -45,9 +45,22 @@ func TestAnEmptyFieldWidensNothing(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{
-		{"purge", ""}, {"purge", "24", ""}, {"purge", "24", "pkg", ""}, {"purge", "24", "pkg", "1.0.0", ""}, {"purge", "", "--all"},
-		{"purge", "24", "--upstream", ""}, {"purge", "24", "", "--soft"}, {"purge", "", "--grants"}, {"disable", ""}, {"disable", "", "--all"},
-		{"reset", "", "--all"}, {"enable", "24", "--upstream="}, {"entries", ""}, {"entries", "24", ""}, {"warm", "24", ""}, {"warm", "24", "pkg", ""},
+		{"purge", ""},
+		{"purge", "24", ""},
+		{"purge", "24", "pkg", ""},
+		{"purge", "24", "pkg", "1.0.0", ""},
+		{"purge", "", "--all"},
+		{"purge", "24", "--upstream", ""},
+		{"purge", "24", "", "--soft"},
+		{"purge", "", "--grants"},
+		{"disable", ""},
+		{"disable", "", "--all"},
+		{"reset", "", "--all"},
+		{"enable", "24", "--upstream="},
+		{"entries", ""},
+		{"entries", "24", ""},
+		{"warm", "24", ""},
+		{"warm", "24", "pkg", ""},
 	} {
 		e.expectCLI(t, 1, []string{"empty name"}, args...)
 	}

@@ -33,7 +33,7 @@ func TestNothingIsLeftOfCallersWhoLeaveAnywhere(t *testing.T) {
 	var group sync.WaitGroup
 	for worker := range 10 {
 		group.Go(func() { // ends with ctx
-			random := rand.New(rand.NewPCG(uint64(worker), 1))
+			random := rand.New(rand.NewPCG(uint64(worker), 1)) //nolint:gosec // a test that can be repeated
 			tokens := []string{developer, colleague, outsider, "", "glpat-x"}
 			for ctx.Err() == nil {
 				file := fmt.Sprintf("%d.bin", random.IntN(10))
@@ -59,11 +59,19 @@ func TestNothingIsLeftOfCallersWhoLeaveAnywhere(t *testing.T) {
 		})
 	}
 	group.Go(func() { // ends with ctx
-		random := rand.New(rand.NewPCG(99, 1))
+		random := rand.New(rand.NewPCG(99, 1)) //nolint:gosec // a test that can be repeated
 		for ctx.Err() == nil {
 			faults := []gitlabtest.Fault{
-				{Reset: true}, {Status: 502}, {Status: 500, Question: true}, {CutAfter: 1000}, {Method: http.MethodGet, StallAfter: 50_000},
-				{CutUploadAfter: 10}, {LoseAnswer: true}, {AfterBody: true, Status: 502}, {Hang: true}, {LoginPage200: true},
+				{Reset: true},
+				{Status: 502},
+				{Status: 500, Question: true},
+				{CutAfter: 1000},
+				{Method: http.MethodGet, StallAfter: 50_000},
+				{CutUploadAfter: 10},
+				{LoseAnswer: true},
+				{AfterBody: true, Status: 502},
+				{Hang: true},
+				{LoginPage200: true},
 			}
 			gitlab.Inject(faults[random.IntN(len(faults))])
 			select {

@@ -120,7 +120,8 @@ func TestNginxsOwnAnswersAreNobodysOutage(t *testing.T) {
 		"414": {nginxLines{server: "large_client_header_buffers 4 2k;"}, call{path: "?x=" + strings.Repeat("y", 3000)}, []int{414}},
 		"414 of an upload": {
 			nginxLines{server: "large_client_header_buffers 4 2k;"},
-			call{method: http.MethodPut, path: "?x=" + strings.Repeat("y", 3000), body: bytes.NewReader(large)}, []int{414},
+			call{method: http.MethodPut, path: "?x=" + strings.Repeat("y", 3000), body: bytes.NewReader(large)},
+			[]int{414},
 		},
 		"400 for a long header": {nginxLines{}, call{header: http.Header{"X-Long": {strings.Repeat("y", 20_000)}, "Origin": {"http://a.example"}}}, []int{400}},
 		"400 for a long cookie": {nginxLines{}, call{header: http.Header{"Cookie": {"_gitlab_session=" + strings.Repeat("y", 20_000)}}}, []int{400}},

@@ -179,7 +179,7 @@ func TestMadeUpNamesPushNoProjectOut(t *testing.T) {
 // name is asked about last, the two by which admins switch it are among its others.
 func TestAProjectThatMovesOftenKeepsItsNumberAndItsPath(t *testing.T) {
 	w := newAliasWorld(t)
-	var former []string
+	former := make([]string, 0, 70)
 	for i := range 70 {
 		former = append(former, fmt.Sprintf("group/former%d", i))
 	}
