@@ -239,7 +239,7 @@ func TestARequestShowsNoCarrierEvenIfCaddyIsToldToLogCredentials(t *testing.T) {
 			request.Header.Set(name, unseen)
 		}
 		request.Header.Set("Referer", "https://h/?X-Amz-Signature="+unseen)
-		request.Header["odd_JOB_token"] = []string{"shown"}
+		request.Header["odd_JOB_name"] = []string{"shown"}
 		request.Header["private_TOKEN"] = []string{unseen}
 		logger, written := redactedLog(t, config)
 		logger = logger.With(zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: request, ShouldLogCredentials: true}))
