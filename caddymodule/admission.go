@@ -24,6 +24,7 @@ func (e *notAdmittedError) Unwrap() error { return e.err }
 // isSwitchedOff finds out, without asking anybody, whether the project is off whatever GitLab may say yet. What is left to
 // ask is asked by admit or admitUpload.
 func (x *exchange) isSwitchedOff() bool {
+	x.said = x.h.app.switches.present.Load()
 	x.switched = x.h.stateOf(x.ref.Project)
 	return x.switched.isOff()
 }
@@ -63,6 +64,10 @@ func (x *exchange) orRefuse(err error) (admitted bool) {
 // admission asks GitLab to which project the name belongs, where that has to be known, and returns a *notAdmittedError if
 // the request is to be refused. It asks once for each request.
 func (x *exchange) admission(occasion upstream.Occasion) error {
+	if x.said != x.h.app.switches.present.Load() && x.isSwitchedOff() {
+		// Switched while GitLab was waited for: whoever has no byte yet gets none.
+		return &notAdmittedError{errSwitchedOff}
+	}
 	question, project := x.switched.question, x.ref.Project
 	x.switched.question = nothingToAsk
 	switch {

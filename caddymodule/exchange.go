@@ -31,6 +31,8 @@ type exchange struct {
 
 	// switched is whether the project is served, as far as that is known; set by isSwitchedOff.
 	switched switchState
+	// said is what was said at run time when that was found out.
+	said *storedSwitches
 
 	// Set by openStore.
 	state *state
