@@ -94,12 +94,12 @@ func (f *Fault) matches(r *http.Request) bool {
 		return false
 	}
 	switch {
+	case isProbe(r, f.Storage):
+		return f.Method == "" && !f.Question && f.Times < 0 // an outage, and no fault that somebody waits for
 	case f.Question:
 		return isQuestion(r.Method, r.Header)
 	case f.Method == http.MethodGet || (f.Method == "" && f.isOfDownload()):
 		return r.Method == http.MethodGet && !isQuestion(r.Method, r.Header)
-	case isProbe(r, f.Storage):
-		return f.Method == "" && f.Times < 0 // an outage, and no fault that somebody waits for
 	}
 	return f.Method == "" || f.Method == r.Method
 }
