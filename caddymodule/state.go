@@ -149,6 +149,9 @@ func (s *state) openStore() error {
 	return nil
 }
 
+// isHeld reports whether the directory can be used and is this process's.
+func (s *state) isHeld() bool { return s.store.Load() != nil }
+
 func (s *state) keepOpening() {
 	ticker := time.NewTicker(storeRetryPause)
 	defer ticker.Stop()
