@@ -215,17 +215,6 @@ func (s *Store) takeDirectory() (err error) {
 	return s.makeShards()
 }
 
-// isDirectoryLost reports whether somebody removed all of the store, or its lock. Nothing of it is made again: what has its
-// name now, or will have, belongs to whoever made it and holds the lock there.
-func (s *Store) isDirectoryLost() bool {
-	ours, err := s.lock.Stat()
-	if err != nil {
-		return true
-	}
-	found, err := os.Lstat(lockPath(s.dir))
-	return err != nil || !os.SameFile(ours, found)
-}
-
 // makeShards makes the directories of blobs that aren't there, and names them durably: a blob's own sync doesn't reach
 // above its directory.
 func (s *Store) makeShards() error {
@@ -289,17 +278,25 @@ func (s *Store) EndFills() {
 // Close ends running fills (EndFills), makes what is whole durable, ends the background work and gives the directory back.
 // Open blobs stay readable.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	if !s.end() {
 		return nil
 	}
-	s.closed = true
-	s.mu.Unlock()
-	s.EndFills()
-	s.cancel()
-	s.work.Wait()
 	s.removeOutgrownPins(true)
 	err := s.finishDurable()
 	return errors.Join(err, s.index.close(), s.lock.Close())
+}
+
+// end ends running fills and the background work, once; false means that it was done before.
+func (s *Store) end() bool {
+	s.mu.Lock()
+	before := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if before {
+		return false
+	}
+	s.EndFills()
+	s.cancel()
+	s.work.Wait()
+	return true
 }

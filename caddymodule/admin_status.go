@@ -155,7 +155,7 @@ func (s *state) status() storeStatus {
 		return status
 	}
 	stats := store.Stats()
-	status.Usable, status.Loading = true, stats.Loading
+	status.Usable, status.Loading = !store.IsLost(), stats.Loading
 	status.Bytes, status.MaxSize, status.PinnedBytes, status.MemoryBytes = stats.Bytes, stats.MaxSize, stats.Pinned, stats.MemoryBytes
 	status.Entries, status.Files, status.Fills = stats.Entries, stats.Blobs, stats.Fills
 	status.Evictions, status.NoRoom, status.DiskErrors = stats.Evictions, stats.NoRoom, stats.DiskErrors
