@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 )
 
 // Commit ends the fill: its length and its checksum must be right. The entry is served at once and is durable within
@@ -109,6 +110,9 @@ func (f *Fill) complete() error {
 func (f *Fill) rename(digest Digest) error {
 	s := f.store
 	err := s.fs.Rename(f.path, blobPath(s.dir, digest))
+	if errors.Is(err, syscall.EXDEV) {
+		s.split.Store(true)
+	}
 	if !errors.Is(err, fs.ErrNotExist) || s.isDirectoryLost() {
 		return err
 	}

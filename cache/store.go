@@ -62,9 +62,10 @@ type Store struct {
 	now         func() time.Time
 	onFull      func(bool)
 	full        atomic.Bool
-	started     time.Time // what node.confirmed counts from
-	process     uint64    // names this process's parts
-	oldParts    []string  // parts of earlier processes, for load to remove
+	started     time.Time   // what node.confirmed counts from
+	process     uint64      // names this process's parts
+	oldParts    []string    // parts of earlier processes, for load to remove
+	split       atomic.Bool // a fill could not be renamed to a blob, since that is on another file system now
 	lock        *os.File
 	index       index
 	slots       slots
@@ -143,7 +144,7 @@ type Store struct {
 }
 
 // Open opens the store in cfg.Dir and returns at once, whatever its size: look-ups ask the index while the rest loads.
-// ErrLocked says that another process holds the directory. A damaged index is set aside and an empty one begun.
+// ErrLocked says that another process holds the directory, ErrSplit that it isn't on one file system. A damaged index is set aside and an empty one begun.
 func Open(cfg Config) (*Store, error) {
 	s := newStore(cfg)
 	if err := s.takeDirectory(); err != nil {
@@ -212,7 +213,10 @@ func (s *Store) takeDirectory() (err error) {
 	if s.oldParts, err = s.fs.ReadDir(fillsPath(s.dir)); err != nil {
 		return fmt.Errorf("looking for unfinished fills: %w", err)
 	}
-	return s.makeShards()
+	if err := s.makeShards(); err != nil {
+		return err
+	}
+	return s.checkOneDisk()
 }
 
 // makeShards makes the directories of blobs that aren't there, and names them durably: a blob's own sync doesn't reach

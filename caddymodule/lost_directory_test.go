@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,4 +199,45 @@ func TestAPublishDuringTheLossOfTheDirectoryIsNotServedInItsOldForm(t *testing.T
 		t.Fatalf("published with %d", status)
 	}
 	e.mustGet(t, "app.bin", developer, after)
+}
+
+// mountedFS has another file system mounted at blobs, once it is told so.
+type mountedFS struct {
+	cache.FS
+	mounted atomic.Bool
+}
+
+func (f *mountedFS) Rename(from, to string) error {
+	if f.mounted.Load() {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: syscall.EXDEV}
+	}
+	return f.FS.Rename(from, to)
+}
+
+func TestBlobsOnAnotherDiskAreToldAndNothingIsSaidToBeStored(t *testing.T) {
+	for name, early := range map[string]bool{"at the start": true, "mounted under a running edge": false} {
+		t.Run(name, func(t *testing.T) {
+			setForTest(t, &storeLookPause, 20*time.Millisecond)
+			disk := &mountedFS{FS: cache.OS()}
+			disk.mounted.Store(early)
+			storeFS = disk
+			t.Cleanup(func() { storeFS = nil }) // after the edge has ended
+			gitlab := newGitLab(t)
+			e := startEdge(t, gitlab.URL, "", withAdmin)
+			body := someBytes(100_000, 1)
+			publishOld(gitlab, "app.bin", body)
+			disk.mounted.Store(true)
+			if !early {
+				e.mustGet(t, "app.bin", developer, body) // whose file shows it
+			}
+			await(t, func() bool { return runningState().store.Load() == nil })
+			for range 2 {
+				if got := e.mustGet(t, "app.bin", developer, body); strings.Contains(got.cacheStatus(), "stored") {
+					t.Errorf("it isn't: %q", got.cacheStatus())
+				}
+			}
+			e.expectCLI(t, 1, []string{"can't be used"}, "status", "--check")
+			await(t, func() bool { return strings.Contains(e.log(t), cache.ErrSplit.Error()) })
+		})
+	}
 }

@@ -73,7 +73,7 @@ func (s *state) keepStore() {
 // abandon gives up a store whose directory is gone. Downloads of files that were on their way in go on from GitLab, those of
 // open files to their end.
 func (s *state) abandon(store *cache.Store) {
-	const reason = "the cache directory was emptied or replaced, or its disk is gone"
+	const reason = "the cache directory was emptied or replaced, or its disk is gone or another one mounted in it"
 	processFailures.note(s.now(), reason, upstream.Ref{}, nil)
 	s.logger.Error(reason+"; the cache begins anew with what is there now", zap.String("directory", s.directory))
 	processStates.takeStore(s)
