@@ -97,9 +97,7 @@ func (f *Fill) complete() error {
 	if len(f.tail) == 0 {
 		return nil
 	}
-	n, err := f.file.Write(f.tail)
-	f.wrote(int64(n))
-	if err != nil {
+	if err := f.writePiece(f.tail); err != nil {
 		return f.store.diskError("writing a fill", err)
 	}
 	return nil
@@ -143,7 +141,7 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 		err = f.file.Sync()
 	}
 	if err == nil {
-		err = f.rename(digest)
+		err = f.insist(func() error { return f.rename(digest) })
 	}
 
 	s.mu.Lock()
