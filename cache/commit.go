@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 )
 
 // Commit ends the fill: its length and its checksum must be right. The entry is served at once and is durable within
@@ -96,9 +97,7 @@ func (f *Fill) complete() error {
 	if len(f.tail) == 0 {
 		return nil
 	}
-	n, err := f.file.Write(f.tail)
-	f.wrote(int64(n))
-	if err != nil {
+	if err := f.writePiece(f.tail); err != nil {
 		return f.store.diskError("writing a fill", err)
 	}
 	return nil
@@ -109,6 +108,9 @@ func (f *Fill) complete() error {
 func (f *Fill) rename(digest Digest) error {
 	s := f.store
 	err := s.fs.Rename(f.path, blobPath(s.dir, digest))
+	if errors.Is(err, syscall.EXDEV) {
+		s.split.Store(true)
+	}
 	if !errors.Is(err, fs.ErrNotExist) || s.isDirectoryLost() {
 		return err
 	}
@@ -139,7 +141,7 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 		err = f.file.Sync()
 	}
 	if err == nil {
-		err = f.rename(digest)
+		err = f.insist(func() error { return f.rename(digest) })
 	}
 
 	s.mu.Lock()

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -73,6 +74,9 @@ func (s *Store) beginIndex() error {
 // setIndexAside gives a damaged index another name, for whoever wants to know what happened to it. Only the last one is
 // kept: they take room that is counted nowhere.
 func (s *Store) setIndexAside(reason error) error {
+	if s.isDirectoryLost() {
+		return fmt.Errorf("the directory is another one now: %w", reason) // and so is its index
+	}
 	earlier, _ := filepath.Glob(damagedIndexPattern(s.dir)) // the only error is a bad pattern
 	aside := damagedIndexPath(s.dir, s.now().Unix())
 	s.logger.Error("the index of the store can't be read; it is set aside and an empty one begun",

@@ -20,6 +20,15 @@ func freeBytes(path string) (int64, error) {
 	return int64(stat.Bavail) * stat.Bsize, nil //nolint:gosec // no file system has 2^63 bytes
 }
 
+// deviceOf names the device that holds a path; false if that isn't known.
+func deviceOf(path string) (device uint64, ok bool) {
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		return 0, false
+	}
+	return stat.Dev, true
+}
+
 // syncData writes a file's bytes and length to the disk, without its times.
 func syncData(file *os.File) error {
 	return uninterrupted(func() error { return unix.Fdatasync(int(file.Fd())) }) //nolint:gosec // descriptors are small

@@ -21,3 +21,5 @@ func syncFileSystem(*os.File) error { return errors.ErrUnsupported }
 func lockFile(*os.File) error { return nil }
 
 func unmapPages(uintptr) {}
+
+func deviceOf(string) (device uint64, ok bool) { return 0, false }

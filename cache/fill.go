@@ -124,7 +124,11 @@ func (f *Fill) reserveFirst(limits Limits) error {
 
 func (f *Fill) open() (err error) {
 	s := f.store
-	if f.file, err = f.create(); err != nil {
+	err = f.insist(func() (err error) {
+		f.file, err = f.create()
+		return err
+	})
+	if err != nil {
 		s.mu.Lock()
 		s.space.copies.forget(f)
 		s.releaseLocked(f.room, f.reserved, f.reserved)
@@ -254,9 +258,7 @@ func (f *Fill) flush(p []byte, after int64) error {
 		if len(piece) == 0 {
 			continue
 		}
-		n, err := f.file.Write(piece)
-		f.wrote(int64(n))
-		if err != nil {
+		if err := f.writePiece(piece); err != nil {
 			if errors.Is(err, os.ErrClosed) {
 				return f.refuse() // aborted meanwhile
 			}
@@ -279,6 +281,16 @@ func (f *Fill) flush(p []byte, after int64) error {
 		f.announceLocked()
 	}
 	return nil
+}
+
+// writePiece writes to the part, if need be in several goes.
+func (f *Fill) writePiece(piece []byte) error {
+	return f.insist(func() error {
+		n, err := f.file.Write(piece)
+		f.wrote(int64(n))
+		piece = piece[n:]
+		return err
+	})
 }
 
 // wrote notes that bytes which were reserved now are on the disk.

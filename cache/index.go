@@ -1,11 +1,8 @@
 package cache
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"io"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -81,7 +78,11 @@ func (db *database) begin(path string) (err error) {
 	if info, err := db.file.Stat(); err != nil {
 		return classifyOpenError(err)
 	} else if info.Size() > 0 {
-		if err := inspectIndex(db.file); err != nil {
+		meta, err := inspectIndex(db.file)
+		if err != nil {
+			return err
+		}
+		if err := newBoltFile(db.file).checkGraph(meta); err != nil {
 			return err
 		}
 	}
@@ -108,64 +109,30 @@ func classifyOpenError(err error) error {
 	return fmt.Errorf("%w: %w", errDamagedIndex, err)
 }
 
-// What inspectIndex knows of bbolt's file format: two pages begin the file, each with a header of 16 bytes and then
-// its meta data. The valid one with the higher transaction number counts.
-const (
-	boltMagic      = 0xED0CDAED
-	boltPageHeader = 16
-	boltMetaLength = 64
-	// boltNoFreelist stands in the place of the page of the free list where there is none. bbolt would then read the
-	// whole file, and do so in a goroutine whose faults nobody can catch.
-	boltNoFreelist = ^uint64(0)
-)
-
 // inspectIndex makes sure that the file begins as bbolt's do, and is as long as it says. Its length matters before it is
 // mapped, where a page past its end would be a fault. And its beginning matters before each transaction: where that is
 // damaged bbolt panics with its own locks held, and whoever comes next would wait for ever.
 //
 // The beginning is read before the length: bbolt makes the file longer before it says so there, and in the other order a
 // file that grows meanwhile would look cut off.
-func inspectIndex(file *os.File) error {
-	// bbolt takes the page size from the first page, or looks for the second; ours are always the system's.
-	pageSize := int64(os.Getpagesize())
-	var newest []byte
-	for page := range int64(2) {
-		meta := make([]byte, boltMetaLength)
-		_, err := file.ReadAt(meta, page*pageSize+boltPageHeader)
-		switch {
-		case err != nil && !errors.Is(err, io.EOF):
-			return classifyOpenError(err)
-		case err != nil || !isBoltMeta(meta):
-			continue
-		}
-		if newest == nil || boltTransaction(meta) > boltTransaction(newest) {
-			newest = meta
-		}
-	}
-	if newest == nil {
-		return fmt.Errorf("%w: it is no bbolt database", errDamagedIndex)
+func inspectIndex(file *os.File) (boltMeta, error) {
+	f := newBoltFile(file)
+	meta, err := f.meta()
+	if err != nil {
+		return boltMeta{}, err
 	}
 	info, err := file.Stat()
 	if err != nil {
-		return classifyOpenError(err)
+		return boltMeta{}, classifyOpenError(err)
 	}
-	pages := binary.NativeEndian.Uint64(newest[40:48])
-	if length := uint64(info.Size()) / uint64(pageSize); pages > length { //nolint:gosec // neither is negative
-		return fmt.Errorf("%w: %d of %d pages are missing", errDamagedIndex, pages-length, pages)
+	if length := uint64(info.Size()) / f.pageSize; meta.pages > length { //nolint:gosec // not negative
+		return boltMeta{}, fmt.Errorf("%w: %d of %d pages are missing", errDamagedIndex, meta.pages-length, meta.pages)
 	}
-	if binary.NativeEndian.Uint64(newest[32:40]) == boltNoFreelist {
-		return fmt.Errorf("%w: it has no list of free pages", errDamagedIndex)
+	if meta.freelist == boltNoFreelist {
+		return boltMeta{}, fmt.Errorf("%w: it has no list of free pages", errDamagedIndex)
 	}
-	return nil
+	return meta, nil
 }
-
-func isBoltMeta(meta []byte) bool {
-	sum := fnv.New64a()
-	_, _ = sum.Write(meta[:56])
-	return binary.NativeEndian.Uint32(meta) == boltMagic && binary.NativeEndian.Uint64(meta[56:]) == sum.Sum64()
-}
-
-func boltTransaction(meta []byte) uint64 { return binary.NativeEndian.Uint64(meta[48:56]) }
 
 // checkFormat makes sure that the file is ours, and puts into an empty one what each has.
 func checkFormat(db *bolt.DB) error {
@@ -221,7 +188,7 @@ func (x *index) use(work func(*database) error) (db *database, err error) {
 	if db, err = x.current(); err != nil {
 		return nil, err
 	}
-	if err = inspectIndex(db.file); err != nil {
+	if _, err = inspectIndex(db.file); err != nil {
 		if errors.Is(err, os.ErrClosed) {
 			err = errNoIndex
 		}

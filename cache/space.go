@@ -40,6 +40,8 @@ type space struct {
 	written int64
 	// owed is what was removed and doesn't show as free yet.
 	owed owed
+	// inVain is when entries were evicted last for a disk that said that it is full, and went on saying so.
+	inVain time.Time
 	// wanted is what waiting fills want to reserve.
 	wanted claim
 	// exhausted counts how often the janitor found nothing more to evict.

@@ -62,9 +62,10 @@ type Store struct {
 	now         func() time.Time
 	onFull      func(bool)
 	full        atomic.Bool
-	started     time.Time // what node.confirmed counts from
-	process     uint64    // names this process's parts
-	oldParts    []string  // parts of earlier processes, for load to remove
+	started     time.Time   // what node.confirmed counts from
+	process     uint64      // names this process's parts
+	oldParts    []string    // parts of earlier processes, for load to remove
+	split       atomic.Bool // a fill could not be renamed to a blob, since that is on another file system now
 	lock        *os.File
 	index       index
 	slots       slots
@@ -143,7 +144,7 @@ type Store struct {
 }
 
 // Open opens the store in cfg.Dir and returns at once, whatever its size: look-ups ask the index while the rest loads.
-// ErrLocked says that another process holds the directory. A damaged index is set aside and an empty one begun.
+// ErrLocked says that another process holds the directory, ErrSplit that it isn't on one file system. A damaged index is set aside and an empty one begun.
 func Open(cfg Config) (*Store, error) {
 	s := newStore(cfg)
 	if err := s.takeDirectory(); err != nil {
@@ -212,18 +213,10 @@ func (s *Store) takeDirectory() (err error) {
 	if s.oldParts, err = s.fs.ReadDir(fillsPath(s.dir)); err != nil {
 		return fmt.Errorf("looking for unfinished fills: %w", err)
 	}
-	return s.makeShards()
-}
-
-// isDirectoryLost reports whether somebody removed all of the store, or its lock. Nothing of it is made again: what has its
-// name now, or will have, belongs to whoever made it and holds the lock there.
-func (s *Store) isDirectoryLost() bool {
-	ours, err := s.lock.Stat()
-	if err != nil {
-		return true
+	if err := s.makeShards(); err != nil {
+		return err
 	}
-	found, err := os.Lstat(lockPath(s.dir))
-	return err != nil || !os.SameFile(ours, found)
+	return s.checkOneDisk()
 }
 
 // makeShards makes the directories of blobs that aren't there, and names them durably: a blob's own sync doesn't reach
@@ -289,17 +282,25 @@ func (s *Store) EndFills() {
 // Close ends running fills (EndFills), makes what is whole durable, ends the background work and gives the directory back.
 // Open blobs stay readable.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	if !s.end() {
 		return nil
 	}
-	s.closed = true
-	s.mu.Unlock()
-	s.EndFills()
-	s.cancel()
-	s.work.Wait()
 	s.removeOutgrownPins(true)
 	err := s.finishDurable()
 	return errors.Join(err, s.index.close(), s.lock.Close())
+}
+
+// end ends running fills and the background work, once; false means that it was done before.
+func (s *Store) end() bool {
+	s.mu.Lock()
+	before := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if before {
+		return false
+	}
+	s.EndFills()
+	s.cancel()
+	s.work.Wait()
+	return true
 }

@@ -24,7 +24,7 @@ type projectStatus struct {
 	// known.
 	Project string   `json:"project"`
 	Names   []string `json:"names,omitempty"`
-	// State is on or off; undecided where api_token is set, some project is off, and GitLab hasn't said yet to which
+	// State is on or off; undecided while the run-time switches can't be read and none are known, and where api_token is set, some project is off, and GitLab hasn't said yet to which
 	// project the name belongs.
 	State string `json:"state"`
 	// From is "run time", "run time, for all", "config" or "config's default"; Since is when it was said at run time.
@@ -48,6 +48,9 @@ func (s switchState) sinceOrNil() *time.Time {
 
 // stateOfOthers is the state of projects of which nothing was said.
 func (h *Handler) stateOfOthers() switchState {
+	if h.app.switches.reading() == switchesUnknown {
+		return switchState{from: fromNowhere}
+	}
 	if all := h.app.switches.of(h.client.Upstream()).All; all != nil {
 		return switchState{on: all.On, from: fromRunTimeAll, since: all.Since}
 	}
@@ -68,7 +71,7 @@ func (a *App) adminProjects(r *http.Request) (any, error) {
 	seen := make(map[string]bool)
 	for _, h := range handlers {
 		others := h.stateOfOthers()
-		row := projectStatus{Upstream: h.client.Upstream(), State: onOff(others.on), From: others.from, Since: others.sinceOrNil()}
+		row := projectStatus{Upstream: h.client.Upstream(), State: others.decision(), From: others.from, Since: others.sinceOrNil()}
 		if !slices.ContainsFunc(list.Others, func(other projectStatus) bool { return other.Upstream == row.Upstream && other.State == row.State }) {
 			list.Others = append(list.Others, row)
 		}
@@ -266,7 +269,7 @@ func (a *App) switchAll(ctx context.Context, handlers []*Handler, to *runtimeSwi
 	}
 	a.tellSwitched(before, after)
 	others := h.stateOfOthers()
-	answer := switchAnswer{projectStatus: projectStatus{Upstream: known, State: onOff(others.on), From: others.from, Since: others.sinceOrNil()}}
+	answer := switchAnswer{projectStatus: projectStatus{Upstream: known, State: others.decision(), From: others.from, Since: others.sinceOrNil()}}
 	for name, said := range a.switches.of(known).Projects {
 		if said.isFirst(name) {
 			answer.Kept = append(answer.Kept, h.projectStatus(name))

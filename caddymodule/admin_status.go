@@ -18,8 +18,11 @@ var processStarted = time.Now()
 type edgeStatus struct {
 	Started       time.Time `json:"started"`
 	UptimeSeconds int64     `json:"uptime_seconds"`
-	// Working says that every cache directory can be used and every GitLab is being asked.
+	// Working says that every cache directory can be used, every GitLab is being asked, and the run-time switches can be read.
 	Working bool `json:"working"`
+	// Switches is "read"; "recalled" while those in Caddy's storage can't be read and those known last count; "unknown" while
+	// none are known, and all requests get 503.
+	Switches string `json:"switches"`
 	// Requests are counted by outcome; those that were never met are left out.
 	Requests map[outcome]int64 `json:"requests"`
 	// HitRatio is the part of downloads that were served from the store or from a fetch of somebody else's; null before
@@ -81,6 +84,8 @@ func (a *App) adminStatus(r *http.Request) (any, error) {
 		return nil, err
 	}
 	status := processMetrics.status()
+	status.Switches = a.switches.reading().String()
+	status.Working = a.switches.reading() == switchesRead
 	for _, state := range statesOf(handlers) {
 		store := state.status()
 		status.Working = status.Working && store.Usable
@@ -150,7 +155,7 @@ func (s *state) status() storeStatus {
 		return status
 	}
 	stats := store.Stats()
-	status.Usable, status.Loading = true, stats.Loading
+	status.Usable, status.Loading = !store.IsLost(), stats.Loading
 	status.Bytes, status.MaxSize, status.PinnedBytes, status.MemoryBytes = stats.Bytes, stats.MaxSize, stats.Pinned, stats.MemoryBytes
 	status.Entries, status.Files, status.Fills = stats.Entries, stats.Blobs, stats.Fills
 	status.Evictions, status.NoRoom, status.DiskErrors = stats.Evictions, stats.NoRoom, stats.DiskErrors
@@ -172,7 +177,7 @@ func upstreamStatusOf(handlers []*Handler, known string) upstreamStatus {
 			shown.ObjectStorage = "down"
 		}
 		unnamed := h.stateOfOthers()
-		shown.Switched, shown.From, shown.Since = onOff(unnamed.on), unnamed.from, unnamed.sinceOrNil()
+		shown.Switched, shown.From, shown.Since = unnamed.decision(), unnamed.from, unnamed.sinceOrNil()
 	}
 	return shown
 }

@@ -66,6 +66,8 @@ func (a *App) adminWarm(r *http.Request) (any, error) {
 		return nil, badRequest("which package? Name its project and the package, and a version if it is to be one alone")
 	}
 	switch on, err := h.isOn(r.Context(), project); {
+	case h.app.switches.reading() == switchesUnknown:
+		return nil, apiError(http.StatusServiceUnavailable, "which projects are switched off can't be read; enable or disable one to write the run-time switches anew")
 	case err != nil:
 		return nil, apiError(http.StatusServiceUnavailable, "GitLab doesn't tell whether the project %s is one that is switched off: %w", project, err)
 	case !on:

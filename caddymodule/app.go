@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,10 +98,8 @@ func (a *App) Start() error {
 	defer a.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel = cancel
-	a.switches.begin(ctx)
+	a.switches.begin(ctx, slices.Sorted(maps.Keys(a.attachments)))
 	a.names = joinNames(a.handlers)
-	// Ends with Stop.
-	a.work.Go(func() { a.switches.watch(ctx, a.tellSwitched) })
 	// Ends with Stop, or when the handlers of an event have ended that it is handing on then: nobody waits for those.
 	go a.events.send(ctx)
 	for _, at := range a.attachments {
@@ -114,7 +114,11 @@ func (a *App) Start() error {
 		for _, h := range at.handlers {
 			h.client.UseBreakers(at.state.breakersOf(h.access))
 		}
+		a.switches.useCopy(switchCopy{at.directory, at.state.isHeld})
 	}
+	a.switches.keepCopies()
+	// Ends with Stop.
+	a.work.Go(func() { a.switches.watch(ctx, a.tellSwitched) })
 	close(a.started)
 	return nil
 }

@@ -49,6 +49,13 @@ func (h *Handler) change(s *state, store *cache.Store, end publishEnd, keys []ca
 			if i == 0 {
 				after = generation
 			}
+			// A store that took the place of a lost one meanwhile may have begun to fetch what is published over.
+			if present := s.store.Load(); present != nil && present != store {
+				for _, alias := range append(h.aliasesOf(key), key) {
+					h.raise(s, present, alias)
+				}
+				present.Question(key, s.now(), cache.PublishedElsewhere)
+			}
 		case publishUnanswered:
 			store.Question(key, s.now(), cache.UploadUnanswered)
 		case publishUnsent:

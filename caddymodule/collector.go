@@ -99,12 +99,25 @@ func (c *stateCollector) Collect(collected chan<- prometheus.Metric) {
 // take reads a state's numbers and adds to the totals what has come since they were last read. A state that ends calls
 // it a last time.
 func (c *stateCollector) take(state *state) cache.Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.takeLocked(state)
+}
+
+// takeStore takes the store from a state that goes on without it, with its numbers.
+func (c *stateCollector) takeStore(state *state) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.takeLocked(state)
+	state.store.Store(nil)
+	state.counted = cache.Stats{}
+}
+
+func (c *stateCollector) takeLocked(state *state) cache.Stats {
 	store := state.store.Load()
 	if store == nil {
 		return cache.Stats{}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	stats := store.Stats()
 	c.totals = c.totals.Plus(stats.Since(state.counted))
 	state.counted = stats

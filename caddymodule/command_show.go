@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -21,8 +22,8 @@ func statusVerb() *cobra.Command {
 		Short: "Tells how the edge does: hits, bytes saved, space, GitLab's health, recent failures",
 		Long: `Tells how the edge does. Counts are since the process started.
 
-With --check it prints one line, and exits with 1 if Caddy can't be asked, runs no edge, or a cache directory can't be
-used. A GitLab that is down is no reason to restart an edge, and is only told.`,
+With --check it prints one line, and exits with 1 if Caddy can't be asked, runs no edge, a cache directory can't be
+used, or the run-time switches can't be read from Caddy's storage. A GitLab that is down is no reason to restart an edge, and is only told.`,
 		Args: cobra.NoArgs,
 	}
 	check := command.Flags().Bool("check", false, "One line, and an exit code, for health checks")
@@ -44,6 +45,12 @@ func (i *invocation) check(status edgeStatus) (int, error) {
 		if !store.Usable {
 			return 1, fmt.Errorf("the cache directory %s can't be used", store.Directory)
 		}
+	}
+	switch status.Switches {
+	case switchesRecalled.String():
+		return 1, errors.New("the run-time switches can't be read from Caddy's storage; those known last are in force")
+	case switchesUnknown.String():
+		return 1, errors.New("the run-time switches can't be read from Caddy's storage, and none are known; all requests get 503")
 	}
 	var down strings.Builder
 	for _, gitlab := range status.Upstreams {
@@ -76,6 +83,7 @@ func (i *invocation) showStatus(status edgeStatus) {
 	}
 	i.table("", [][]string{
 		{"Working", working},
+		{"Switches", status.Switches},
 		{"Up", (time.Duration(status.UptimeSeconds) * time.Second).String()},
 		{"Hits", ratio},
 		{"Sent", sizeText(sent)},

@@ -18,7 +18,9 @@ const (
 	bodySwitchedOff = `{"message":"404 Not Found"}`
 	bodyUnreachable = `{"message":"502 Bad Gateway - GitLab can't be reached"}`
 	bodyUnavailable = `{"message":"503 Service Unavailable - GitLab is in trouble"}`
-	bodyUndecided   = `{"message":"503 Service Unavailable - GitLab doesn't tell which project this is"}`
+	// bodyUnknownSwitches stands for every request while nobody knows which projects are off.
+	bodyUnknownSwitches = `{"message":"503 Service Unavailable - which projects are switched off can't be read"}`
+	bodyUndecided       = `{"message":"503 Service Unavailable - GitLab doesn't tell which project this is"}`
 )
 
 // retryAfterSeconds is what callers are told to wait when GitLab is in trouble and didn't say itself.

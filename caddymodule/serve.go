@@ -30,6 +30,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		// Which projects are off isn't known yet. And another config may have the store open, and would not hear of a
 		// publish.
 		x.refuseUnreachable(&upstream.UnreachableError{Status: http.StatusServiceUnavailable, Err: errNotStarted})
+	case h.app.switches.reading() == switchesUnknown:
+		x.refuseUnknownSwitches()
 	case x.isSwitchedOff():
 		x.refuseSwitchedOff()
 	case err != nil:

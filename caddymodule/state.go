@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -19,9 +18,6 @@ import (
 // maxGrants bounds the grants that are remembered for one cache directory. Past it, or past a 16th of it for one address,
 // the least recently used is forgotten, which costs its owner a check. Tests change it.
 var maxGrants = 100_000
-
-// storeRetryPause is the wait between tries to open a store that could not be opened.
-const storeRetryPause = 10 * time.Second
 
 // storeFS is the file system of all stores, nil for the operating system's. Tests break it.
 var storeFS cache.FS
@@ -116,53 +112,12 @@ func newState(directory string, settings storeSettings) *state {
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.inForce.Store(&settings)
-	if err := s.openStore(); err != nil {
-		// Ends when the store is open or with ctx.
-		s.chores.Go(s.keepOpening)
-	}
-	// Both end with ctx.
+	_ = s.openStore() // which has told, and is tried again
+	// These end with ctx.
+	s.chores.Go(s.keepStore)
 	s.chores.Go(s.keepVerifying)
 	s.chores.Go(s.keepTelling)
 	return s
-}
-
-// openStore tries once to open the store.
-func (s *state) openStore() error {
-	limits := s.inForce.Load().limits
-	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now, FS: storeFS, OnFull: s.tellFull})
-	if err != nil {
-		reason := "the cache directory can't be used"
-		if errors.Is(err, cache.ErrLocked) {
-			reason = "the cache directory is held by another process"
-		}
-		processFailures.note(s.now(), reason, upstream.Ref{}, err)
-		s.logger.Error(reason+"; downloads stream uncached until it can", zap.String("directory", s.directory),
-			zap.Duration("next_try_in", storeRetryPause), zap.Error(err))
-		return err
-	}
-	s.store.Store(store)
-	// A reload may have brought other limits meanwhile.
-	if now := s.inForce.Load().limits; now != limits {
-		store.SetLimits(now)
-	}
-	s.announceChange()
-	return nil
-}
-
-func (s *state) keepOpening() {
-	ticker := time.NewTicker(storeRetryPause)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-ticker.C:
-			if s.openStore() == nil {
-				s.logger.Info("the cache directory can be used again", zap.String("directory", s.directory))
-				return
-			}
-		}
-	}
 }
 
 // breakersOf returns the breakers of one way to a GitLab: what one config has found out by it, the next needn't learn anew.

@@ -9,18 +9,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
 // restart stops the edge and starts it anew, with nothing left of the process but Caddy's storage and the cache.
 func (e *edge) restart(t testing.TB, options string) {
 	t.Helper()
-	if err := caddy.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	lastSwitches.Store(nil)
-	e.reload(t, options)
+	e.restartAfter(t, options, func() {})
 }
 
 func TestASwitchKeepsAllItsNamesWhateverBecomesOfTheToken(t *testing.T) {

@@ -2,12 +2,12 @@ package caddymodule
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,12 +70,20 @@ type switchStore struct {
 	logger  *zap.Logger
 	// present is never nil.
 	present atomic.Pointer[storedSwitches]
-	// trouble keeps the log readable while the storage can't be read.
-	trouble rate.Sometimes
+	// readingNow is a switchesReading.
+	readingNow atomic.Int32
+	// trouble keeps the log readable while the storage can't be read, copyTrouble while a copy can't be written.
+	trouble, copyTrouble rate.Sometimes
+
+	// copiesMu guards copies, and that one is written at a time. No request takes it.
+	copiesMu sync.Mutex
+	copies   []switchCopy
 }
 
 func newSwitchStore(storage certmagic.Storage, logger *zap.Logger) *switchStore {
-	s := &switchStore{storage: storage, logger: logger, trouble: rate.Sometimes{First: 1, Interval: time.Minute}}
+	s := &switchStore{storage: storage, logger: logger}
+	s.trouble.First, s.trouble.Interval = 1, time.Minute
+	s.copyTrouble.First, s.copyTrouble.Interval = 1, time.Minute
 	s.present.Store(new(storedSwitches))
 	return s
 }
@@ -86,17 +94,6 @@ func (s *switchStore) of(upstream string) *runtimeSwitches {
 		return switches
 	}
 	return new(runtimeSwitches)
-}
-
-// begin reads the switches for the first time. Where they can't be read, those that the process knows last are in force.
-func (s *switchStore) begin(ctx context.Context) {
-	if last := lastSwitches.Load(); last != nil {
-		s.present.Store(last)
-	}
-	if _, _, err := s.look(ctx); err != nil {
-		s.logger.Error("the run-time switches can't be read from Caddy's storage; those known last are in force, else the config's",
-			zap.Duration("next_try_in", switchesPoll), zap.Error(err))
-	}
 }
 
 // watch takes in what other instances say, until ctx ends. tell hears of each change.
@@ -112,12 +109,11 @@ func (s *switchStore) watch(ctx context.Context, tell func(before, after *stored
 		before, after, err := s.look(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			s.trouble.Do(func() {
-				s.logger.Error("the run-time switches can't be read from Caddy's storage; those known last stay in force", zap.Error(err))
-			})
+			s.failed(err)
 		case err == nil && before != after:
 			tell(before, after)
 		}
+		s.keepCopies()
 	}
 }
 
@@ -135,11 +131,13 @@ func (s *switchStore) look(ctx context.Context) (before, after *storedSwitches, 
 	// this config finds nothing new, or what another's look has missed for that reason would be missed for ever.
 	lastSwitches.CompareAndSwap(last, after)
 	if after.equal(before) {
+		s.succeeded()
 		return before, before, nil
 	}
 	if !s.present.CompareAndSwap(before, after) {
 		return before, before, nil // changed by this instance meanwhile; the next look compares again
 	}
+	s.succeeded()
 	return before, after, nil
 }
 
@@ -151,19 +149,7 @@ func (s *switchStore) load(ctx context.Context) (*storedSwitches, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the run-time switches: %w", err)
 	}
-	stored := new(storedSwitches)
-	if err := json.Unmarshal(data, stored); err != nil {
-		return nil, fmt.Errorf("reading the run-time switches: %w", err)
-	}
-	if stored.Version != switchesVersion {
-		return nil, fmt.Errorf("reading the run-time switches: they have version %d, and this edge knows %d", stored.Version, switchesVersion)
-	}
-	for known, said := range stored.Upstreams {
-		if said == nil {
-			return nil, fmt.Errorf("reading the run-time switches: those of %s are null", known)
-		}
-	}
-	return stored, nil
+	return parseSwitches(data)
 }
 
 // change changes the switches of one GitLab for all instances, under the storage's lock. It is in force here when change
@@ -180,28 +166,55 @@ func (s *switchStore) change(ctx context.Context, upstream string, edit func(*ru
 			s.logger.Error("unlocking the run-time switches failed", zap.Error(err))
 		}
 	}()
-	before, err = s.load(ctx)
-	if err != nil {
+	if before, err = s.loadForChange(ctx); err != nil {
 		return nil, nil, err
 	}
 	after = before.clone()
-	after.Version = switchesVersion
 	switches := after.Upstreams[upstream]
 	if switches == nil {
 		switches = &runtimeSwitches{Projects: make(map[string]runtimeSwitch)}
 		after.Upstreams[upstream] = switches
 	}
 	edit(switches)
-	data, err := json.MarshalIndent(after, "", "  ")
-	if err != nil {
-		return nil, nil, fmt.Errorf("writing the run-time switches: %w", err)
+	// In this order: whatever is cut short, the other one is whole.
+	if err := s.save(ctx, previousSwitchesKey, before); err != nil {
+		return nil, nil, err
 	}
-	if err := s.storage.Store(ctx, switchesKey, data); err != nil {
-		return nil, nil, fmt.Errorf("writing the run-time switches: %w", err)
+	if err := s.save(ctx, switchesKey, after); err != nil {
+		return nil, nil, err
 	}
 	s.present.Store(after)
 	lastSwitches.Store(after)
+	s.succeeded()
+	s.keepCopies()
 	return before, after, nil
+}
+
+// loadForChange reads what is to be changed. Damaged switches are set aside: what is in force here is written in their place.
+func (s *switchStore) loadForChange(ctx context.Context) (*storedSwitches, error) {
+	before, err := s.load(ctx)
+	if !errors.Is(err, errDamagedSwitches) {
+		return before, err
+	}
+	s.logger.Warn("the damaged run-time switches are set aside, and what is in force is written in their place",
+		zap.String("set_aside", damagedSwitchesKey), zap.Error(err))
+	if data, err := s.storage.Load(ctx, switchesKey); err == nil {
+		if err := s.storage.Store(ctx, damagedSwitchesKey, data); err != nil {
+			s.logger.Warn("setting the damaged run-time switches aside failed", zap.Error(err))
+		}
+	}
+	return s.present.Load(), nil
+}
+
+func (s *switchStore) save(ctx context.Context, key string, switches *storedSwitches) error {
+	data, err := switches.marshal()
+	if err != nil {
+		return err
+	}
+	if err := s.storage.Store(ctx, key, data); err != nil {
+		return fmt.Errorf("writing the run-time switches: %w", err)
+	}
+	return nil
 }
 
 func (s *storedSwitches) clone() *storedSwitches {

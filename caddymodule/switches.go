@@ -71,6 +71,8 @@ const (
 	fromConfig     = "config"
 	fromRunTimeAll = "run time, for all"
 	fromDefault    = "config's default"
+	// fromNowhere: the run-time switches can't be read, and nobody knows what they said.
+	fromNowhere = "run-time switches can't be read"
 )
 
 // switchState is whether a project is served, and why.
@@ -97,7 +99,7 @@ const (
 
 // decision is the state as a word: on, off, or undecided.
 func (s switchState) decision() string {
-	if s.question == undecided {
+	if s.question == undecided || s.from == fromNowhere {
 		return "undecided"
 	}
 	return onOff(s.on)
@@ -110,6 +112,9 @@ func (s switchState) isOff() bool { return !s.on && s.question != undecided }
 // wins over the config: of the project first, then of all. What is said of one of its names holds for all of them, as far
 // as they are known (knownNames).
 func (h *Handler) stateOf(project string) switchState {
+	if h.app.switches.reading() == switchesUnknown {
+		return switchState{from: fromNowhere}
+	}
 	said := h.app.switches.of(h.client.Upstream())
 	if len(said.Projects) == 0 && (said.All != nil || len(h.switches.named) == 0) {
 		return h.stateOfOthers() // all are alike, so names don't matter

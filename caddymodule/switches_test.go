@@ -206,11 +206,11 @@ func TestSwitchesOfTwoInstancesAtOnceAllCount(t *testing.T) {
 	}
 }
 
-func TestSwitchesThatCannotBeReadStayAsTheyWereAndAreNotOverwritten(t *testing.T) {
+func TestSwitchesThatCannotBeReadStayAsTheyWereUntilACommandWritesThemAnew(t *testing.T) {
 	setForTest(t, &switchesPoll, 5*time.Millisecond)
 	e, _ := startSwitchable(t, "")
 	e.expectCLI(t, 0, nil, "disable", "24")
-	stored := filepath.Join(filepath.Dir(e.directory), "storage", filepath.FromSlash(switchesKey))
+	stored := storedFile(e, switchesKey)
 	good, err := os.ReadFile(stored)
 	if err != nil {
 		t.Fatal(err)
@@ -219,13 +219,18 @@ func TestSwitchesThatCannotBeReadStayAsTheyWereAndAreNotOverwritten(t *testing.T
 		if err := os.WriteFile(stored, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		e.expectCLI(t, 1, []string{"reading the run-time switches"}, "enable", "24")
 		e.reload(t, "max_age 2m")
 		await(t, func() bool { return strings.Contains(e.log(t), "can't be read from Caddy's storage") })
 		e.expectStatus(t, http.StatusNotFound, "24")
 		if got, err := os.ReadFile(stored); err != nil || string(got) != bad {
 			t.Errorf("%s was overwritten: %s %v", bad, got, err)
 		}
+		e.expectCLI(t, 1, []string{"can't be read from Caddy's storage"}, "status", "--check")
+		e.expectCLI(t, 0, nil, "disable", "25")
+		e.expectStatus(t, http.StatusNotFound, "24", "25") // what was known stays
+		e.expectCLI(t, 0, nil, "enable", "25")
+		e.expectCLI(t, 0, nil, "status", "--check")
+		e.expectStatus(t, http.StatusNotFound, "24")
 	}
 	if err := os.WriteFile(stored, good, 0o600); err != nil {
 		t.Fatal(err)

@@ -121,7 +121,11 @@ func (s *state) nextVerification(settings storeSettings) (due <-chan time.Time, 
 // verifyRegularly runs one verification, until it is over or there are other settings. One that an admin has begun does
 // as well, and isn't stopped by other settings.
 func (s *state) verifyRegularly(settings storeSettings) {
-	over, started := s.beginVerification(s.store.Load(), settings.verifyRate)
+	store := s.store.Load()
+	if store == nil {
+		return // its directory is gone; the next one is verified in its time
+	}
+	over, started := s.beginVerification(store, settings.verifyRate)
 	select {
 	case <-over:
 	case <-s.changed:
