@@ -183,7 +183,7 @@ func TestATreeOfPagesMayBe64Deep(t *testing.T) {
 // TestNoIndexThatBboltWroteIsTakenForDamaged writes and removes at random, in small and large transactions.
 func TestNoIndexThatBboltWroteIsTakenForDamaged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index.db")
-	random := rand.New(rand.NewPCG(1, 2))
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
 	for round := range 16 {
 		db, err := openIndex(path)
 		if err != nil {
@@ -231,13 +231,13 @@ func TestAnIndexWithWrongBytesInItsBranchesEndsNoProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := examine(t, indexPath(dir)).branches(t)
-	random := rand.New(rand.NewPCG(3, 4))
+	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a test that can be repeated
 	for range 12 {
 		dir := t.TempDir()
 		harmed := append([]byte(nil), good...)
 		page := path[random.IntN(len(path))]
 		at := int(page.number)*os.Getpagesize() + 8 + random.IntN(boltPageHeader+int(page.count)*boltElement-8) //nolint:gosec // small
-		harmed[at] = byte(random.IntN(256))
+		harmed[at] = byte(random.IntN(256))                                                                     //nolint:gosec // below 256
 		if err := os.WriteFile(indexPath(dir), harmed, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// ErrSplit: the directories of blobs and fills are on different file systems, or mounts. A file becomes a blob by its rename,
+// ErrSplit says that the directories of blobs and fills are on different file systems, or mounts. A file becomes a blob by its rename,
 // which is done at once or not at all; a copy from one disk to another can stop in the middle, and would write all twice.
 var ErrSplit = errors.New("its directories blobs and fills must be on one file system, and in one mount")
 

@@ -197,7 +197,7 @@ func (h *honestCaller) download(t *testing.T, file string, how int) {
 func (h *honestCaller) publish(t *testing.T, file string) {
 	t.Helper()
 	h.versions[file]++
-	response, answer, err := h.send(http.MethodPut, file, nil, bytes.NewReader(h.body(file)))
+	response, answer, err := h.send(http.MethodPut, file, nil, bytes.NewReader(h.body(file))) //nolint:bodyclose // send closes it
 	if err != nil || response.StatusCode != http.StatusCreated {
 		t.Errorf("publishing %s: %s", file, describeAnswer(response, answer, err))
 	}
@@ -214,7 +214,7 @@ func (h *honestCaller) expect(t *testing.T, file string, want []byte, how int) {
 		header.Set("Range", "bytes=100-199")
 		status, want = http.StatusPartialContent, want[100:200]
 	}
-	response, got, err := h.send(method, file, header, nil)
+	response, got, err := h.send(method, file, header, nil) //nolint:bodyclose // send closes it
 	switch {
 	case err != nil, response.StatusCode != status:
 		t.Errorf("%s %s: %s", method, file, describeAnswer(response, got, err))

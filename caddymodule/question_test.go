@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -171,20 +172,18 @@ func TestAReplicaThatLagsTellsOnlyItsOwnCaller(t *testing.T) {
 				if !lagging || r.Method != http.MethodGet {
 					return false
 				}
-				request, err := http.NewRequestWithContext(r.Context(), r.Method, replica.URL+r.URL.Path, nil)
+				request, err := http.NewRequestWithContext(r.Context(), r.Method, replica.URL+r.URL.Path, nil) //nolint:gosec // a stand-in
 				if err != nil {
 					t.Error(err)
 					return false
 				}
 				request.Header = r.Header.Clone()
-				response, err := testClient.Do(request)
+				response, err := testClient.Do(request) //nolint:gosec // a stand-in
 				if err != nil {
 					return false
 				}
 				defer response.Body.Close()
-				for header, values := range response.Header {
-					w.Header()[header] = values
-				}
+				maps.Copy(w.Header(), response.Header)
 				w.WriteHeader(response.StatusCode)
 				_, _ = io.Copy(w, response.Body)
 				return true
