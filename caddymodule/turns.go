@@ -187,7 +187,7 @@ func (d *download) lead() bool {
 // turnOwner is who this caller is where turns are counted: by the address whatever grant_scope says, since a token that many
 // runners share is many callers.
 func (d *download) turnOwner() turnOwner {
-	return turnOwner{d.key.Upstream, d.grantKey().Fingerprint, clientIP(d.r)}
+	return turnOwner{d.key.Upstream, d.grantKey().Fingerprint, upstream.Neighbourhood(clientIP(d.r))}
 }
 
 // turnAtOnce takes a turn if there is one without waiting. The turn is nil where nobody counts.
