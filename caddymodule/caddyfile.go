@@ -58,6 +58,8 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //		drop_headers      <name>...
 //		range_wait        <size>
 //		fetches_per_caller <number>
+//		header_timeout    <duration>
+//		check_timeout     <duration>
 //		stall_timeout     <duration>
 //		retries           <number>
 //		transport http         { ... }
@@ -81,6 +83,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"max_age":           durationOption(func(value caddy.Duration) { h.MaxAge = &value }),
 		"grant_ttl":         durationOption(func(value caddy.Duration) { h.GrantTTL = &value }),
 		"offline_grace":     durationOption(func(value caddy.Duration) { h.OfflineGrace = &value }),
+		"header_timeout":    durationOption(func(value caddy.Duration) { h.HeaderTimeout = value }),
+		"check_timeout":     durationOption(func(value caddy.Duration) { h.CheckTimeout = value }),
 		"stall_timeout":     durationOption(func(value caddy.Duration) { h.StallTimeout = value }),
 		"grant_scope":       textOption(func(value string) { h.GrantScope = value }),
 		"api_token":         h.parseAPIToken,

@@ -19,15 +19,30 @@ func (d *download) check(entry cache.Entry, stored bool, running *flight) {
 	if running != nil && running.isHeaded() && running.err == nil {
 		known = append(known, running.identity)
 	}
-	answer := d.askOnce(upstream.Question{Known: known})
+	waits := untilAnswered
+	if d.mayServeUnasked(entry, stored, upstream.UseOffline) {
+		waits = untilGitLabIsDown
+	}
+	answer := d.askOnce(upstream.Question{Known: known}, waits)
 	d.answer = &answer
 }
+
+// patience is how long a caller waits for the answer to a question.
+type patience int
+
+const (
+	// untilAnswered: until the answer is there, or the question is given up.
+	untilAnswered patience = iota
+	// untilGitLabIsDown: no longer than until the probe has shown that GitLab doesn't answer, since there is something to serve
+	// meanwhile. The question goes on for others.
+	untilGitLabIsDown
+)
 
 // describe answers a HEAD for a file that isn't here: GitLab's answer to the check has all that is asked for. If the
 // check that was made already led to object storage, another one follows it there.
 func (d *download) describe() bool {
 	if d.answer == nil || d.answer.Unproven || d.answer.Identity.Length < 0 {
-		answer := d.askOnce(upstream.Question{Follow: true})
+		answer := d.askOnce(upstream.Question{Follow: true}, untilAnswered)
 		d.answer = &answer
 	}
 	answer := *d.answer
@@ -65,7 +80,7 @@ func (d *download) askKey() askKey {
 }
 
 // askOnce sends one question, or waits for one like it that is already on its way.
-func (d *download) askOnce(question upstream.Question) upstream.Answer {
+func (d *download) askOnce(question upstream.Question, waits patience) upstream.Answer {
 	defer d.record.waited(time.Now())
 	key := d.askKey()
 	one, mine := d.state.asks.begin(key)
@@ -74,9 +89,15 @@ func (d *download) askOnce(question upstream.Question) upstream.Answer {
 		question.Granted = d.isGranted(upstream.UseFresh) || d.isGranted(upstream.UseOffline)
 		d.beginAsking(key, one, question)
 	}
+	var down <-chan struct{}
+	if waits == untilGitLabIsDown {
+		down = d.h.client.Down()
+	}
 	select {
 	case <-one.over:
 		return one.answer
+	case <-down:
+		return unanswered(upstream.TroubleNotAsked, upstream.ErrNotAsked)
 	case <-d.r.Context().Done():
 		return unanswered(upstream.TroubleCaller, d.r.Context().Err())
 	}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,6 +87,13 @@ type Handler struct {
 	// turn, for 30 seconds at most, and is then forwarded uncached. A fetch that others follow doesn't count. 0 for no bound.
 	// Default: 32.
 	FetchesPerCaller *int `json:"fetches_per_caller,omitempty"`
+
+	// How long GitLab may take to begin its answer to a fetch, a question, or a download that is forwarded. Default: 60s.
+	HeaderTimeout caddy.Duration `json:"header_timeout,omitempty"`
+
+	// The same for the question about a caller whom GitLab has allowed within grant_ttl or offline_grace. All others wait for
+	// header_timeout: how long must not tell them what is stored. At most header_timeout. Default: 60s.
+	CheckTimeout caddy.Duration `json:"check_timeout,omitempty"`
 
 	// How long a body from GitLab may stand still before it is given up and asked for again. Default: 30s.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
@@ -234,7 +242,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Transport:        h.transports.gitlab,
 		StorageTransport: h.transports.storage,
 		StorageHosts:     h.StorageHosts,
-		CheckTimeout:     checkTimeout,
+		HeaderTimeout:    time.Duration(h.HeaderTimeout),
+		CheckTimeout:     cmp.Or(time.Duration(h.CheckTimeout), checkTimeout),
 		StallTimeout:     time.Duration(h.StallTimeout),
 		Retries:          *h.Retries,
 		Now:              clock,
@@ -357,8 +366,8 @@ func (h *Handler) provisionSettings() (*url.URL, error) {
 	if h.fetchesPerCaller < 0 {
 		return nil, errors.New("fetches_per_caller must not be negative")
 	}
-	if h.rangeWait < 0 || *h.Retries < 0 || h.StallTimeout < 0 {
-		return nil, errors.New("range_wait, retries and stall_timeout must not be negative")
+	if h.rangeWait < 0 || *h.Retries < 0 || h.StallTimeout < 0 || h.HeaderTimeout < 0 || h.CheckTimeout < 0 {
+		return nil, errors.New("range_wait, retries, header_timeout, check_timeout and stall_timeout must not be negative")
 	}
 	return base, h.checkNames()
 }

@@ -163,7 +163,7 @@ func (f *flight) endTurn() {
 
 // turnPatience is how long a fetch waits its turn. Then the download goes to GitLab by itself, uncached: a caller with many
 // long fetches under way is slowed down and not refused. Tests change it.
-var turnPatience = upstream.DefaultHeaderTimeout
+var turnPatience = 30 * time.Second
 
 var (
 	errTurnLate  = errors.New("the fetch has waited too long for its turn")

@@ -48,8 +48,10 @@ type breaker struct {
 	trial bool
 	// present is the present pause, closed when the breaker last closed, and ended is closed with it.
 	present time.Duration
-	closed  time.Time
-	ended   chan struct{}
+	// opened is closed while the breaker is open.
+	opened chan struct{}
+	closed time.Time
+	ended  chan struct{}
 }
 
 // DefaultBreakerPause is how long a server that is down isn't asked, at first.
@@ -261,9 +263,17 @@ func (b *breaker) openLocked() {
 		b.open = false // the edge closes, and nobody would close the breaker
 		return
 	}
+	close(b.opened)
 	if b.onChange != nil {
 		b.onChange(b.name, false)
 	}
+}
+
+// down returns a channel that is closed while the breaker is open.
+func (b *breaker) down() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.opened
 }
 
 func (b *breaker) closeLocked() {
@@ -272,6 +282,7 @@ func (b *breaker) closeLocked() {
 	}
 	b.open, b.trial, b.closed = false, false, time.Now()
 	close(b.ended)
+	b.opened = make(chan struct{})
 	if b.onChange != nil {
 		b.onChange(b.name, true)
 	}

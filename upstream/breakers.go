@@ -62,7 +62,7 @@ func NewBreakers(config BreakerConfig) *Breakers {
 }
 
 func (b *Breakers) newBreaker(name string) *breaker {
-	return &breaker{name: name, pause: b.config.Pause, onChange: b.config.OnChange, background: b.config.Background}
+	return &breaker{name: name, pause: b.config.Pause, onChange: b.config.OnChange, background: b.config.Background, opened: make(chan struct{})}
 }
 
 // storageAt returns the breaker of a host of the object storage.

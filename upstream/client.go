@@ -33,12 +33,12 @@ type Config struct {
 	// their URLs carry no signature that we know, each as ParseStorageHost reads it.
 	StorageHosts []string
 
-	// HeaderTimeout bounds the wait for the head of an answer to a fetch, or to a download that is forwarded; 30 s by
+	// HeaderTimeout bounds the wait for the head of an answer to a fetch, or to a download that is forwarded; 60 s by
 	// default.
 	HeaderTimeout time.Duration
 
 	// CheckTimeout bounds the wait for the answer to a check of a caller whom GitLab has allowed lately (Question.Granted),
-	// who needn't wait for one that hangs. 10 s by default, and never more than HeaderTimeout, which holds for all others:
+	// who needn't wait for one that hangs. 60 s by default, and never more than HeaderTimeout, which holds for all others:
 	// how long they wait must not tell them what is stored.
 	CheckTimeout time.Duration
 
@@ -65,8 +65,8 @@ type Config struct {
 
 // Defaults of Config.
 const (
-	DefaultHeaderTimeout = 30 * time.Second
-	DefaultCheckTimeout  = 10 * time.Second
+	DefaultHeaderTimeout = 60 * time.Second
+	DefaultCheckTimeout  = 60 * time.Second
 	DefaultStallTimeout  = 30 * time.Second
 	DefaultRetryPause    = 200 * time.Millisecond
 )
@@ -164,6 +164,10 @@ func (c *Client) Upstream() string { return c.upstream }
 
 // BasePath is the escaped path that stands before /api in this GitLab's URLs; empty for most.
 func (c *Client) BasePath() string { return c.cfg.Base.EscapedPath() }
+
+// Down is closed while GitLab isn't asked, since it doesn't answer. Ask again for each wait: once GitLab answers, another
+// channel takes its place.
+func (c *Client) Down() <-chan struct{} { return c.breakers.Load().gitlab.down() }
 
 // ShowsChecksums reports whether this GitLab has named a SHA-256 (X-Checksum-SHA256, GitLab 18.6) since the client
 // was made.
