@@ -17,16 +17,15 @@ var ErrSplit = errors.New("its directories blobs and fills must be on one file s
 // two places refuses that too.
 func (s *Store) checkOneDisk() error {
 	probe := partPath(s.dir, s.process, 0)
-	file, err := s.fs.Create(probe)
-	if err != nil {
+	// A directory does as well as a file, and nothing takes it for one.
+	if err := s.fs.MkdirAll(probe); err != nil {
 		return nil //nolint:nilerr // a disk that is full or fails now is no reason to give the directory up
 	}
-	_ = file.Close() // nothing was written
 	renamed := filepath.Join(blobsPath(s.dir), filepath.Base(probe))
-	err = s.fs.Rename(probe, renamed)
+	err := s.fs.Rename(probe, renamed)
 	for _, path := range []string{probe, renamed} {
 		if err := s.fs.Remove(path); err != nil {
-			s.logger.Warn("removing an empty file failed", zap.String("path", path), zap.Error(err))
+			s.logger.Warn("removing an empty directory failed", zap.String("path", path), zap.Error(err))
 		}
 	}
 	if errors.Is(err, syscall.EXDEV) {
