@@ -42,14 +42,16 @@
 // The admin API (admin.go) looks up the app in force and answers from the admin_*.go beside it, one for each kind of call;
 // failures.go remembers what went wrong, verify.go and warm.go do the long work. The verbs of the command line
 // (command.go, command_show.go, command_work.go) call it; demo.go stands by itself. Switches at run time are in
-// switch_store.go, and what decides is in switches.go. Events for Caddy's events app are in events.go. redact.go and
+// switch_store.go, which reads them by switch_reading.go and keeps copies of them for when they are damaged
+// (switch_copies.go); what decides is in switches.go. Events for Caddy's events app are in events.go. redact.go and
 // redact_fields.go keep tokens out of logs; logger.go keeps logs from filling up.
 //
 // # What lives how long
 //
 // Settings come from the Caddyfile (caddyfile.go, cache_settings.go, size.go, literal_token.go) or as JSON, whose fields are
 // Handler's (handler.go). A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What several configs
-// use, one after another, is in state (state.go): the store, its regular verification (verify.go), the grants, the
+// use, one after another, is in state (state.go): the store, which is opened anew when its
+// directory is lost (state_store.go), its regular verification (verify.go), the grants, the
 // flights, and the breakers that keep a dead GitLab from being asked. Transports (transport.go) live until their last fetch
 // has ended.
 package caddymodule

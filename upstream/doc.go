@@ -11,7 +11,7 @@
 //     the body is in delivery.go, the share of connections that strangers may take in standing.go. It takes no offer to
 //     switch protocols (upgrade.go).
 //   - The names of projects: aliases.go, remembered in alias_memory.go, within the budget of alias_budget.go.
-//   - What is in trouble: trouble.go says whose trouble it is. breaker.go stops asking a server that is down, breakers.go
+//   - What is in trouble: trouble.go says whose trouble it is, own_limits.go which is the edge's own. breaker.go stops asking a server that is down, breakers.go
 //     has one for GitLab and one for each host of its storage, and probe.go is the only request that opens one.
 //
 // It knows neither Caddy nor the store, and turns nothing into an answer to a caller.
