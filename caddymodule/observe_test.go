@@ -123,6 +123,8 @@ func TestMetricsSurviveReloadsAndFailedOnes(t *testing.T) {
 	if err := caddy.Load(failing, true); err == nil {
 		t.Fatal("the failing config was loaded")
 	}
+	// Connections that wait at the socket of the config that failed are reset with it.
+	await(t, func() bool { return listeners(t, e.url) <= 1 })
 	hit()
 	// Another directory: the first store is closed, and what it counted stays counted.
 	e.reload(t, "cache "+t.TempDir()+" {\n min_free 0\n}")

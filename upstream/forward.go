@@ -191,7 +191,28 @@ func (t forwardTransport) ask(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	response.Body = closingBody{response.Body, leave}
+	if isOdd(request, response.StatusCode) {
+		_ = response.Body.Close()
+		return nil, &UnreachableError{Err: errors.New("it answered a download that asked for no such thing by " + response.Status)}
+	}
 	return t.client.unlessForbidden(response, nil)
+}
+
+// isOdd reports whether a status can't be an answer to this download: success without a file, a part that wasn't asked for, or
+// "not modified" without a condition. To the caller, whose tool is content with it, such an answer is an empty file.
+func isOdd(request *http.Request, status int) bool {
+	has := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return len(request.Header.Values(name)) > 0 })
+	}
+	switch status {
+	case http.StatusNoContent, http.StatusResetContent:
+		return true
+	case http.StatusPartialContent:
+		return !has("Range")
+	case http.StatusNotModified:
+		return !has("If-None-Match", "If-Modified-Since")
+	}
+	return false
 }
 
 // relayedFromStorage are the headers of object storage that are about the file. All others are the storage's own.
