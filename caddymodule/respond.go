@@ -86,6 +86,9 @@ func (x *exchange) sendDescription(answer upstream.Answer) {
 // request could be answered otherwise, that goes to GitLab. It is the only way in which a refused download is answered, whether
 // the file is stored or not: a stranger must see no difference.
 func (x *exchange) relayRefused(refused *upstream.RefusedAnswer) bool {
+	if refused == nil {
+		return x.forward(outcomeRefused, fwdRefused)
+	}
 	outcome := outcomeRefused
 	if refused.Status == http.StatusTooManyRequests {
 		outcome = outcomeRateLimited
