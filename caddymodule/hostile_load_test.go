@@ -216,7 +216,7 @@ func (l *hostileLoad) checkSwitchedOff(t *testing.T) {
 }
 
 // checkFetches makes sure that no file was fetched twice. A publish of another file in the same slot of generations, of which
-// the store has 65,536, makes a running fetch be done again; that is met once in some hundred runs.
+// the store has 262,144, makes a running fetch be done again; that is met once in some hundred runs.
 func (l *hostileLoad) checkFetches(t *testing.T) {
 	t.Helper()
 	l.tally.add(l.gitlab.TakeDone())
