@@ -97,12 +97,7 @@ func TestStrangersBodiesOpenNoBreaker(t *testing.T) {
 				r.Body = io.NopCloser(bytes.NewReader(whole))
 				return false
 			}), "")
-			body := someBytes(1000, 1)
-			publishOld(gitlab, "app.bin", body)
-			e.mustGet(t, "app.bin", developer, body)
-			e.mustGet(t, "app.bin", administrator, body)
-			await(t, func() bool { return gitlab.CountProbes() == 1 })
-			gitlab.RevokeToken(administrator)
+			body := storeWithOneRevoked(t, e, gitlab)
 			request = strings.ReplaceAll(request, "edge.example", strings.TrimPrefix(e.url, "http://"))
 			var attack sync.WaitGroup
 			isPut := strings.HasPrefix(request, http.MethodPut)
@@ -136,12 +131,7 @@ func TestUploadsThatStrangersHoldOpenOpenNoBreaker(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		panic(http.ErrAbortHandler)
 	}), "")
-	body := someBytes(1000, 1)
-	publishOld(gitlab, "app.bin", body)
-	e.mustGet(t, "app.bin", developer, body)
-	e.mustGet(t, "app.bin", administrator, body)
-	await(t, func() bool { return gitlab.CountProbes() == 1 })
-	gitlab.RevokeToken(administrator)
+	body := storeWithOneRevoked(t, e, gitlab)
 	connections := make([]net.Conn, 50)
 	for i := range connections {
 		connections[i] = e.holdOpen(t, "PUT "+filePath("app.bin")+" HTTP/1.1\r\nHost: "+strings.TrimPrefix(e.url, "http://")+"\r\nContent-Length: 5\r\n\r\na")
@@ -154,6 +144,18 @@ func TestUploadsThatStrangersHoldOpenOpenNoBreaker(t *testing.T) {
 	}
 	await(t, func() bool { return runningForwards(gitlab) == 0 })
 	expectNoOutage(t, e, gitlab, body)
+}
+
+// storeWithOneRevoked has app.bin stored for the developer, and for the administrator, whose token is revoked then.
+func storeWithOneRevoked(t *testing.T, e *edge, gitlab *gitlabtest.Server) []byte {
+	t.Helper()
+	body := someBytes(1000, 1)
+	publishOld(gitlab, "app.bin", body)
+	e.mustGet(t, "app.bin", developer, body)
+	e.mustGet(t, "app.bin", administrator, body)
+	await(t, func() bool { return gitlab.CountProbes() == 1 })
+	gitlab.RevokeToken(administrator)
+	return body
 }
 
 // runningForwards counts the requests that GitLab hasn't ended.
@@ -181,12 +183,7 @@ func TestHeadersThatAreTooLargeForTheLineOpenNoBreaker(t *testing.T) {
 	front.StartTLS()
 	defer front.Close()
 	e := startEdge(t, front.URL, trusting(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw})))
-	body := someBytes(1000, 1)
-	publishOld(gitlab, "app.bin", body)
-	e.mustGet(t, "app.bin", developer, body)
-	e.mustGet(t, "app.bin", administrator, body)
-	await(t, func() bool { return gitlab.CountProbes() == 1 })
-	gitlab.RevokeToken(administrator)
+	body := storeWithOneRevoked(t, e, gitlab)
 	lines := func(name string) string { return strings.Repeat(name+": x\r\n", 10_000/len(name+": x\r\n")) }
 	for name, request := range map[string]string{
 		"forwarded":            "GET " + filePath("app.bin") + "?status=default HTTP/1.1\r\n" + lines("X-A"),
