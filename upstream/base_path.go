@@ -17,17 +17,7 @@ func ParseRouteBelow(base, escapedPath string) (Route, error) {
 	if below, ok := cutBasePath(escapedPath, words); ok {
 		return ParseRoute(below)
 	}
-	var segments []string
-	dots := false
-	for raw := range strings.SplitSeq(escapedPath, "/") {
-		if raw == "" {
-			continue
-		}
-		dots = dots || dotsOf(raw) > 0
-		if len(segments) < tooManySegments {
-			segments = append(segments, raw)
-		}
-	}
+	segments, dots := splitPath(nil, escapedPath)
 	if !dots {
 		return Route{}, ErrNotGeneric
 	}

@@ -34,7 +34,20 @@ var ErrNotGeneric = errors.New("not a generic package route")
 // The ref holds on to nothing of escapedPath.
 func ParseRoute(escapedPath string) (Route, error) {
 	var room [16]string
-	segments, dots := room[:0], false
+	segments, dots := splitPath(room[:0], escapedPath)
+	if dots {
+		return refuseDots(escapedPath, segments, nil)
+	}
+	route, err := parseSegments(segments)
+	if err == nil && route.Path == "" {
+		route.Path = escapedPath
+	}
+	return route, err
+}
+
+// splitPath appends a path's raw segments, without the empty ones and those beyond tooManySegments, and reports whether any
+// of them is a dot segment.
+func splitPath(segments []string, escapedPath string) (_ []string, dots bool) {
 	for raw := range strings.SplitSeq(escapedPath, "/") {
 		if raw == "" {
 			continue
@@ -44,14 +57,7 @@ func ParseRoute(escapedPath string) (Route, error) {
 			segments = append(segments, raw)
 		}
 	}
-	if dots {
-		return refuseDots(escapedPath, segments, nil)
-	}
-	route, err := parseSegments(segments)
-	if err == nil && route.Path == "" {
-		route.Path = escapedPath
-	}
-	return route, err
+	return segments, dots
 }
 
 // tooManySegments bounds what a path of a million slashes costs. So many can't be a legal file's: ten stand before its
