@@ -63,12 +63,7 @@ func (s *Store) giveWay(f *Fill) bool {
 	timer := time.NewTimer(roomTimeout)
 	defer timer.Stop()
 	for s.counters.freedBytes.Load() == before {
-		s.wakeJanitor()
-		select {
-		case <-changed:
-		case <-timer.C:
-			return false
-		case <-s.ctx.Done():
+		if s.awaitChange(changed, timer) != nil {
 			return false
 		}
 		s.mu.Lock()

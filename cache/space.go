@@ -130,13 +130,8 @@ func (s *Store) reserve(want claim) error {
 	timer := time.NewTimer(roomTimeout)
 	defer timer.Stop()
 	for {
-		s.wakeJanitor()
-		select {
-		case <-changed:
-		case <-timer.C:
-			return ErrNoRoom
-		case <-s.ctx.Done():
-			return ErrClosed
+		if err := s.awaitChange(changed, timer); err != nil {
+			return err
 		}
 		taken, exhausted, err := s.tryReserve(want)
 		if taken || err != nil {
@@ -148,6 +143,20 @@ func (s *Store) reserve(want claim) error {
 		if exhausted != seen {
 			return ErrNoRoom
 		}
+	}
+}
+
+// awaitChange has the janitor evict, and waits until the room changes; ErrNoRoom when the timer ends, ErrClosed when the
+// store is closed.
+func (s *Store) awaitChange(changed <-chan struct{}, timer *time.Timer) error {
+	s.wakeJanitor()
+	select {
+	case <-changed:
+		return nil
+	case <-timer.C:
+		return ErrNoRoom
+	case <-s.ctx.Done():
+		return ErrClosed
 	}
 }
 
