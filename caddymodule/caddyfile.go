@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -181,36 +182,35 @@ func secretOption(set func(string)) func(*caddyfile.Dispenser) error {
 	}
 }
 
-func durationOption(set func(caddy.Duration)) func(*caddyfile.Dispenser) error {
+// parsedOption is an option with one value, of which parse tells what is wrong with it.
+func parsedOption[T any](set func(T), parse func(text string) (T, error)) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {
 		option := d.Val()
 		text, err := oneArgument(d)
 		if err != nil {
 			return err
 		}
-		value, err := caddy.ParseDuration(text)
-		if err != nil || value < 0 {
-			return d.Errf("%s: %q is no duration such as 30s or 5m", option, text)
-		}
-		set(caddy.Duration(value))
-		return nil
-	}
-}
-
-func sizeOption(set func(int64)) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		option := d.Val()
-		text, err := oneArgument(d)
-		if err != nil {
-			return err
-		}
-		value, err := parseSize(text)
+		value, err := parse(text)
 		if err != nil {
 			return d.Errf("%s: %v", option, err)
 		}
 		set(value)
 		return nil
 	}
+}
+
+func durationOption(set func(caddy.Duration)) func(*caddyfile.Dispenser) error {
+	return parsedOption(set, func(text string) (caddy.Duration, error) {
+		value, err := caddy.ParseDuration(text)
+		if err != nil || value < 0 {
+			return 0, fmt.Errorf("%q is no duration such as 30s or 5m", text)
+		}
+		return caddy.Duration(value), nil
+	})
+}
+
+func sizeOption(set func(int64)) func(*caddyfile.Dispenser) error {
+	return parsedOption(set, parseSize)
 }
 
 // positiveSizeOption is for sizes of which 0 would mean "default" in JSON and "nothing" to a reader.
@@ -230,19 +230,13 @@ func positiveSizeOption(set func(int64)) func(*caddyfile.Dispenser) error {
 }
 
 func numberOption(set func(int)) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		option := d.Val()
-		text, err := oneArgument(d)
-		if err != nil {
-			return err
-		}
+	return parsedOption(set, func(text string) (int, error) {
 		value, err := strconv.Atoi(text)
 		if err != nil || value < 0 {
-			return d.Errf("%s: %q is no number from 0 up", option, text)
+			return 0, fmt.Errorf("%q is no number from 0 up", text)
 		}
-		set(value)
-		return nil
-	}
+		return value, nil
+	})
 }
 
 func listOption(target *[]string) func(*caddyfile.Dispenser) error {

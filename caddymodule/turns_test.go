@@ -182,14 +182,7 @@ func TestNobodyFillsTheLineAlone(t *testing.T) {
 // TestWhoWaitsTooLongIsServedUncached: nobody is refused.
 func TestWhoWaitsTooLongIsServedUncached(t *testing.T) {
 	setForTest(t, &turnPatience, 50*time.Millisecond)
-	gitlab := newGitLab(t)
-	e := startEdge(t, gitlab.URL, "fetches_per_caller 1")
-	body := someBytes(300_000, 1)
-	publishOld(gitlab, "slow.bin", body)
-	publishOld(gitlab, "next.bin", body)
-	release := make(chan struct{})
-	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 100_000, Release: release, Times: 1})
-	e.askForOneByte(t, "slow.bin", developer)
+	e, _, body, release := startWithTheTurnTaken(t)
 	got := e.mustGet(t, "next.bin", developer, body)
 	if !strings.Contains(got.cacheStatus(), "fwd=bypass") {
 		t.Errorf("got %q", got.cacheStatus())
@@ -207,14 +200,7 @@ func TestWhoWaitsTooLongIsServedUncached(t *testing.T) {
 
 // TestWhatWasFetchedWhileOneWaitedIsServed: no second fetch of the same file.
 func TestWhatWasFetchedWhileOneWaitedIsServed(t *testing.T) {
-	gitlab := newGitLab(t)
-	e := startEdge(t, gitlab.URL, "fetches_per_caller 1")
-	body := someBytes(300_000, 1)
-	publishOld(gitlab, "slow.bin", body)
-	publishOld(gitlab, "next.bin", body)
-	release := make(chan struct{})
-	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 100_000, Release: release, Times: 1})
-	e.askForOneByte(t, "slow.bin", developer)
+	e, gitlab, body, release := startWithTheTurnTaken(t)
 	waiting := make(chan answer, 1)
 	go func() { waiting <- e.do(t, call{path: filePath("next.bin"), token: developer}) }() // ends with its turn
 	await(t, func() bool { return turnsWaiting() == 1 })
@@ -226,6 +212,21 @@ func TestWhatWasFetchedWhileOneWaitedIsServed(t *testing.T) {
 	if n := gitlab.Count(http.MethodGet); n != 2 {
 		t.Errorf("%d fetches of two files", n)
 	}
+}
+
+// startWithTheTurnTaken starts an edge where the developer's one turn is held by a fetch of slow.bin that stalls until release
+// is closed. The file next.bin, with the same body, is there to be fetched.
+func startWithTheTurnTaken(t *testing.T) (e *edge, gitlab *gitlabtest.Server, body []byte, release chan struct{}) {
+	t.Helper()
+	gitlab = newGitLab(t)
+	e = startEdge(t, gitlab.URL, "fetches_per_caller 1")
+	body = someBytes(300_000, 1)
+	publishOld(gitlab, "slow.bin", body)
+	publishOld(gitlab, "next.bin", body)
+	release = make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 100_000, Release: release, Times: 1})
+	e.askForOneByte(t, "slow.bin", developer)
+	return e, gitlab, body, release
 }
 
 func turnsWaiting() (waiting int) {
