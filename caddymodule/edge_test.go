@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -171,14 +172,28 @@ type around struct {
 	redacted     bool // whether all logs use gitlab_redacted
 }
 
+// freeAddress is one that nobody else is given while the test runs: a socket that is bound and doesn't listen keeps it, which a
+// server that is told to use it isn't hindered by. Caddy's servers share addresses (SO_REUSEPORT), so that two that were given
+// the same would take each other's callers.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	keeper, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	unix.CloseOnExec(keeper)
+	t.Cleanup(func() { _ = unix.Close(keeper) })
+	err = errors.Join(unix.SetsockoptInt(keeper, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.SetsockoptInt(keeper, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+		unix.Bind(keeper, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := unix.Getsockname(keeper)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", bound.(*unix.SockaddrInet4).Port)
 }
 
 // othersGoroutines aren't the edge's: those of servers that a test runs beside it and that end after it, and what Caddy's

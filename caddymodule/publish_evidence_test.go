@@ -33,7 +33,15 @@ var failedUploads = map[string]func(t *testing.T, e *edge, gitlab *gitlabtest.Se
 	"while GitLab is down": func(t *testing.T, e *edge, gitlab *gitlabtest.Server, file string) {
 		gitlab.SetDown(true)
 		defer gitlab.SetDown(false)
-		e.strangersPut(t, file)
+		// A small body may be whole in a socket before the socket is reset, and GitLab may have it for all the edge knows.
+		got, err := e.begin(call{method: http.MethodPut, path: filePath(file), body: neverEnding{}, length: -1})
+		if err != nil {
+			return // the caller was still writing when the connection was closed
+		}
+		defer got.Body.Close()
+		if got.StatusCode < http.StatusInternalServerError {
+			t.Fatalf("an upload to nobody: %s", got.Status)
+		}
 	},
 	"414": refusedUpload(http.StatusRequestURITooLong),
 	"429": refusedUpload(http.StatusTooManyRequests),
