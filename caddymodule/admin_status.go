@@ -68,6 +68,9 @@ type upstreamStatus struct {
 	// GitLab and ObjectStorage are "up" or "down". Down means that it isn't asked, since it failed the edge's own probe.
 	GitLab        string `json:"gitlab"`
 	ObjectStorage string `json:"object_storage"`
+	// ProbeAnswered is true once GitLab has answered the probe, which the first answer to anything else starts. Until then
+	// GitLab is asked by each caller, also while it is down.
+	ProbeAnswered bool `json:"probe_answered"`
 	// Switched is the state of projects of which nothing was said, and From where that comes from.
 	Switched string     `json:"switched"`
 	From     string     `json:"from"`
@@ -169,7 +172,9 @@ func upstreamStatusOf(handlers []*Handler, known string) upstreamStatus {
 		if h.client.Upstream() != known {
 			continue
 		}
-		down := h.attachment.state.breakersOf(h.access).Down()
+		breakers := h.attachment.state.breakersOf(h.access)
+		shown.ProbeAnswered = shown.ProbeAnswered || breakers.ProbeAnswered()
+		down := breakers.Down()
 		if slices.Contains(down, upstream.ServerGitLab) {
 			shown.GitLab = "down"
 		}

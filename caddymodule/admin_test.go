@@ -132,7 +132,7 @@ func TestStatusTellsWhatTheEdgeDid(t *testing.T) {
 		t.Errorf("upstreams are %+v", after.Upstreams)
 	}
 	e.expectCLI(t, 0, []string{"working"}, "status", "--check")
-	await(t, func() bool { return gitlab.CountProbes() == 1 })
+	awaitProbeAnswered(t)
 
 	gitlab.Inject(gitlabtest.Fault{Status: http.StatusBadGateway, Times: -1})
 	for range 4 {

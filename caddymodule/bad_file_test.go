@@ -129,7 +129,7 @@ func TestABadProjectStopsNoOther(t *testing.T) {
 	body := someBytes(1000, 1)
 	publishOld(gitlab, "warm.bin", body)
 	e.mustGet(t, "warm.bin", developer, body)
-	await(t, func() bool { return gitlab.CountProbes() > 0 })
+	awaitProbeAnswered(t)
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, PathContains: "/25/", Status: http.StatusBadGateway, Times: -1})
 	gitlab.Inject(gitlabtest.Fault{Question: true, PathContains: "/25/", Status: http.StatusBadGateway, Times: -1})
 	for i := range 20 {

@@ -153,7 +153,7 @@ func storeWithOneRevoked(t *testing.T, e *edge, gitlab *gitlabtest.Server) []byt
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
 	e.mustGet(t, "app.bin", administrator, body)
-	await(t, func() bool { return gitlab.CountProbes() == 1 })
+	awaitProbeAnswered(t)
 	gitlab.RevokeToken(administrator)
 	return body
 }
@@ -220,7 +220,7 @@ func TestNobodyCanHoldTheTryThatFindsGitLabBack(t *testing.T) {
 	body := someBytes(1000, 1)
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
-	await(t, func() bool { return gitlab.CountProbes() == 1 })
+	awaitProbeAnswered(t)
 	putForward(2 * time.Minute)
 	gitlab.SetDown(true)
 	for range 2 {

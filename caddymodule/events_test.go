@@ -75,7 +75,7 @@ func TestEventsTellOfWhatIsRare(t *testing.T) {
 	awaitEvent(t, "switched map[project:25 state:config upstream:"+gitlab.URL+"]")
 
 	e.mustGet(t, "app.bin", developer, []byte("x"))
-	await(t, func() bool { return gitlab.CountProbes() == 1 })
+	awaitProbeAnswered(t)
 	gitlab.Inject(gitlabtest.Fault{Status: http.StatusBadGateway, Times: -1})
 	for range 2 {
 		e.do(t, call{path: filePath("cold.bin"), token: developer})

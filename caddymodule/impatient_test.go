@@ -18,7 +18,7 @@ func TestWhoMayBeServedOfflineWaitsNoLongerThanTheProbe(t *testing.T) {
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
 	awaitNoFlight(t)
-	await(t, func() bool { return gitlab.CountProbes() == 1 })
+	awaitProbeAnswered(t)
 	release := make(chan struct{})
 	gitlab.Inject(gitlabtest.Fault{Hang: true, Release: release, Times: -1})
 	slow := make(chan answer, 1)

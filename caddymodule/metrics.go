@@ -143,17 +143,17 @@ func (m *metrics) finished(method string, r *record) {
 	if !ok {
 		counter = counters[otherMethod]
 	}
-	counter.Inc()
-	if r.firstByte > 0 {
-		m.firstByte[r.outcome].Observe(r.firstByte.Seconds())
-		m.duration[r.outcome].Observe(time.Since(r.begun).Seconds())
-	}
 	for source, bytes := range r.sent {
 		if bytes > 0 {
 			m.sent[source].Add(float64(bytes))
 		}
 	}
 	m.received(r.sent[sourceUpstream])
+	if r.firstByte > 0 {
+		m.firstByte[r.outcome].Observe(r.firstByte.Seconds())
+		m.duration[r.outcome].Observe(time.Since(r.begun).Seconds())
+	}
+	counter.Inc() // last: whoever sees the request counted sees its bytes
 }
 
 // received counts bytes of bodies that came from upstream.

@@ -159,7 +159,7 @@ func TestNginxThatIsDownIsAnOutageThatEnds(t *testing.T) {
 	for _, downs := range []string{"nginx", "GitLab"} {
 		t.Run(downs, func(t *testing.T) {
 			e, gitlab, front, body := behindNginx(t, nginxLines{}, "")
-			await(t, func() bool { return gitlab.CountProbes() > 0 }) // and is believed from then on
+			awaitProbeAnswered(t)
 			putForward(2 * time.Hour)
 			if downs == "nginx" {
 				front.stop()

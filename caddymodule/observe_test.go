@@ -142,7 +142,7 @@ func TestMetricsTellOfResumesChecksumsAndBreakers(t *testing.T) {
 	e.mustGet(t, "app.bin", developer, body)
 	awaitNoFlight(t)
 	expectGrown(t, before, map[string]float64{"resumes_total": 1, "sent_bytes_total fill": 1_000_000, "upstream_received_bytes_total": 1_000_000})
-	await(t, func() bool { return gitlab.CountProbes() == 1 })
+	awaitProbeAnswered(t)
 	gitlab.Inject(gitlabtest.Fault{Status: http.StatusBadGateway, Times: -1})
 	for range 2 {
 		e.do(t, call{path: filePath("app.bin"), token: outsider})

@@ -90,6 +90,19 @@ func TestInAnOutageThoseWhomGitLabAllowedKeepBeingServedAndNobodyElse(t *testing
 	}
 }
 
+// awaitProbeAnswered waits until the edge has heard the answer to its first probe, without which no breaker opens.
+func awaitProbeAnswered(t *testing.T) {
+	t.Helper()
+	await(t, func() bool {
+		for _, breakers := range runningState().allBreakers() {
+			if breakers.ProbeAnswered() {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // isDown reports whether a kind of server isn't asked, by any way.
 func isDown(server string) bool {
 	for _, breakers := range runningState().allBreakers() {
@@ -108,7 +121,7 @@ func TestADeadGitLabIsNotAskedByEachCallerAndAReloadKnowsThatItIsDead(t *testing
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
 	putForward(2 * time.Minute)
-	await(t, func() bool { return gitlab.CountProbes() == 1 })
+	awaitProbeAnswered(t)
 	gitlab.Inject(gitlabtest.Fault{Status: http.StatusBadGateway, Times: -1})
 	gitlab.ResetRequests()
 	for range 2 {

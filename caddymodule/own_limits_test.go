@@ -21,7 +21,7 @@ func TestWhoHoldsAllConnectionsOpensNoBreakerAndReleasesNoBytes(t *testing.T) {
 	publishOld(gitlab, "held.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
 	e.mustGet(t, "app.bin", colleague, body)
-	await(t, func() bool { return gitlab.CountProbes() > 0 })
+	awaitProbeAnswered(t)
 
 	release := make(chan struct{})
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, PathContains: "held.bin", StallAfter: 1000, Release: release, Times: -1})

@@ -156,7 +156,7 @@ func TestAPublishersUploadDuringAnOutageLeavesTheStoredFile(t *testing.T) {
 		"the connection is reset": func(_ *testing.T, _ *edge, gitlab *gitlabtest.Server) { gitlab.SetDown(true) },
 		"nobody listens":          func(_ *testing.T, _ *edge, gitlab *gitlabtest.Server) { gitlab.Close() },
 		"the breaker is open": func(t *testing.T, e *edge, gitlab *gitlabtest.Server) {
-			await(t, func() bool { return gitlab.CountProbes() == 1 })
+			awaitProbeAnswered(t)
 			gitlab.SetDown(true)
 			for range 2 {
 				e.do(t, call{path: filePath("cold.bin"), token: developer})

@@ -9,7 +9,7 @@ func TestAWayThatNoConfigGoesIsNoOutage(t *testing.T) {
 	body := someBytes(1000, 1)
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
-	await(t, func() bool { return gitlab.CountProbes() > 0 })
+	awaitProbeAnswered(t)
 	gitlab.SetDown(true)
 	await(t, func() bool {
 		e.do(t, call{path: filePath("cold.bin"), token: developer})

@@ -112,3 +112,11 @@ func (b *Breakers) Down() (servers []string) {
 	}
 	return servers
 }
+
+// ProbeAnswered reports whether GitLab has answered the probe. Until then its breaker can't open: perhaps nothing lets the probe
+// through, ever.
+func (b *Breakers) ProbeAnswered() bool {
+	b.gitlab.mu.Lock()
+	defer b.gitlab.mu.Unlock()
+	return b.gitlab.believed
+}
