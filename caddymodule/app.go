@@ -120,6 +120,7 @@ func (a *App) Start() error {
 	// Ends with Stop.
 	a.work.Go(func() { a.switches.watch(ctx, a.tellSwitched) })
 	close(a.started)
+	a.warnOfOtherHosts()
 	return nil
 }
 

@@ -110,6 +110,7 @@ type Handler struct {
 	StorageTransportRaw json.RawMessage `json:"storage_transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	logger   *zap.Logger
+	server   *caddyhttp.Server // nil if unknown
 	rules    *upstream.Rules
 	switches *switches
 	client   *upstream.Client
@@ -214,7 +215,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // holds, since `caddy validate`, and a reload that fails later, provision handlers too; the store is opened when the
 // app starts (see App).
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = limited(ctx.Logger())
+	h.logger, h.server = limited(ctx.Logger()), serverOf(ctx)
 	// Taken first: contexts derived from ctx have a registry of their own that nobody scrapes.
 	h.metrics = registerMetrics(ctx.GetMetricsRegistry())
 	if err := h.replacePlaceholders(); err != nil {
