@@ -98,7 +98,8 @@ type Handler struct {
 	// How long a body from GitLab may stand still before it is given up and asked for again. Default: 30s.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
 
-	// How often a body that broke off is asked for again from where it broke. 0 never does. Default: 5.
+	// How often in a row a body that broke off is asked for again from where it broke. A try that brings 1 MiB or more doesn't
+	// count, and the count begins anew after it. 0 never asks again. Default: 5.
 	Retries *int `json:"retries,omitempty"`
 
 	// The transport to GitLab: Caddy's `http` transport with all its settings, except the PROXY protocol and request

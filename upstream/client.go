@@ -45,10 +45,11 @@ type Config struct {
 	// StallTimeout is how long a fetched body may stand still before its connection is given up; 30 s by default.
 	StallTimeout time.Duration
 
-	// Retries is how often a body that broke off is asked for again. Zero means never.
+	// Retries is how often in a row a body that broke off is asked for again and brings less than a megabyte. Zero means that it
+	// is never asked for again.
 	Retries int
 
-	// RetryPause is the wait before the first of these; it doubles each time. 200 ms by default.
+	// RetryPause is the wait before the first of these; it doubles each time, up to a minute. 200 ms by default.
 	RetryPause time.Duration
 
 	// Now tells the time; time.Now by default.

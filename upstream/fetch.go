@@ -135,8 +135,9 @@ func (c *Client) getFromStorage(ctx context.Context, location *redirectTarget, h
 }
 
 // Download is one file's body on its way from GitLab or its object storage. Reading it survives bad lines: a body
-// that breaks off or stalls is asked for again from its byte, with growing pauses and a bounded number of times, as
-// long as it is the same content. It is for one reader.
+// that breaks off or stalls is asked for again from its byte, with growing pauses, as long as it is the same content. It is
+// given up after Config.Retries tries in a row that brought less than retryProgress each: a line that cuts each connection
+// after a while brings a file of any size in the end. It is for one reader.
 type Download struct {
 	client *Client
 	ctx    context.Context
@@ -173,8 +174,17 @@ type Download struct {
 	offset int64
 	// partial says that body is a part of the file, whose end needn't be the file's.
 	partial bool
-	tries   int
+	// tries are those in a row that brought too little, and tried is where the last one that was answered began.
+	tries int
+	tried int64
 }
+
+const (
+	// retryProgress is how many bytes a try must bring for the next to count as the first.
+	retryProgress = 1 << 20
+	// maxRetryPause is what the pause between tries grows to.
+	maxRetryPause = time.Minute
+)
 
 // Storable reports whether the body is the file's own bytes with a known end.
 func (d *Download) Storable() bool { return d.Framed && d.ContentEncoding == "" }
@@ -229,17 +239,18 @@ func (d *Download) resumable() bool {
 // resume asks for the body again until it goes on or the retries are used up.
 func (d *Download) resume(cause error) error {
 	_ = d.body.Close()
-	pause := d.client.cfg.RetryPause
+	if d.offset-d.tried >= retryProgress {
+		d.tries = 0
+	}
 	for d.tries < d.client.cfg.Retries {
-		d.tries++
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(d.retryPause())
 		select {
 		case <-timer.C:
 		case <-d.ctx.Done():
 			timer.Stop()
 			return fmt.Errorf("reading the body: %w", context.Cause(d.ctx))
 		}
-		pause *= 2
+		d.tries++
 		err := d.reopen()
 		if err == nil {
 			d.Resumed++
@@ -267,6 +278,18 @@ func (d *Download) resume(cause error) error {
 		cause = err
 	}
 	return fmt.Errorf("reading the body, given up after %d more tries: %w", d.tries, cause)
+}
+
+// retryPause doubles with each try in a row that brought too little.
+func (d *Download) retryPause() time.Duration {
+	pause := d.client.cfg.RetryPause
+	for range d.tries {
+		if pause >= maxRetryPause/2 {
+			return max(maxRetryPause, d.client.cfg.RetryPause)
+		}
+		pause *= 2
+	}
+	return pause
 }
 
 // reopen asks for the bytes from d.offset on and makes sure that they continue what was read.
@@ -301,7 +324,7 @@ func (d *Download) reopen() error {
 			return unreachable("skipping what was read before", err)
 		}
 	}
-	d.body = response.Body
+	d.body, d.tried = response.Body, d.offset
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 
 // Fault is trouble that the next matching requests meet. There are three kinds, by the fields that are set:
 //   - of an upload: CutUploadAfter, StallUploadAfter, AfterBody, LoseAnswer. Met by publishes that were let in.
-//   - of a download's body: CutAfter, StallAfter, CorruptAt, ClaimLength, Unframed, Chunked, IgnoreRange. Met by the GET
+//   - of a download's body: CutAfter, CutEach, StallAfter, CorruptAt, ClaimLength, Unframed, Chunked, IgnoreRange. Met by the GET
 //     that sends the bytes, wherever they come from.
 //   - of the head, all others. Met when a request arrives, before anything is judged.
 //
@@ -59,6 +59,9 @@ type Fault struct {
 
 	// CutAfter breaks the connection after that many bytes of the body. They do arrive.
 	CutAfter int64
+	// CutEach breaks the connection after that many bytes of each answer's own, wherever in the file it begins: a line that
+	// cuts what takes long. They do arrive.
+	CutEach int64
 	// StallAfter stops after that many bytes until Release is closed or the client leaves. They do arrive.
 	StallAfter int64
 	// CorruptAt changes the byte at that offset.
@@ -83,7 +86,7 @@ func (f *Fault) isOfUpload() bool {
 }
 
 func (f *Fault) isOfDownload() bool {
-	return f.CutAfter != 0 || f.StallAfter != 0 || f.CorruptAt != 0 || f.ClaimLength != 0 || f.Unframed || f.Chunked || f.IgnoreRange
+	return f.CutAfter != 0 || f.CutEach != 0 || f.StallAfter != 0 || f.CorruptAt != 0 || f.ClaimLength != 0 || f.Unframed || f.Chunked || f.IgnoreRange
 }
 
 func (f *Fault) isOfHead() bool { return !f.isOfUpload() && !f.isOfDownload() }

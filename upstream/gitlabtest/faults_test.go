@@ -78,6 +78,8 @@ func TestFaultsOfADownload(t *testing.T) {
 	}{
 		"cut":                               {gitlabtest.Fault{CutAfter: 70_001}, nil, 200, 0, 70_001, 200_000, true, -1},
 		"cut at the very beginning":         {gitlabtest.Fault{CutAfter: -1}, nil, 200, 0, 0, 200_000, true, -1},
+		"each answer cut":                   {gitlabtest.Fault{CutEach: 70_001}, []string{"Range", "bytes=70000-"}, 206, 70_000, 140_001, 130_000, true, -1},
+		"each answer cut, a short one":      {gitlabtest.Fault{CutEach: 70_001}, []string{"Range", "bytes=150000-"}, 206, 150_000, 200_000, 50_000, false, -1},
 		"cut in a range":                    {gitlabtest.Fault{CutAfter: 70_001}, []string{"Range", "bytes=70000-"}, 206, 70_000, 70_001, 130_000, true, -1},
 		"cut before a range":                {gitlabtest.Fault{CutAfter: 70_001}, []string{"Range", "bytes=100000-"}, 206, 100_000, 100_000, 100_000, true, -1},
 		"cut after a range":                 {gitlabtest.Fault{CutAfter: 70_001}, []string{"Range", "bytes=1-9"}, 206, 1, 10, 9, false, -1},

@@ -18,6 +18,7 @@ type line struct {
 	fault   *Fault
 
 	begun     bool
+	first     int64 // the answer's first byte in the file
 	offset    int64 // in the file, of the next byte
 	remaining int64 // of what was claimed
 	stalled   bool
@@ -35,7 +36,8 @@ func (l *line) WriteHeader(status int) {
 	l.begun = true
 	header := l.Header()
 	if status == http.StatusPartialContent {
-		l.offset = firstByte(header.Get("Content-Range"))
+		l.first = firstByte(header.Get("Content-Range"))
+		l.offset = l.first
 	}
 	if status == http.StatusOK || status == http.StatusPartialContent {
 		maps.Copy(header, l.fault.Header)
@@ -117,14 +119,22 @@ func (l *line) passable(n int) int {
 		}
 	}
 	if at, set := position(l.fault.CutAfter); set {
-		if l.offset >= at {
-			l.flush()
-			l.fault.reached(l.request)
-			panic(http.ErrAbortHandler)
-		}
-		n = int(min(int64(n), at-l.offset))
+		n = l.passableUntil(at, n)
+	}
+	if l.fault.CutEach > 0 {
+		n = l.passableUntil(l.first+l.fault.CutEach, n)
 	}
 	return n
+}
+
+// passableUntil breaks the connection at an offset of the file, and else returns how many of n bytes pass before that.
+func (l *line) passableUntil(at int64, n int) int {
+	if l.offset >= at {
+		l.flush()
+		l.fault.reached(l.request)
+		panic(http.ErrAbortHandler)
+	}
+	return int(min(int64(n), at-l.offset))
 }
 
 // corrupted returns the piece with the fault's byte changed, if that is in it. The content itself stays as it is.
