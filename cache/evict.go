@@ -5,13 +5,19 @@ import "go.uber.org/zap"
 // headroomShare is the part of the room for entries that is kept free ahead of need, so that fills seldom wait for evictions.
 const headroomShare = 64
 
-// evict removes what was used least recently until there is the room that waiting fills want, or some to spare. It
+// evict removes beginnings of files, and then what was used least recently, until there is the room that waiting fills want, or some to spare. It
 // never removes what is being read.
 func (s *Store) evict() {
 	seen, err := s.sampleFree()
 	if err != nil {
 		s.giveUpRoom()
 		return
+	}
+	if s.dropBeginnings(seen) {
+		if seen, err = s.sampleFree(); err != nil {
+			s.giveUpRoom()
+			return
+		}
 	}
 	if s.dropCopiesForDisk(seen) {
 		if seen, err = s.sampleFree(); err != nil {
@@ -70,7 +76,7 @@ func (s *Store) excessLocked(free int64) (excess int64, inVain bool) {
 	if short <= 0 {
 		return excess, false
 	}
-	evictable := s.space.blobs - s.keptLocked()
+	evictable := s.space.blobs - s.keptLocked() + s.beginnings.bytes
 	switch lacking := short - s.space.owed.bytes; {
 	case lacking <= 0, lacking-wanted.fresh > evictable:
 		return excess, true

@@ -44,8 +44,10 @@ type Fill struct {
 	room    *holding
 	counted bool
 	heard   uint64
-	// left is the part, if it should be gone and couldn't be removed; guarded by Store.mu.
+	// left is the part, if it should be gone and couldn't be removed; guarded by Store.mu, and so is owes, which says that what
+	// is freed with it may take a while to show.
 	left *leftPart
+	owes bool
 
 	// mu guards all below; it is taken before Store.mu. Nothing is read or written under it.
 	mu sync.Mutex
@@ -69,8 +71,10 @@ type Fill struct {
 	// entry is what became of the fill, and kept why nothing did although it is whole.
 	entry Entry
 	kept  error
-	// users are the writer and the readers; the last closes the file.
-	users int
+	// users are the writer and the readers; the last closes the file. successor goes on in the part of this one, and its users
+	// are this one's as well.
+	users     int
+	successor *Fill
 	// blob is what the file became.
 	blob *blobState
 }
@@ -79,20 +83,9 @@ type Fill struct {
 // ErrSuperseded: g is not the key's generation any more. Any other error is trouble with the disk, and means the same
 // to the caller as no room.
 func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
-	s.mu.Lock()
-	limits, closed := s.limits, s.closed || s.fillsEnded
-	behind := s.isIndexBehindLocked()
-	s.parts++
-	number := s.parts
-	s.mu.Unlock()
-	switch {
-	case closed:
-		return nil, ErrClosed
-	case behind, !k.isStorable(), spec.Size > limits.main() && !spec.Copy.unproven, limits.MaxObject > 0 && spec.Size > limits.MaxObject:
-		s.counters.noRoom.Add(1)
-		return nil, ErrNoRoom
-	case s.generations.of(k) != g:
-		return nil, ErrSuperseded
+	limits, number, err := s.admit(k, g, spec)
+	if err != nil {
+		return nil, err
 	}
 	f := &Fill{
 		store: s, key: k, generation: g, spec: spec, path: partPath(s.dir, s.process, number),
@@ -105,6 +98,26 @@ func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 		return nil, err
 	}
 	return f, f.open()
+}
+
+// admit tells whether a fill may begin, and numbers its part.
+func (s *Store) admit(k Key, g Generation, spec FillSpec) (limits Limits, number uint64, err error) {
+	s.mu.Lock()
+	limits, closed := s.limits, s.closed || s.fillsEnded
+	behind := s.isIndexBehindLocked()
+	s.parts++
+	number = s.parts
+	s.mu.Unlock()
+	switch {
+	case closed:
+		err = ErrClosed
+	case behind, !k.isStorable(), spec.Size > limits.main() && !spec.Copy.unproven, limits.MaxObject > 0 && spec.Size > limits.MaxObject:
+		s.counters.noRoom.Add(1)
+		err = ErrNoRoom
+	case s.generations.of(k) != g:
+		err = ErrSuperseded
+	}
+	return limits, number, err
 }
 
 // reserveFirst takes the room that a fill begins with: all that it needs, if that is known and vouched for.
@@ -135,6 +148,12 @@ func (f *Fill) open() (err error) {
 		s.mu.Unlock()
 		return s.diskError("creating a fill", err)
 	}
+	return f.enter()
+}
+
+// enter makes the fill one of those that the store's end ends.
+func (f *Fill) enter() error {
+	s := f.store
 	s.mu.Lock()
 	closed := s.closed || s.fillsEnded
 	if !closed {
@@ -404,6 +423,8 @@ type ending struct {
 	entry Entry
 	blob  *blobState
 	kept  error
+	// left says that what has arrived is kept as the file's beginning.
+	left bool
 	// aborted says that it wasn't Commit who decided; a fill that is being committed isn't aborted any more.
 	aborted bool
 }
@@ -420,19 +441,27 @@ func (f *Fill) finish(end ending) {
 	f.broadcastLocked()
 	f.mu.Unlock()
 	s := f.store
-	if end.blob == nil {
+	if end.blob == nil && !end.left {
 		f.removePart()
 	}
 	s.mu.Lock()
 	delete(s.fills, f)
 	s.space.copies.forget(f)
+	var leaving []*Beginning
 	if end.blob == nil {
 		f.releaseLocked()
-		f.room.lingering += f.onDisk
+		if end.left {
+			leaving = s.keepBeginningLocked(f)
+		} else {
+			f.room.lingering += f.onDisk
+		}
 	}
 	s.mu.Unlock()
 	close(f.done)
-	f.leave()
+	if !end.left {
+		f.leave()
+	}
+	dropAll(leaving)
 }
 
 // join counts a reader; false when the file is closed already.
@@ -449,6 +478,11 @@ func (f *Fill) join() bool {
 // leave takes the writer or a reader off; the last closes the file, and the disk has its bytes back.
 func (f *Fill) leave() {
 	f.mu.Lock()
+	if next := f.successor; next != nil {
+		f.mu.Unlock()
+		next.leave()
+		return
+	}
 	f.users--
 	last, blob := f.users == 0, f.blob
 	f.mu.Unlock()
@@ -469,7 +503,7 @@ func (f *Fill) leave() {
 		return
 	}
 	f.room.lingering -= f.onDisk
-	if f.isCopyLocked() {
+	if f.isCopyLocked() || f.owes {
 		s.space.owed.add(f.onDisk, s.now())
 	}
 	s.space.announce()

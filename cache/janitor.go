@@ -36,6 +36,7 @@ func (s *Store) tend() {
 			next.withUses = true
 			s.removeExpiredPins()
 			s.removeOutgrownPins(true)
+			s.dropOutdatedBeginnings()
 			s.retry()  // what couldn't be removed before
 			s.remove() // or not be taken out of the index
 			s.evict()  // others may be filling the disk

@@ -41,5 +41,6 @@ func (s *Store) Abandon() error {
 	if !s.end() {
 		return nil
 	}
+	s.letBeginningsGo(false)
 	return errors.Join(s.index.close(), s.lock.Close())
 }

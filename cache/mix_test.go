@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -121,7 +122,9 @@ func (o *openCounted) Close() error {
 // modelled is a store beside what it may say: of each key the content that was stored last, or nothing.
 type modelled struct {
 	*Store
-	keys [40]struct {
+	// wentOn counts the files that were stored after they had broken off.
+	wentOn atomic.Int64
+	keys   [40]struct {
 		mu   sync.Mutex // held by whoever does something to the key
 		seed byte       // of its content, from 1 on; 0 for none
 	}
@@ -179,6 +182,10 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]io.Closer) {
 			_, err = f.Write(body[:n])
 			body = body[n:]
 		}
+		if err == nil && spec.Size > 0 && random.IntN(3) == 0 {
+			state.seed = m.breakOff(t, f, state.seed, seed, random, held)
+			return
+		}
 		if err == nil {
 			var entry Entry
 			if entry, err = f.Commit(g); err == nil {
@@ -188,6 +195,44 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]io.Closer) {
 		}
 		f.Abort(err)
 	}
+}
+
+// breakOff ends a fill of the seed's content before its commit, and perhaps goes on from what it leaves. It returns the seed of
+// what is stored then.
+func (m *modelled) breakOff(t *testing.T, f *Fill, stored, seed byte, random *rand.Rand, held *[]io.Closer) byte {
+	if reader, err := f.NewReader(context.Background()); err == nil {
+		*held = append(*held, reader)
+	}
+	f.Leave(errors.New("the line broke"))
+	if random.IntN(3) == 0 {
+		return stored // for somebody later, who may have another content
+	}
+	b := m.TakeBeginning(f.key, m.Generation(f.key))
+	if b == nil {
+		return stored
+	}
+	data := m.dataOf(seed)
+	if random.IntN(4) == 0 {
+		b.PutBack()
+		return stored
+	}
+	g := m.Generation(f.key)
+	next, err := m.Continue(b, g, FillSpec{Size: int64(len(data)), SHA256: sha256.Sum256(data)})
+	if err != nil {
+		return stored
+	}
+	defer func() { next.Abort(err) }()
+	if _, err = next.Write(data[next.Written():]); err != nil {
+		return stored
+	}
+	if _, err = next.Commit(g); err == nil {
+		m.wentOn.Add(1)
+		return seed
+	}
+	if errors.Is(err, ErrChecksum) {
+		t.Error("what goes on from a beginning has another sum")
+	}
+	return stored
 }
 
 // change has the upstream say something about a key that removes nothing.
@@ -290,6 +335,9 @@ func (m *modelled) run(t *testing.T, fs *countedFS, meanwhile func(random *rand.
 		t.Fatal(err)
 	}
 	m.evict()
+	if m.wentOn.Load() < 5 {
+		t.Errorf("only %d files went on from what had broken off", m.wentOn.Load())
+	}
 	if m.Stats().Stored < 30 {
 		t.Errorf("only %d files were stored", m.Stats().Stored)
 	}
@@ -304,7 +352,7 @@ func (m *modelled) run(t *testing.T, fs *countedFS, meanwhile func(random *rand.
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if p := m.space; blobs != p.blobs || pinned != m.pinned || fs.taken != p.used() || p.reserved != 0 || p.lingering != 0 || p.open != 0 || p.unwritten != 0 ||
+	if p := m.space; blobs != p.blobs || pinned != m.pinned || fs.taken != p.used() || p.beginnings != m.beginnings.bytes || p.reserved != 0 || p.lingering != 0 || p.open != 0 || p.unwritten != 0 ||
 		p.copies.holding != (holding{}) || p.copies.number != 0 || len(p.copies.addresses)+len(p.copies.running) != 0 {
 		t.Errorf("%d bytes are on the disk, %d in files, %d pinned (%d): %+v", fs.taken, blobs, pinned, m.pinned, p)
 	}
@@ -313,7 +361,9 @@ func (m *modelled) run(t *testing.T, fs *countedFS, meanwhile func(random *rand.
 func openModelled(t *testing.T, size int64, limits Limits) (*modelled, *countedFS) {
 	t.Helper()
 	fs := &countedFS{FS: OS(), size: size, names: make(map[string]*countedFile)}
-	return &modelled{Store: openOn(t, fs, limits)}, fs
+	m := &modelled{Store: openOn(t, fs, limits)}
+	m.beginnings.least = 10_000
+	return m, fs
 }
 
 func TestTheStoreSaysWhatAModelSaysAndTakesNoMoreThanItMay(t *testing.T) {

@@ -39,12 +39,14 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 		s.mu.Lock()
 		s.raiseLocked(key)
 		s.mu.Unlock()
+		s.purgeBeginnings(sel)
 		if err := s.materialize(key); err != nil {
 			return Purged{}, fmt.Errorf("purging %s: %w", key, err)
 		}
 		return s.purgeKeys(ctx, []Key{key})
 	}
 	s.generations.purge(sel)
+	s.purgeBeginnings(sel)
 	s.mu.Lock()
 	running := &purge{selector: sel, serial: s.serial}
 	s.purges = append(s.purges, running)

@@ -19,8 +19,8 @@ const (
 // isFull reports whether the disk has no room: for bytes, for names, or by a quota.
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
-// insist does one step of a fill. Where the disk has no room for it, whatever it says of free bytes, copies of others'
-// uploads are dropped, and then what was used least recently is evicted, and the step is done again. A copy that nobody has
+// insist does one step of a fill. Where the disk has no room for it, whatever it says of free bytes, beginnings of files and
+// copies of others' uploads are dropped, and then what was used least recently is evicted, and the step is done again. A copy that nobody has
 // vouched for evicts nothing. Where it was in vain, because others fill the disk or a snapshot holds what was removed, that
 // isn't done again for a while: the store would be emptied and gain nothing.
 func (f *Fill) insist(step func() error) error {
@@ -42,6 +42,11 @@ func (s *Store) giveWay(f *Fill) bool {
 	if f.isCopyLocked() || s.loading || s.closed || s.stuck.refusals > 0 || s.now().Sub(s.space.inVain) < freedWithin {
 		s.mu.Unlock()
 		return false
+	}
+	if oldest := s.beginnings.take(anyBeginning); oldest != nil {
+		s.mu.Unlock()
+		oldest.Drop()
+		return true
 	}
 	if quietest := s.space.copies.quietest(func(other *Fill) bool { return other != f }); quietest != nil {
 		s.space.copies.forget(quietest)

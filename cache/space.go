@@ -29,6 +29,8 @@ type space struct {
 	holding
 	// copies are those of uploads that nobody has vouched for. They count towards MaxSize, and live in a room of their own.
 	copies copies
+	// beginnings are what has arrived of files that broke off for good, also while somebody has taken them.
+	beginnings int64
 	// open is the part of blobs that is being read, and thus not evicted.
 	open int64
 	// estimate is what the index says that blobs is, while that isn't loaded yet; 0 from then on.
@@ -54,7 +56,9 @@ type space struct {
 func (l Limits) main() int64 { return max(l.MaxSize-l.UploadRoom, 0) }
 
 // used is all that counts towards MaxSize but copies.
-func (p *space) used() int64 { return max(p.blobs, p.estimate) + p.reserved + p.lingering }
+func (p *space) used() int64 {
+	return max(p.blobs, p.estimate) + p.reserved + p.lingering + p.beginnings
+}
 
 // missing is how many bytes must go before more may be reserved, with free bytes left on the file system; not more than 0
 // for none.
@@ -188,11 +192,12 @@ func (s *Store) tryReserve(want claim) (taken bool, exhausted uint64, err error)
 	return false, s.space.exhausted, nil
 }
 
-// canFitLocked reports whether what is wanted would have room if all were evicted that can be, and all copies dropped.
+// canFitLocked reports whether what is wanted would have room if all were evicted that can be, and all copies and beginnings
+// dropped.
 func (s *Store) canFitLocked(want claim, free int64) bool {
-	kept := s.keptLocked()
-	return plus(want.bytes, s.space.reserved+s.space.lingering+kept) <= s.limits.main() &&
-		s.space.short(want.fresh, free, s.limits) <= s.space.blobs-kept+s.space.copies.reserved
+	kept, taken := s.keptLocked(), s.space.beginnings-s.beginnings.bytes
+	return plus(want.bytes, s.space.reserved+s.space.lingering+kept+taken) <= s.limits.main() &&
+		s.space.short(want.fresh, free, s.limits) <= s.space.blobs-kept+s.space.copies.reserved+s.beginnings.bytes
 }
 
 // keptLocked is the part of all blobs that isn't evicted, because it is being read or pinned, or can't be removed. It goes

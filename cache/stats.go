@@ -21,6 +21,9 @@ type Stats struct {
 	// Copies are fills of unproven uploads, and CopyBytes what they take of the upload room.
 	Copies    int
 	CopyBytes int64
+	// Beginnings are what has arrived of files that broke off, and BeginningBytes their size; they are part of Bytes.
+	Beginnings     int
+	BeginningBytes int64
 	// Pinned is how many of them are pinned.
 	Pinned int64
 	// MaxSize is the limit in force.
@@ -56,6 +59,7 @@ func (s *Store) Stats() Stats {
 		Bytes: s.space.used() + copies.bytes(), Reserved: s.space.reserved + copies.reserved,
 		Lingering: s.space.lingering + copies.lingering, MaxSize: s.limits.MaxSize,
 		Copies: copies.number, CopyBytes: copies.bytes(),
+		Beginnings: len(s.beginnings.kept), BeginningBytes: s.space.beginnings,
 		Pinned: s.pinned, MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
 		Fills: int64(len(s.fills)), Pending: len(s.pending) + len(s.recording), Loading: s.loading,
 		Evictions: s.counters.evictions.Load(), FreedBytes: s.counters.freedBytes.Load(),

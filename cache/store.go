@@ -122,6 +122,7 @@ type Store struct {
 	doubts, questions [keySlots]time.Duration
 	formers           formers
 	fills             map[*Fill]struct{}
+	beginnings        beginnings
 	// leftParts are those that should be gone and couldn't be removed.
 	leftParts map[*leftPart]struct{}
 	stuck     stuck
@@ -182,7 +183,7 @@ func newStore(cfg Config) *Store {
 		s.now = time.Now
 	}
 	s.started = s.now()
-	s.space.copies = newCopies()
+	s.space.copies, s.beginnings.least = newCopies(), leastBeginning
 	s.generations.begin(s.slots)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for slot := range s.doubts {
@@ -285,6 +286,7 @@ func (s *Store) Close() error {
 	if !s.end() {
 		return nil
 	}
+	s.letBeginningsGo(true)
 	s.removeOutgrownPins(true)
 	err := s.finishDurable()
 	return errors.Join(err, s.index.close(), s.lock.Close())

@@ -1,0 +1,232 @@
+package cache
+
+import (
+	"slices"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// leastBeginning is how much must have arrived of a file for its beginning to be kept.
+	leastBeginning = 1 << 20
+	// maxBeginnings bounds those that are kept, each of which has a file open.
+	maxBeginnings = 64
+)
+
+// Beginning is what has arrived of a file whose body broke off for good (Fill.Leave): the next fill of its key can go on from
+// there. It counts towards MaxSize, leaves before any entry does, and is gone after a restart. Nobody reads it but through
+// that fill.
+//
+// Who has taken one (Store.TakeBeginning) is the only one who has it, and ends with Store.Continue, PutBack or Drop.
+type Beginning struct {
+	// fill is the one that broke off: its part, its sum so far, and what it holds of the room. The writer's use of it is the
+	// beginning's.
+	fill *Fill
+	size int64
+}
+
+// Size is how many bytes there are, from the file's first on.
+func (b *Beginning) Size() int64 { return b.size }
+
+// Identity is how the upstream named the file's content when they came.
+func (b *Beginning) Identity() Identity { return b.fill.spec.Identity }
+
+// Disposition is the upstream's Content-Disposition of then.
+func (b *Beginning) Disposition() string { return b.fill.spec.Disposition }
+
+// beginnings are those that nobody has taken, the oldest first. Guarded by Store.mu.
+type beginnings struct {
+	// least is how much must have arrived for one to be kept; fixed.
+	least int64
+	kept  []*Beginning
+	// bytes is the size of all of them.
+	bytes int64
+}
+
+// take takes the oldest one that is selected; nil if there is none.
+func (l *beginnings) take(selected func(*Beginning) bool) *Beginning {
+	at := slices.IndexFunc(l.kept, selected)
+	if at < 0 {
+		return nil
+	}
+	b := l.kept[at]
+	l.kept = slices.Delete(l.kept, at, at+1)
+	l.bytes -= b.size
+	return b
+}
+
+// takeAll takes all that are selected.
+func (l *beginnings) takeAll(selected func(*Beginning) bool) (taken []*Beginning) {
+	for b := l.take(selected); b != nil; b = l.take(selected) {
+		taken = append(taken, b)
+	}
+	return taken
+}
+
+func (l *beginnings) keep(b *Beginning) {
+	l.kept = append(l.kept, b)
+	l.bytes += b.size
+}
+
+func anyBeginning(*Beginning) bool { return true }
+
+// Leave ends the fill as Abort does, and keeps what has arrived as the beginning of its file, if that is worth it. Only who
+// writes the fill may call it, where the body broke off and all that came of it was right.
+func (f *Fill) Leave(why error) {
+	if f.isCopy() || f.Written() < f.store.beginnings.least || f.complete() != nil {
+		f.Abort(why)
+		return
+	}
+	f.finish(ending{err: why, aborted: true, left: true})
+}
+
+// keepBeginningLocked keeps the part of a fill that has ended. It returns those that leave for it, which are dropped then:
+// an older one of the same key, one too many, or this one itself where nobody could go on from it.
+func (s *Store) keepBeginningLocked(f *Fill) (leaving []*Beginning) {
+	b := &Beginning{fill: f, size: f.onDisk}
+	s.space.beginnings += b.size
+	if s.closed || s.fillsEnded || s.generations.of(f.key) != f.generation {
+		return []*Beginning{b}
+	}
+	leaving = s.beginnings.takeAll(func(older *Beginning) bool { return older.fill.key == f.key })
+	s.beginnings.keep(b)
+	if len(s.beginnings.kept) > maxBeginnings {
+		leaving = append(leaving, s.beginnings.take(anyBeginning))
+	}
+	return leaving
+}
+
+// TakeBeginning takes what has arrived of the key's file in this generation; nil if there is nothing.
+func (s *Store) TakeBeginning(k Key, g Generation) *Beginning {
+	s.mu.Lock()
+	b := s.beginnings.take(func(b *Beginning) bool { return b.fill.key == k })
+	s.mu.Unlock()
+	if b != nil && b.fill.generation != g {
+		b.Drop() // what was published or purged since is begun anew
+		return nil
+	}
+	return b
+}
+
+// PutBack leaves the beginning to the next who takes it.
+func (b *Beginning) PutBack() {
+	s := b.fill.store
+	s.mu.Lock()
+	if s.closed || s.fillsEnded {
+		s.mu.Unlock()
+		b.Drop()
+		return
+	}
+	s.beginnings.keep(b)
+	s.mu.Unlock()
+}
+
+// Drop removes the beginning.
+func (b *Beginning) Drop() {
+	f := b.fill
+	f.removePart()
+	f.store.mu.Lock()
+	f.store.space.beginnings -= b.size
+	f.room.lingering += f.onDisk
+	f.owes = true
+	f.store.mu.Unlock()
+	f.leave()
+}
+
+// Continue begins a fill with what has arrived already. Its first Write takes the byte after the beginning's last. spec is
+// that of the whole file, which the caller knows to be the same. Errors are those of Begin; the beginning is over in any case.
+func (s *Store) Continue(b *Beginning, g Generation, spec FillSpec) (*Fill, error) {
+	limits, _, err := s.admit(b.fill.key, g, spec)
+	rest := spec.Size - b.size
+	if spec.Size < 0 {
+		rest = limits.growthStep()
+	}
+	if err == nil && rest < 0 {
+		err = ErrTooLong
+	}
+	if err == nil {
+		err = s.reserve(claim{rest, rest})
+	}
+	if err != nil {
+		b.Drop()
+		return nil, err
+	}
+	before := b.fill
+	f := &Fill{
+		store: s, key: before.key, generation: g, spec: spec, path: before.path, file: before.file,
+		hash: before.hash, room: &s.space.holding, done: make(chan struct{}),
+		written: b.size, flushed: b.size, reserved: b.size + rest, onDisk: b.size,
+	}
+	s.mu.Lock()
+	s.space.beginnings -= b.size
+	s.space.reserved += b.size
+	before.onDisk = 0 // it is the new fill's
+	s.mu.Unlock()
+	f.takeOver(before)
+	return f, f.enter()
+}
+
+// takeOver makes the readers of a fill that broke off readers of the one that goes on in its part: the last of all closes it.
+func (f *Fill) takeOver(before *Fill) {
+	before.mu.Lock()
+	defer before.mu.Unlock()
+	f.users, before.users = before.users, 0
+	before.successor = f
+}
+
+// dropBeginnings drops what makes room before any entry is evicted, and reports whether there was anything.
+func (s *Store) dropBeginnings(seen sample) bool {
+	s.mu.Lock()
+	excess, _ := s.excessLocked(s.freeLocked(seen))
+	var leaving []*Beginning
+	for excess > 0 {
+		b := s.beginnings.take(anyBeginning)
+		if b == nil {
+			break
+		}
+		leaving = append(leaving, b)
+		excess -= b.size
+	}
+	s.mu.Unlock()
+	if len(leaving) > 0 {
+		s.logger.Debug("dropping beginnings of files for want of room", zap.Int("files", len(leaving)))
+	}
+	dropAll(leaving)
+	return len(leaving) > 0
+}
+
+// dropOutdatedBeginnings drops those that nobody can go on from, since their file was published or purged.
+func (s *Store) dropOutdatedBeginnings() {
+	s.mu.Lock()
+	leaving := s.beginnings.takeAll(func(b *Beginning) bool { return s.generations.of(b.fill.key) != b.fill.generation })
+	s.mu.Unlock()
+	dropAll(leaving)
+}
+
+// purgeBeginnings drops those of the selected keys.
+func (s *Store) purgeBeginnings(sel Selector) {
+	s.mu.Lock()
+	leaving := s.beginnings.takeAll(func(b *Beginning) bool { return sel.Matches(b.fill.key) })
+	s.mu.Unlock()
+	dropAll(leaving)
+}
+
+func dropAll(leaving []*Beginning) {
+	for _, b := range leaving {
+		b.Drop()
+	}
+}
+
+// letBeginningsGo closes the files of all beginnings; those of a store that is closed are removed as well.
+func (s *Store) letBeginningsGo(removed bool) {
+	s.mu.Lock()
+	leaving := s.beginnings.takeAll(anyBeginning)
+	s.mu.Unlock()
+	for _, b := range leaving {
+		if removed {
+			b.Drop()
+		} else {
+			b.fill.leave()
+		}
+	}
+}
