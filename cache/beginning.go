@@ -70,14 +70,19 @@ func (l *beginnings) keep(b *Beginning) {
 
 func anyBeginning(*Beginning) bool { return true }
 
-// Leave ends the fill as Abort does, and keeps what has arrived as the beginning of its file, if that is worth it. Only who
-// writes the fill may call it, where the body broke off and all that came of it was right.
-func (f *Fill) Leave(why error) {
-	if f.isCopy() || f.Written() < f.store.beginnings.least || f.complete() != nil {
+// Leave ends the fill as Abort does, and keeps what has arrived as the beginning of its file, if that is worth it; it reports
+// whether it did. Only who writes the fill may call it, where the body broke off and all that came of it was right. Of a fill
+// that has ended it keeps nothing.
+func (f *Fill) Leave(why error) (kept bool) {
+	f.mu.Lock()
+	over, written := f.ended || f.committing, f.written
+	f.mu.Unlock()
+	if over || f.isCopy() || written < f.store.beginnings.least || f.complete() != nil {
 		f.Abort(why)
-		return
+		return false
 	}
 	f.finish(ending{err: why, aborted: true, left: true})
+	return true
 }
 
 // keepBeginningLocked keeps the part of a fill that has ended. It returns those that leave for it, which are dropped then:

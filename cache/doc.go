@@ -4,7 +4,7 @@
 //	<dir>/lock              one process per directory
 //	<dir>/index.db          entries, last use, format version (bbolt)
 //	<dir>/blobs/ab/<sha256> exactly the file's bytes
-//	<dir>/fills/*.part      on their way in; emptied at start
+//	<dir>/fills/*.part      on their way in, and beginnings of files; emptied at start
 //
 // # The way of a file
 //
@@ -16,6 +16,9 @@
 //
 // The copy of an upload that the upstream hasn't taken yet is a fill, too, in a room of its own (copies.go): it evicts
 // nothing, and becomes the store's when somebody vouches for it.
+//
+// What has arrived of a file whose body broke off for good is kept as its beginning (beginning.go), and the next fill of the key
+// goes on in the same part.
 //
 // Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove
 // wrong (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go).

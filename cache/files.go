@@ -11,7 +11,7 @@ import (
 //	<dir>/index.db                       bbolt: entries, last use, format version
 //	<dir>/index.db.damaged-<unix time>   the last index that could not be read, set aside
 //	<dir>/blobs/ab/<sha256>              exactly the file's bytes: `sha256sum` proves it
-//	<dir>/fills/<process>-<n>.part       on their way in; emptied at start
+//	<dir>/fills/<process>-<n>.part       on their way in, and beginnings of files; emptied at start
 //
 // A blob exists because the index or this process says so, never because of its name.
 

@@ -20,7 +20,7 @@
 //   - There is neither, or the content is another one: the caller leads a flight (flight.go), one GET whose answer is also
 //     that to the question about the caller, and whose body goes into the store. Everybody who wants the file follows it
 //     (follow.go), each with GitLab's yes to themselves. A caller with many fetches waits their turn (turns.go). A file whose
-//     fetches fail rests (rest.go). What doesn't fit in the end is remembered for a while (outgrown.go).
+//     fetches fail rests (rest.go); what arrived of one whose body broke off is where the next fetch goes on (beginning.go). What doesn't fit in the end is remembered for a while (outgrown.go).
 //   - A HEAD of a file that isn't here is answered by a question that follows GitLab to its storage (check.go).
 //
 // What GitLab's yes to a caller is good for is in grant.go. When the disk fails under a download, stored or on its way in, it
@@ -53,5 +53,5 @@
 // use, one after another, is in state (state.go): the store, which is opened anew when its
 // directory is lost (state_store.go), its regular verification (verify.go), the grants, the
 // flights, and the breakers that keep a dead GitLab from being asked. Transports (transport.go) live until their last fetch
-// has ended.
+// has ended. At its start a config is told of hosts that none of its sites answers (other_hosts.go).
 package caddymodule

@@ -23,6 +23,8 @@ func TestEachStateThatOthersFeelHasOneDoor(t *testing.T) {
 		`formers\.note\(`:       {"change.go"},
 		`publishers\.note\(`:    {"publish.go"},
 		`UnprovenUpload\(`:      {"publish.go"},
+		`\.Leave\(`:             {"beginning.go"},
+		`TakeBeginning\(`:      {"beginning.go"},
 		`outcomeOffline\)`:      {"serve.go"},
 		`\.aliases\.Ask\(`:      {"admission.go", "admin_projects.go", "names.go"},
 		`\.aliases\.Renewal\(`:  {"admission.go"},

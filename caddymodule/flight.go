@@ -291,7 +291,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	defer untilClosing()
 	// Others who are alike hear this fetch's answer instead of asking for themselves. Where one of them asks already, both do.
 	question, mine := state.asks.begin(leader.question)
-	body, err := h.client.Fetch(ctx, leader.caller, ref)
+	body, err := h.fetch(ctx, fl, store, leader.caller, ref)
 	h.metrics.fetched(err, time.Since(begun))
 	fl.answer = answerOfFetch(body, err)
 	h.hear(state, store, leader.grant, fl.key, leader.caller, fl.answer)
@@ -307,6 +307,9 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	case state.ctx.Err() != nil:
 		if err == nil {
 			_ = body.Close()
+		}
+		if fl.fill != nil {
+			fl.fill.Abort(errClosing)
 		}
 		fl.err, fl.answer = errNotStored, unanswered(upstream.TroubleEdge, errClosing)
 		close(fl.head)
@@ -334,7 +337,8 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		context.AfterFunc(leader.ctx, func() { cancel(context.Cause(leader.ctx)) })
 		fl.giveLeader(body, leader.ctx, state.ctx)
 	}
-	if !body.Storable() || (body.Length < 0 && state.flights.outgrown.has(fl.key, state.now())) || h.beginStoring(fl, store, body, ref) != nil {
+	if fl.fill == nil && (!body.Storable() || (body.Length < 0 && state.flights.outgrown.has(fl.key, state.now())) ||
+		h.beginStoring(fl, store, body, ref) != nil) {
 		give()
 		return
 	}
@@ -365,14 +369,10 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 // beginStoring makes the key an entry of its bytes, where GitLab has named those and they are here, and else begins to store
 // the body: the flight has an entry then, or a fill. After an error it has neither.
 func (h *Handler) beginStoring(fl *flight, store *cache.Store, body *upstream.Download, ref upstream.Ref) (err error) {
-	spec := cache.FillSpec{
-		Size: body.Length, Identity: cache.Identity(body.Identity), Disposition: body.Disposition, Confirmed: body.Sent,
-	}
-	if body.Identity.SHA256 != "" {
-		if spec.SHA256, err = cache.ParseDigest(body.Identity.SHA256); err == nil {
-			if fl.entry, err = store.Link(fl.key, fl.generation, spec); err == nil {
-				return nil
-			}
+	spec := specOf(body)
+	if !spec.SHA256.IsZero() {
+		if fl.entry, err = store.Link(fl.key, fl.generation, spec); err == nil {
+			return nil
 		}
 	}
 	fill, err := store.Begin(fl.key, fl.generation, spec)
@@ -386,6 +386,17 @@ func (h *Handler) beginStoring(fl *flight, store *cache.Store, body *upstream.Do
 	fl.fill = fill
 	body.Verified = !spec.SHA256.IsZero() // by Commit
 	return nil
+}
+
+// specOf is what is known of a file when the head of its body has come.
+func specOf(body *upstream.Download) cache.FillSpec {
+	spec := cache.FillSpec{
+		Size: body.Length, Identity: cache.Identity(body.Identity), Disposition: body.Disposition, Confirmed: body.Sent,
+	}
+	if digest, err := cache.ParseDigest(body.Identity.SHA256); err == nil {
+		spec.SHA256 = digest
+	}
+	return spec
 }
 
 // giveLeader publishes the flight's end and hands the leader the body that is theirs alone, and waits until they are done with
@@ -420,7 +431,7 @@ func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) er
 	if err == nil {
 		_, err = fl.fill.Commit(fl.generation)
 	}
-	fl.fill.Abort(err)
+	kept := fl.endFill(err)
 	h.metrics.resumes.Add(float64(body.Resumed))
 	switch {
 	case err == nil:
@@ -436,8 +447,8 @@ func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) er
 		h.logger.Error("storing a file failed; its downloads go on from GitLab", zap.Stringer("ref", ref), zap.Error(err))
 	default:
 		processFailures.note(clock(), "fetching a file failed", ref, err)
-		h.logger.Error("fetching a file failed; its downloads break off and nothing is kept", zap.Stringer("ref", ref),
-			zap.Int64("bytes", fl.fill.Written()), zap.Int("resumed", body.Resumed), zap.Error(err))
+		h.logger.Error("fetching a file failed; its downloads break off", zap.Stringer("ref", ref), zap.Int64("bytes", fl.fill.Written()),
+			zap.Bool("next_goes_on_from_there", kept), zap.Int("resumed", body.Resumed), zap.Error(err))
 	}
 	return err
 }

@@ -100,7 +100,7 @@ func newMetrics() *metrics {
 		Help: "Callers who are being served from a fetch that somebody else leads.",
 	})
 	m.followers, m.collectors = followers, append(m.collectors, followers)
-	m.resumes = m.counter("resumes_total", "Bodies from upstream that were asked for again from where they broke off.").WithLabelValues()
+	m.resumes = m.counter("resumes_total", "Bodies from upstream that were asked for from where they, or an earlier fetch of the same file, broke off.").WithLabelValues()
 	m.collectors = append(m.collectors, processStates)
 	return m
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,6 +75,19 @@ func (c *Client) FetchFrom(ctx context.Context, caller Caller, ref Ref, offset i
 	if err := d.reopen(); err != nil {
 		return nil, err
 	}
+	return d, nil
+}
+
+// FetchRest is FetchFrom for bytes that others were given, and that were kept when their fetch came to nothing: GitLab must name
+// the same content to this caller by its SHA-256, its storage location or a strong entity tag, and time and length prove nothing.
+func (c *Client) FetchRest(ctx context.Context, caller Caller, ref Ref, offset int64, identity Identity) (*Download, error) {
+	exact := identity
+	exact.LastModified, exact.Settled = time.Time{}, false
+	d, err := c.FetchFrom(ctx, caller, ref, offset, exact)
+	if err != nil {
+		return nil, err
+	}
+	d.Identity, d.Resumed = identity, 1
 	return d, nil
 }
 
@@ -314,6 +328,7 @@ func (d *Download) reopen() error {
 		return err
 	}
 	d.partial = response.StatusCode == http.StatusPartialContent
+	d.Disposition = cmp.Or(d.Disposition, response.Header.Get("Content-Disposition"))
 	if d.Length < 0 {
 		d.Length = contentLength(response)
 	}

@@ -198,6 +198,10 @@ func (c *Scenario) put(file string, data []byte, size int64) {
 	c.promise(key, func(p *Promise) { p.May[digest] = true })
 	g := c.store.Generation(key)
 	fill, err := c.store.Begin(key, g, cache.FillSpec{Size: size})
+	for tries := 0; errors.Is(err, cache.ErrNoRoom) && !c.Troubled && tries < 10; tries++ {
+		// On a machine that is busy the janitor may take longer to evict than a fill waits.
+		fill, err = c.store.Begin(key, g, cache.FillSpec{Size: size})
+	}
 	if err != nil {
 		c.trouble("beginning "+file, err)
 		return
