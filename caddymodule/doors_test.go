@@ -24,7 +24,7 @@ func TestEachStateThatOthersFeelHasOneDoor(t *testing.T) {
 		`publishers\.note\(`:    {"publish.go"},
 		`UnprovenUpload\(`:      {"publish.go"},
 		`\.Leave\(`:             {"beginning.go"},
-		`TakeBeginning\(`:      {"beginning.go"},
+		`TakeBeginning\(`:       {"beginning.go"},
 		`outcomeOffline\)`:      {"serve.go"},
 		`\.aliases\.Ask\(`:      {"admission.go", "admin_projects.go", "names.go"},
 		`\.aliases\.Renewal\(`:  {"admission.go"},
