@@ -387,8 +387,9 @@ func (f *Fill) Result() (Entry, error) {
 	return f.entry, f.kept
 }
 
-// Abort ends the fill with an error, which readers get after the bytes that are there. After Commit or another Abort it
-// does nothing. Unlike Write and Commit it may be called by anybody.
+// Abort ends the fill with an error, which readers get after the bytes that are there. ErrChecksum counts as Commit's own:
+// whoever writes may know another sum of the file. After Commit or another Abort it does nothing. Unlike Write and Commit it
+// may be called by anybody.
 func (f *Fill) Abort(err error) {
 	if err == nil {
 		err = errors.New("the fill was given up")
@@ -420,6 +421,9 @@ func (f *Fill) finish(end ending) {
 	f.broadcastLocked()
 	f.mu.Unlock()
 	s := f.store
+	if errors.Is(end.err, ErrChecksum) {
+		s.counters.checksumFailures.Add(1)
+	}
 	if end.blob == nil {
 		f.removePart()
 	}

@@ -368,11 +368,11 @@ func (h *Handler) beginStoring(fl *flight, store *cache.Store, body *upstream.Do
 	spec := cache.FillSpec{
 		Size: body.Length, Identity: cache.Identity(body.Identity), Disposition: body.Disposition, Confirmed: body.Sent,
 	}
+	spec.SHA256, _ = cache.ParseDigest(body.SHA256()) // zero for none
+	// The storage's own sums only show damage. That the bytes are here already needs GitLab's word.
 	if body.Identity.SHA256 != "" {
-		if spec.SHA256, err = cache.ParseDigest(body.Identity.SHA256); err == nil {
-			if fl.entry, err = store.Link(fl.key, fl.generation, spec); err == nil {
-				return nil
-			}
+		if fl.entry, err = store.Link(fl.key, fl.generation, spec); err == nil {
+			return nil
 		}
 	}
 	fill, err := store.Begin(fl.key, fl.generation, spec)
@@ -417,8 +417,11 @@ func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) er
 	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
 	defer pumpBuffers.Put(buffer)
 	_, err := io.CopyBuffer(struct{ io.Writer }{fl.fill}, &countedReader{Reader: body, read: h.metrics.received}, buffer[:])
-	if err == nil {
+	switch {
+	case err == nil:
 		_, err = fl.fill.Commit(fl.generation)
+	case errors.Is(err, upstream.ErrChecksum):
+		err = fmt.Errorf("%w: %w", cache.ErrChecksum, err)
 	}
 	fl.fill.Abort(err)
 	h.metrics.resumes.Add(float64(body.Resumed))
