@@ -354,6 +354,9 @@ func (f *Fill) Written() int64 {
 	return f.written
 }
 
+// Sum is the SHA-256 of what has arrived. It is for who writes: before Commit, it tells what that will keep.
+func (f *Fill) Sum() Digest { return Digest(f.hash.Sum(nil)) }
+
 // Size is the file's length; -1 while it isn't known.
 func (f *Fill) Size() int64 {
 	f.mu.Lock()

@@ -48,6 +48,11 @@ type flight struct {
 	handover chan *upstream.Download
 	done     chan struct{}
 
+	// proven is the SHA-256 that the body must have, since its location has given it before, and judge looks at that of a body
+	// of which one is only expected (published_sums.go). Both are of the goroutine that fetches; zero and nil for none.
+	proven cache.Digest
+	judge  *uploadJudge
+
 	// mu guards all below.
 	mu sync.Mutex
 	// farBytes is how much was asked of GitLab for ranges far ahead of the fill.
@@ -317,6 +322,11 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		return
 	}
 	fl.sent, fl.identity, fl.disposition = body.Sent, body.Identity, body.Disposition
+	if expected, proven := state.publishedSums.of(fl.key, fl.generation, fl.identity.Location); proven {
+		fl.proven = expected
+	} else if !expected.IsZero() && !body.HasSum() {
+		fl.judge = &uploadJudge{h, state, store, leader, ref, expected}
+	}
 	fl.lags = state.formers.has(fl.key, fl.identity, fl.sent)
 	if entry, err := store.Lookup(fl.key); err == nil && !fl.lags && upstream.Compare(identityOf(entry), fl.identity) != upstream.Same {
 		// Whatever comes of the fetch. This answer itself is none of those that count no more.
@@ -356,7 +366,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		h.hear(state, store, grant, fl.key, caller, answerOfFetch(nil, refused))
 	}
 	close(fl.head)
-	h.noteBody(state, fl.key, leader.grant, h.pump(fl, body, ref))
+	h.noteBody(state, fl.key, leader.grant, h.pump(ctx, fl, body, ref))
 	if errors.Is(fl.fill.Err(), cache.ErrNoRoom) {
 		state.flights.outgrown.note(fl.key, state.now())
 	}
@@ -368,7 +378,10 @@ func (h *Handler) beginStoring(fl *flight, store *cache.Store, body *upstream.Do
 	spec := cache.FillSpec{
 		Size: body.Length, Identity: cache.Identity(body.Identity), Disposition: body.Disposition, Confirmed: body.Sent,
 	}
-	spec.SHA256, _ = cache.ParseDigest(body.SHA256()) // zero for none
+	named, _ := cache.ParseDigest(body.SHA256()) // zero for none
+	if spec.SHA256 = named; named.IsZero() {
+		spec.SHA256 = fl.proven
+	}
 	// The storage's own sums only show damage. That the bytes are here already needs GitLab's word.
 	if body.Identity.SHA256 != "" {
 		if fl.entry, err = store.Link(fl.key, fl.generation, spec); err == nil {
@@ -384,7 +397,7 @@ func (h *Handler) beginStoring(fl *flight, store *cache.Store, body *upstream.Do
 		return err
 	}
 	fl.fill = fill
-	body.Verified = !spec.SHA256.IsZero() // by Commit
+	body.Verified = !named.IsZero() // by Commit
 	return nil
 }
 
@@ -413,15 +426,18 @@ var pumpBuffers = sync.Pool{New: func() any { return new([pumpPiece]byte) }}
 
 // pump moves the body into the fill, and returns why that came to nothing. Followers aren't in its way: they read from the
 // fill at their own pace.
-func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) error {
+func (h *Handler) pump(ctx context.Context, fl *flight, body *upstream.Download, ref upstream.Ref) error {
 	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
 	defer pumpBuffers.Put(buffer)
 	_, err := io.CopyBuffer(struct{ io.Writer }{fl.fill}, &countedReader{Reader: body, read: h.metrics.received}, buffer[:])
-	switch {
-	case err == nil:
-		_, err = fl.fill.Commit(fl.generation)
-	case errors.Is(err, upstream.ErrChecksum):
+	if errors.Is(err, upstream.ErrChecksum) {
 		err = fmt.Errorf("%w: %w", cache.ErrChecksum, err)
+	}
+	if err == nil && fl.judge != nil {
+		err = fl.judge.judge(ctx, fl, fl.fill.Sum())
+	}
+	if err == nil {
+		_, err = fl.fill.Commit(fl.generation)
 	}
 	fl.fill.Abort(err)
 	h.metrics.resumes.Add(float64(body.Resumed))

@@ -134,6 +134,7 @@ func TestAFileThatTheObjectStorageHoldsDamagedIsRefusedAndCostsFewFetches(t *tes
 		t.Error("the log doesn't tell why")
 	}
 	gitlab.ClearFaults()
+	awaitNoFlight(t)
 	putForward(restFor)
 	e.mustGet(t, "app.bin", developer, body)
 }
