@@ -200,3 +200,29 @@ func TestASumOfTheStorageJoinsNoFiles(t *testing.T) {
 		})
 	}
 }
+
+// TestASumTellsTheEndOfABodyOfUnknownLength has bodies in chunks, and bodies that end with their connections: damaged, and cut
+// short in a way that nothing else shows.
+func TestASumTellsTheEndOfABodyOfUnknownLength(t *testing.T) {
+	for name, sums := range map[string]func(gitlabtest.Content) http.Header{"CRC32C": gitlabtest.GoogleSums, "SHA-256": gitlabtest.AmazonSum} {
+		for kind, fault := range map[string]gitlabtest.Fault{
+			"chunked, damaged":  {Chunked: true, CorruptAt: 1000},
+			"unframed, damaged": {Unframed: true, CorruptAt: 1000},
+			"unframed, cut":     {Unframed: true, ClaimLength: 500_000},
+		} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				gitlab := redirecting(t, sums)
+				e := startEdge(t, gitlab.URL, "")
+				body := someBytes(1<<20, 1)
+				publishOld(gitlab, "app.bin", body)
+				gitlab.Inject(fault)
+				if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.err == nil && !bytes.Equal(got.body, body) {
+					t.Errorf("looks whole: %s, %d bytes", got.Status, len(got.body))
+				}
+				fault.CorruptAt, fault.ClaimLength = 0, 0
+				gitlab.Inject(fault)
+				e.mustGet(t, "app.bin", developer, body)
+			})
+		}
+	}
+}
