@@ -201,14 +201,15 @@ func TestASumOfTheStorageJoinsNoFiles(t *testing.T) {
 	}
 }
 
-// TestASumTellsTheEndOfABodyOfUnknownLength has bodies in chunks, and bodies that end with their connections: damaged, and cut
-// short in a way that nothing else shows.
-func TestASumTellsTheEndOfABodyOfUnknownLength(t *testing.T) {
+// TestASumShowsWhatNoFramingShows has bodies in chunks, and bodies that end with their connections, damaged or cut short, and
+// one that is short by its own word.
+func TestASumShowsWhatNoFramingShows(t *testing.T) {
 	for name, sums := range map[string]func(gitlabtest.Content) http.Header{"CRC32C": gitlabtest.GoogleSums, "SHA-256": gitlabtest.AmazonSum} {
 		for kind, fault := range map[string]gitlabtest.Fault{
 			"chunked, damaged":  {Chunked: true, CorruptAt: 1000},
 			"unframed, damaged": {Unframed: true, CorruptAt: 1000},
-			"unframed, cut":     {Unframed: true, ClaimLength: 500_000},
+			"unframed, cut":     {Unframed: true, CutAfter: 500_000},
+			"short, as it says": {ClaimLength: 500_000},
 		} {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				gitlab := redirecting(t, sums)
@@ -219,7 +220,7 @@ func TestASumTellsTheEndOfABodyOfUnknownLength(t *testing.T) {
 				if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.err == nil && !bytes.Equal(got.body, body) {
 					t.Errorf("looks whole: %s, %d bytes", got.Status, len(got.body))
 				}
-				fault.CorruptAt, fault.ClaimLength = 0, 0
+				fault.CorruptAt, fault.CutAfter, fault.ClaimLength = 0, 0, 0
 				gitlab.Inject(fault)
 				e.mustGet(t, "app.bin", developer, body)
 			})
