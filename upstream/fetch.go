@@ -204,7 +204,7 @@ func (d *Download) HasSum() bool { return d.Identity.SHA256 != "" || d.sum.value
 // object storage named another sum, however many answers the body came in. Where the length is known the last bytes don't
 // come then, else they may.
 func (d *Download) Read(p []byte) (int, error) {
-	if d.summing == nil && !(d.Verified && d.sum.kind == sumSHA256) {
+	if d.summing == nil && (!d.Verified || d.sum.kind != sumSHA256) {
 		d.summing = d.sum.begin()
 	}
 	for {

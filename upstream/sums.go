@@ -73,7 +73,7 @@ func sumOf(header http.Header) sum {
 	if isIdentity(header.Get("X-Goog-Stored-Content-Encoding")) {
 		found.readGoogle(strings.Join(header.Values("X-Goog-Hash"), ","))
 	}
-	for _, value := range header.Values("Content-Md5") {
+	for _, value := range header.Values("Content-MD5") {
 		found.add(sumMD5, value)
 	}
 	return found.first()
