@@ -23,16 +23,15 @@ type Beginning struct {
 	// beginning's.
 	fill *Fill
 	size int64
+	// progress is Leave's.
+	progress any
 }
 
 // Size is how many bytes there are, from the file's first on.
 func (b *Beginning) Size() int64 { return b.size }
 
-// Identity is how the upstream named the file's content when they came.
-func (b *Beginning) Identity() Identity { return b.fill.spec.Identity }
-
-// Disposition is the upstream's Content-Disposition of then.
-func (b *Beginning) Disposition() string { return b.fill.spec.Disposition }
+// Progress is what was given to Leave.
+func (b *Beginning) Progress() any { return b.progress }
 
 // beginnings are those that nobody has taken, the oldest first. Guarded by Store.mu.
 type beginnings struct {
@@ -71,9 +70,9 @@ func (l *beginnings) keep(b *Beginning) {
 func anyBeginning(*Beginning) bool { return true }
 
 // Leave ends the fill as Abort does, and keeps what has arrived as the beginning of its file, if that is worth it; it reports
-// whether it did. Only who writes the fill may call it, where the body broke off and all that came of it was right. Of a fill
+// whether it did. progress is what its user needs to ask for the rest; the store keeps it, and doesn't look at it. Only who writes the fill may call it, where the body broke off and all that came of it was right. Of a fill
 // that has ended it keeps nothing.
-func (f *Fill) Leave(why error) (kept bool) {
+func (f *Fill) Leave(why error, progress any) (kept bool) {
 	f.mu.Lock()
 	over, written := f.ended || f.committing, f.written
 	f.mu.Unlock()
@@ -81,14 +80,14 @@ func (f *Fill) Leave(why error) (kept bool) {
 		f.Abort(why)
 		return false
 	}
-	f.finish(ending{err: why, aborted: true, left: true})
+	f.finish(ending{err: why, aborted: true, left: true, progress: progress})
 	return true
 }
 
 // keepBeginningLocked keeps the part of a fill that has ended. It returns those that leave for it, which are dropped then:
 // an older one of the same key, one too many, or this one itself where nobody could go on from it.
-func (s *Store) keepBeginningLocked(f *Fill) (leaving []*Beginning) {
-	b := &Beginning{fill: f, size: f.onDisk}
+func (s *Store) keepBeginningLocked(f *Fill, progress any) (leaving []*Beginning) {
+	b := &Beginning{fill: f, size: f.onDisk, progress: progress}
 	s.space.beginnings += b.size
 	if s.closed || s.fillsEnded || s.generations.of(f.key) != f.generation {
 		return []*Beginning{b}

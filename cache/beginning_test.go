@@ -20,7 +20,7 @@ func (s *Store) breakOff(t testing.TB, k Key, spec FillSpec, some []byte) {
 	t.Helper()
 	f := s.begin(t, k, spec)
 	f.write(t, some)
-	f.Leave(errLine)
+	f.Leave(errLine, spec)
 }
 
 // mustTake takes a beginning that is there.
@@ -63,8 +63,8 @@ func TestWhatArrivedOfAFileThatBrokeOffIsWhereTheNextFillGoesOn(t *testing.T) {
 				t.Fatalf("what broke off is found: %v", err)
 			}
 			b := s.mustTake(t, k)
-			if b.Size() != int64(test.arrived) || b.Identity() != spec.Identity || b.Disposition() != spec.Disposition {
-				t.Errorf("%d bytes of %+v", b.Size(), b.Identity())
+			if b.Size() != int64(test.arrived) || b.Progress() != any(spec) {
+				t.Errorf("%d bytes of %+v", b.Size(), b.Progress())
 			}
 			if s.TakeBeginning(k, s.Generation(k)) != nil {
 				t.Error("two have the same beginning")
@@ -126,7 +126,7 @@ func TestReadersOfAFileThatBrokeOffKeepWhatTheyMayRead(t *testing.T) {
 	f := s.begin(t, k, spec)
 	slow := f.follow(t)
 	f.write(t, data[:2<<20])
-	f.Leave(errLine)
+	f.Leave(errLine, nil)
 	next, err := s.Continue(s.mustTake(t, k), s.Generation(k), spec)
 	if err != nil {
 		t.Fatal(err)
@@ -299,7 +299,7 @@ func TestADiskThatFailsAroundABeginningCostsNothingElse(t *testing.T) {
 			fs.left.Store(int64(fails))
 			if f, err := s.Begin(k, s.Generation(k), spec); err == nil {
 				_, _ = f.Write(data[:len(data)-1000]) // may fail
-				f.Leave(errLine)
+				f.Leave(errLine, nil)
 			}
 			if b := s.TakeBeginning(k, s.Generation(k)); b != nil {
 				if f, err := s.Continue(b, s.Generation(k), spec); err == nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 )
 
 // Digest is the SHA-256 of a blob's bytes, and its name.
@@ -14,6 +15,15 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
 // IsZero reports whether there is no digest.
 func (d Digest) IsZero() bool { return d == Digest{} }
+
+// DigestOf reads a file to its end and returns its digest.
+func DigestOf(file io.Reader) (Digest, error) {
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return Digest{}, err
+	}
+	return Digest(hash.Sum(nil)), nil
+}
 
 // ParseDigest reads a digest in hex.
 func ParseDigest(text string) (Digest, error) {

@@ -22,7 +22,7 @@ var (
 	ErrShort = errors.New("the body is shorter than announced")
 	// ErrTooLong: the body goes on past its length.
 	ErrTooLong = errors.New("the body is longer than announced")
-	// ErrChecksum: the body's SHA-256 isn't the one that was named.
+	// ErrChecksum: the body's SHA-256, or another sum, isn't the one that was named.
 	ErrChecksum = errors.New("the body's checksum is wrong")
 	// ErrDisk: the disk failed under a fill, or has no room for it. What was read so far is right; the rest must come
 	// from elsewhere.

@@ -373,6 +373,9 @@ func (f *Fill) Written() int64 {
 	return f.written
 }
 
+// Sum is the SHA-256 of what has arrived. It is for who writes: before Commit, it tells what that will keep.
+func (f *Fill) Sum() Digest { return Digest(f.hash.Sum(nil)) }
+
 // Size is the file's length; -1 while it isn't known.
 func (f *Fill) Size() int64 {
 	f.mu.Lock()
@@ -406,8 +409,9 @@ func (f *Fill) Result() (Entry, error) {
 	return f.entry, f.kept
 }
 
-// Abort ends the fill with an error, which readers get after the bytes that are there. After Commit or another Abort it
-// does nothing. Unlike Write and Commit it may be called by anybody.
+// Abort ends the fill with an error, which readers get after the bytes that are there. ErrChecksum counts as Commit's own:
+// whoever writes may know another sum of the file. After Commit or another Abort it does nothing. Unlike Write and Commit it
+// may be called by anybody.
 func (f *Fill) Abort(err error) {
 	if err == nil {
 		err = errors.New("the fill was given up")
@@ -424,7 +428,8 @@ type ending struct {
 	blob  *blobState
 	kept  error
 	// left says that what has arrived is kept as the file's beginning.
-	left bool
+	left     bool
+	progress any
 	// aborted says that it wasn't Commit who decided; a fill that is being committed isn't aborted any more.
 	aborted bool
 }
@@ -441,6 +446,9 @@ func (f *Fill) finish(end ending) {
 	f.broadcastLocked()
 	f.mu.Unlock()
 	s := f.store
+	if errors.Is(end.err, ErrChecksum) {
+		s.counters.checksumFailures.Add(1)
+	}
 	if end.blob == nil && !end.left {
 		f.removePart()
 	}
@@ -451,7 +459,7 @@ func (f *Fill) finish(end ending) {
 	if end.blob == nil {
 		f.releaseLocked()
 		if end.left {
-			leaving = s.keepBeginningLocked(f)
+			leaving = s.keepBeginningLocked(f, end.progress)
 		} else {
 			f.room.lingering += f.onDisk
 		}

@@ -203,7 +203,7 @@ func (m *modelled) breakOff(t *testing.T, f *Fill, stored, seed byte, random *ra
 	if reader, err := f.NewReader(context.Background()); err == nil {
 		*held = append(*held, reader)
 	}
-	f.Leave(errors.New("the line broke"))
+	f.Leave(errors.New("the line broke"), nil)
 	if random.IntN(3) == 0 {
 		return stored // for somebody later, who may have another content
 	}

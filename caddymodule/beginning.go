@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"cmp"
 	"context"
 	"errors"
 
@@ -12,12 +11,14 @@ import (
 // fetch asks GitLab for a flight's file. Where an earlier fetch broke off for good and what had arrived is kept, it asks for the
 // rest; the flight has a fill then that goes on from there. GitLab's answer is this caller's either way: it must be a yes, and
 // name the very content of what is kept.
-func (h *Handler) fetch(ctx context.Context, fl *flight, store *cache.Store, caller upstream.Caller, ref upstream.Ref) (*upstream.Download, error) {
+func (h *Handler) fetch(
+	ctx context.Context, fl *flight, s *state, store *cache.Store, caller upstream.Caller, ref upstream.Ref,
+) (*upstream.Download, error) {
 	kept := store.TakeBeginning(fl.key, fl.generation)
 	if kept == nil {
 		return h.client.Fetch(ctx, caller, ref)
 	}
-	body, err := h.client.FetchRest(ctx, caller, ref, kept.Size(), upstream.Identity(kept.Identity()))
+	body, err := h.client.FetchRest(ctx, caller, ref, kept.Progress().(upstream.Progress))
 	switch {
 	case errors.Is(err, upstream.ErrChanged):
 		kept.Drop()
@@ -26,24 +27,25 @@ func (h *Handler) fetch(ctx context.Context, fl *flight, store *cache.Store, cal
 		kept.PutBack() // for somebody else, or for later
 		return nil, err
 	}
-	body.Disposition = cmp.Or(body.Disposition, kept.Disposition())
-	spec := specOf(body)
-	if fl.fill, err = store.Continue(kept, fl.generation, spec); err != nil {
+	_ = fl.expectSum(s, body) // the rest is of what the location has given before
+	if fl.fill, err = store.Continue(kept, fl.generation, fl.specOf(body)); err != nil {
 		fl.fill = nil
 		_ = body.Close()
 		return h.client.Fetch(ctx, caller, ref)
 	}
-	body.Verified = !spec.SHA256.IsZero() // by Commit
+	body.Verified = body.SHA256() != "" // by Commit
 	return body, nil
 }
 
 // endFill ends the fill of a fetch that came to nothing, or of one that is committed, and reports whether what has arrived is
-// kept for the next fetch to go on from. That needs a name of its content which nothing else can have; and of a file that has
-// changed nobody wants the rest.
-func (f *flight) endFill(err error) (kept bool) {
-	if err == nil || !f.identity.IsExact() || errors.Is(err, upstream.ErrChanged) {
+// kept for the next fetch to go on from. That needs a name of its content which nothing else can have; of a file that has changed
+// nobody wants the rest, and one whose sum is wrong is begun anew.
+func (f *flight) endFill(body *upstream.Download, err error) (kept bool) {
+	progress := body.Progress()
+	if err == nil || errors.Is(err, upstream.ErrChanged) || errors.Is(err, cache.ErrChecksum) ||
+		!progress.IsExact() || progress.Offset() != f.fill.Written() {
 		f.fill.Abort(err)
 		return false
 	}
-	return f.fill.Leave(err)
+	return f.fill.Leave(err, progress)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,5 +140,37 @@ func TestAFileThatBreaksOffAgainAndAgainArrivesPieceByPiece(t *testing.T) {
 	}
 	if !whole || tries != 5 {
 		t.Errorf("whole: %v, after %d downloads", whole, tries)
+	}
+}
+
+// TestASumOfTheWholeFileHoldsForARestToo breaks a file off, and damages its rest.
+func TestASumOfTheWholeFileHoldsForARestToo(t *testing.T) {
+	for name, sums := range map[string]func(gitlabtest.Content) http.Header{"Google": gitlabtest.GoogleSums, "Amazon": gitlabtest.AmazonSum, "Azure": gitlabtest.AzureSum} {
+		t.Run(name, func(t *testing.T) {
+			gitlab := newGitLab(t)
+			gitlab.SetMode(gitlabtest.Redirect)
+			gitlab.SetStorageSums(sums)
+			e := startEdge(t, gitlab.URL, "retries 0")
+			body := someBytes(brokenSize, 1)
+			publishOld(gitlab, "app.bin", body)
+			breakOffForGood(t, e, gitlab, body)
+			gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, CorruptAt: brokenAt + 1000})
+			if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.StatusCode == http.StatusOK && got.err == nil && !bytes.Equal(got.body, body) {
+				t.Errorf("a damaged file is whole: %q", got.cacheStatus())
+			}
+			awaitNoFlight(t)
+			gitlab.ClearFaults()
+			putForward(restFor + time.Second)
+			e.mustGet(t, "app.bin", developer, body)
+			awaitNoFlight(t)
+			breakOff := someBytes(brokenSize, 7)
+			putForward(2 * time.Minute)
+			publishOld(gitlab, "app.bin", breakOff)
+			breakOffForGood(t, e, gitlab, breakOff)
+			e.mustGet(t, "app.bin", developer, breakOff)
+			if ranges, _ := rangesAskedFor(gitlab); !slices.Contains(ranges, fmt.Sprintf("bytes=%d-", brokenAt)) {
+				t.Errorf("GitLab was asked for %q", ranges)
+			}
+		})
 	}
 }

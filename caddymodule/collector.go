@@ -48,7 +48,7 @@ var processStates = &stateCollector{
 		{describe("evictions_total", "Entries evicted to make room."), func(s cache.Stats) int64 { return s.Evictions }},
 		{describe("stored_bytes_total", "Bytes of files that were stored."), func(s cache.Stats) int64 { return s.StoredBytes }},
 		{describe("no_room_total", "Files that were not stored for want of room."), func(s cache.Stats) int64 { return s.NoRoom }},
-		{describe("checksum_failures_total", "Bodies and stored files whose SHA-256 was wrong."), func(s cache.Stats) int64 { return s.ChecksumFailures }},
+		{describe("checksum_failures_total", "Bodies and stored files whose checksum was wrong."), func(s cache.Stats) int64 { return s.ChecksumFailures }},
 		{describe("damaged_files_total", "Stored files that were found wrong, short or gone."), func(s cache.Stats) int64 { return s.Damaged }},
 		{describe("disk_errors_total", "Errors of the disk."), func(s cache.Stats) int64 { return s.DiskErrors }},
 	},

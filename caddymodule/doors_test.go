@@ -22,6 +22,7 @@ func TestEachStateThatOthersFeelHasOneDoor(t *testing.T) {
 		`rests\.note\(`:         {"rest.go"},
 		`formers\.note\(`:       {"change.go"},
 		`publishers\.note\(`:    {"publish.go"},
+		`publishedSums\.note\(`: {"publish.go"},
 		`UnprovenUpload\(`:      {"publish.go"},
 		`\.Leave\(`:             {"beginning.go"},
 		`TakeBeginning\(`:       {"beginning.go"},

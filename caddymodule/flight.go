@@ -48,6 +48,11 @@ type flight struct {
 	handover chan *upstream.Download
 	done     chan struct{}
 
+	// proven is the SHA-256 that the body must have, since its location has given it before, and judge looks at that of a body
+	// of which one is only expected (published_sums.go). Both are of the goroutine that fetches; zero and nil for none.
+	proven cache.Digest
+	judge  *uploadJudge
+
 	// mu guards all below.
 	mu sync.Mutex
 	// farBytes is how much was asked of GitLab for ranges far ahead of the fill.
@@ -291,7 +296,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	defer untilClosing()
 	// Others who are alike hear this fetch's answer instead of asking for themselves. Where one of them asks already, both do.
 	question, mine := state.asks.begin(leader.question)
-	body, err := h.fetch(ctx, fl, store, leader.caller, ref)
+	body, err := h.fetch(ctx, fl, state, store, leader.caller, ref)
 	h.metrics.fetched(err, time.Since(begun))
 	fl.answer = answerOfFetch(body, err)
 	h.hear(state, store, leader.grant, fl.key, leader.caller, fl.answer)
@@ -319,11 +324,9 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		close(fl.head)
 		return
 	}
-	fl.sent, fl.identity, fl.disposition = body.Sent, body.Identity, body.Disposition
-	fl.lags = state.formers.has(fl.key, fl.identity, fl.sent)
-	if entry, err := store.Lookup(fl.key); err == nil && !fl.lags && upstream.Compare(identityOf(entry), fl.identity) != upstream.Same {
-		// Whatever comes of the fetch. This answer itself is none of those that count no more.
-		store.Doubt(fl.key, fl.sent.Add(-1), cache.OtherContentNamed)
+	h.noteHead(fl, state, store, body)
+	if expected := fl.expectSum(state, body); !expected.IsZero() && !body.HasSum() {
+		fl.judge = &uploadJudge{h, state, store, leader, ref, expected}
 	}
 	// The body is handed to the leader, whose it is alone: it ends with them, and not with the edge, of which it needs nothing
 	// more.
@@ -360,17 +363,39 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 		h.hear(state, store, grant, fl.key, caller, answerOfFetch(nil, refused))
 	}
 	close(fl.head)
-	h.noteBody(state, fl.key, leader.grant, h.pump(fl, body, ref))
+	h.noteBody(state, fl.key, leader.grant, h.pump(ctx, fl, body, ref))
 	if errors.Is(fl.fill.Err(), cache.ErrNoRoom) {
 		state.flights.outgrown.note(fl.key, state.now())
 	}
 }
 
+// noteHead takes in what GitLab's answer to the fetch says of the file.
+func (h *Handler) noteHead(fl *flight, state *state, store *cache.Store, body *upstream.Download) {
+	fl.sent, fl.identity, fl.disposition = body.Sent, body.Identity, body.Disposition
+	fl.lags = state.formers.has(fl.key, fl.identity, fl.sent)
+	if entry, err := store.Lookup(fl.key); err == nil && !fl.lags && upstream.Compare(identityOf(entry), fl.identity) != upstream.Same {
+		// Whatever comes of the fetch. This answer itself is none of those that count no more.
+		store.Doubt(fl.key, fl.sent.Add(-1), cache.OtherContentNamed)
+	}
+}
+
+// expectSum notes the SHA-256 that the body must have, where its location has given it before, and returns the one that it
+// should have; zero for none.
+func (f *flight) expectSum(s *state, body *upstream.Download) (expected cache.Digest) {
+	expected, proven := s.publishedSums.of(f.key, f.generation, body.Identity.Location)
+	if proven {
+		f.proven = expected
+		return cache.Digest{}
+	}
+	return expected
+}
+
 // beginStoring makes the key an entry of its bytes, where GitLab has named those and they are here, and else begins to store
 // the body: the flight has an entry then, or a fill. After an error it has neither.
 func (h *Handler) beginStoring(fl *flight, store *cache.Store, body *upstream.Download, ref upstream.Ref) (err error) {
-	spec := specOf(body)
-	if !spec.SHA256.IsZero() {
+	spec := fl.specOf(body)
+	// The storage's own sums only show damage. That the bytes are here already needs GitLab's word.
+	if body.Identity.SHA256 != "" {
 		if fl.entry, err = store.Link(fl.key, fl.generation, spec); err == nil {
 			return nil
 		}
@@ -384,17 +409,18 @@ func (h *Handler) beginStoring(fl *flight, store *cache.Store, body *upstream.Do
 		return err
 	}
 	fl.fill = fill
-	body.Verified = !spec.SHA256.IsZero() // by Commit
+	body.Verified = body.SHA256() != "" // by Commit
 	return nil
 }
 
 // specOf is what is known of a file when the head of its body has come.
-func specOf(body *upstream.Download) cache.FillSpec {
+func (f *flight) specOf(body *upstream.Download) cache.FillSpec {
 	spec := cache.FillSpec{
 		Size: body.Length, Identity: cache.Identity(body.Identity), Disposition: body.Disposition, Confirmed: body.Sent,
 	}
-	if digest, err := cache.ParseDigest(body.Identity.SHA256); err == nil {
-		spec.SHA256 = digest
+	spec.SHA256, _ = cache.ParseDigest(body.SHA256()) // zero for none
+	if spec.SHA256.IsZero() {
+		spec.SHA256 = f.proven
 	}
 	return spec
 }
@@ -424,14 +450,20 @@ var pumpBuffers = sync.Pool{New: func() any { return new([pumpPiece]byte) }}
 
 // pump moves the body into the fill, and returns why that came to nothing. Followers aren't in its way: they read from the
 // fill at their own pace.
-func (h *Handler) pump(fl *flight, body *upstream.Download, ref upstream.Ref) error {
+func (h *Handler) pump(ctx context.Context, fl *flight, body *upstream.Download, ref upstream.Ref) error {
 	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
 	defer pumpBuffers.Put(buffer)
 	_, err := io.CopyBuffer(struct{ io.Writer }{fl.fill}, &countedReader{Reader: body, read: h.metrics.received}, buffer[:])
+	if errors.Is(err, upstream.ErrChecksum) {
+		err = fmt.Errorf("%w: %w", cache.ErrChecksum, err)
+	}
+	if err == nil && fl.judge != nil {
+		err = fl.judge.judge(ctx, fl, fl.fill.Sum())
+	}
 	if err == nil {
 		_, err = fl.fill.Commit(fl.generation)
 	}
-	kept := fl.endFill(err)
+	kept := fl.endFill(body, err)
 	h.metrics.resumes.Add(float64(body.Resumed))
 	switch {
 	case err == nil:

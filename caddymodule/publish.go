@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -87,6 +89,9 @@ type publish struct {
 	delivery upstream.Delivery
 	// storable says that a copy can become an entry.
 	storable bool
+	// sum is that of the body so far, of passed bytes, where nobody else will name it; nil if it isn't needed. Guarded by mu.
+	sum    hash.Hash
+	passed int64
 	// ended is set when it is decided what the publish changes.
 	ended bool
 
@@ -106,8 +111,12 @@ type publish struct {
 func (p *publish) begin() {
 	p.begun = p.store.Generation(p.keyOf(p.refs[0]))
 	p.length = p.r.ContentLength
-	p.storable = p.r.Method == http.MethodPut && len(p.refs) == 1 && !p.organization && p.h.client.ShowsChecksums() &&
-		upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select") && !strings.Contains(p.ref.File, "/")
+	isPlain := p.r.Method == http.MethodPut && len(p.refs) == 1 && !p.organization &&
+		upstream.QueryHoldsOnly(p.r.URL.RawQuery, "status", "select")
+	p.storable = isPlain && p.h.client.ShowsChecksums() && !strings.Contains(p.ref.File, "/")
+	if isPlain && !p.h.client.ShowsChecksums() && p.h.client.Redirects() {
+		p.sum = sha256.New()
+	}
 }
 
 // beginCopyLocked opens the copy. GitLab hasn't looked at the credential yet: unless it has taken an upload of this
@@ -147,6 +156,10 @@ func (p *publish) keyOf(ref upstream.Ref) cache.Key {
 func (p *publish) keep(piece []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.sum != nil {
+		_, _ = p.sum.Write(piece) // never fails
+		p.passed += int64(len(piece))
+	}
 	if p.storable {
 		p.beginCopyLocked()
 	}
@@ -254,6 +267,10 @@ func (p *publish) end(status int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.storable = false // whatever the transport still reads is too late
+	if p.sum != nil && isPublished(status) && after == p.begun.Next() && (p.delivery.IsWhole() || p.passed == p.length) {
+		p.state.publishedSums.note(p.key, after, cache.Digest(p.sum.Sum(nil)))
+	}
+	p.sum = nil
 	if p.copy == nil {
 		return
 	}

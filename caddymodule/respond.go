@@ -127,8 +127,8 @@ func isConnectionHeader(name string) bool {
 	return false
 }
 
-// stream sends a body that can't be stored to the one caller it was fetched for. Where GitLab named no SHA-256, nobody can
-// know whether a body without framing has come whole; it is passed on as it is.
+// stream sends a body that can't be stored to the one caller it was fetched for. Where neither GitLab nor its storage named
+// a sum, nobody can know whether a body without framing has come whole; it is passed on as it is.
 func (d *download) stream(body *upstream.Download) bool {
 	if !d.admit() {
 		return true
@@ -138,9 +138,10 @@ func (d *download) stream(body *upstream.Download) bool {
 	d.setFileHeaders(file)
 	header := d.w.Header()
 	var source io.Reader = &countedReader{Reader: body, read: d.relayed}
-	if !file.digest.IsZero() && body.ContentEncoding == "" {
-		body.Verified = true
-		source = newVerifiedBody(source, file.digest, body.Length)
+	if body.HasSum() && body.ContentEncoding == "" {
+		want, _ := cache.ParseDigest(body.SHA256()) // zero for another kind of sum, which body compares
+		body.Verified = !want.IsZero()
+		source = newVerifiedBody(source, want, body.Length)
 	}
 	if body.ContentEncoding != "" {
 		header.Set("Content-Encoding", body.ContentEncoding)

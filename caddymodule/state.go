@@ -60,6 +60,7 @@ type state struct {
 	asks          asks
 	rests         *rests
 	formers       formers
+	publishedSums publishedSums
 	publishers    *publishers
 	answerWaits   answerWaits
 	turns         turns
@@ -105,6 +106,7 @@ func newState(directory string, settings storeSettings) *state {
 		fingerprinter: upstream.NewFingerprinter(),
 		rests:         newRests(),
 		formers:       newFormers(),
+		publishedSums: newPublishedSums(),
 		publishers:    newPublishers(),
 		changed:       make(chan struct{}, 1),
 		notices:       make(chan func(), maxNotices),

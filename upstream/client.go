@@ -83,6 +83,9 @@ type Client struct {
 	// has learnt it (18.6) doesn't forget, and rows without a digest are exceptions.
 	showsChecksums atomic.Bool
 
+	// redirects turns true with the first redirect to the object storage, and never back.
+	redirects atomic.Bool
+
 	// ignoresRange is until when this GitLab is asked by HEAD, in Unix nanoseconds: something in front of it sends whole
 	// files to who asks for one byte (answer.go).
 	ignoresRange atomic.Int64
@@ -173,6 +176,9 @@ func (c *Client) Down() <-chan struct{} { return c.breakers.Load().gitlab.down()
 // ShowsChecksums reports whether this GitLab has named a SHA-256 (X-Checksum-SHA256, GitLab 18.6) since the client
 // was made.
 func (c *Client) ShowsChecksums() bool { return c.showsChecksums.Load() }
+
+// Redirects reports whether this GitLab has sent a request to its object storage since the client was made.
+func (c *Client) Redirects() bool { return c.redirects.Load() }
 
 // Caller is who a request is made for. What checks and fetches tell GitLab of it either is in the fingerprint or in the
 // grant's key, so that GitLab's answer depends on nothing that a grant doesn't cover.

@@ -3,7 +3,8 @@
 //   - What its URLs name: ref.go, route.go, project.go, base_path.go. Which names are legal: rules.go.
 //   - Who asks: credential.go, carrier_kinds.go, fingerprint.go. What is hidden of it in texts: secret_names.go and the files
 //     redact*.go. Which headers of a caller's never pass: untrusted.go.
-//   - How GitLab names a file's content: identity.go, and location.go of its object storage.
+//   - How GitLab names a file's content: identity.go, and location.go of its object storage. What that names of a
+//     file's bytes: sums.go.
 //   - Whom GitLab allowed what, and for how long: grants.go, grant_life.go. Grants are changed by evidence alone (evidence.go).
 //     No address takes more than its share of them (fair_table.go), nor of the notes about refusals (refusal_notes.go).
 //   - The client (client.go) asks about one caller and one file, by the file's first byte (answer.go, judge.go), fetches

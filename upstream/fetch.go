@@ -52,8 +52,11 @@ func (c *Client) Fetch(ctx context.Context, caller Caller, ref Ref, known ...Ide
 	d.Length = response.ContentLength
 	d.Disposition = response.Header.Get("Content-Disposition")
 	d.ContentEncoding = response.Header.Get("Content-Encoding")
-	if strings.EqualFold(d.ContentEncoding, "identity") {
+	if isIdentity(d.ContentEncoding) {
 		d.ContentEncoding = ""
+	}
+	if identity.SHA256 == "" && identity.Location != "" {
+		d.sum = sumOf(response.Header)
 	}
 	d.Framed = isFramed(response)
 	d.body = response.Body
@@ -75,19 +78,6 @@ func (c *Client) FetchFrom(ctx context.Context, caller Caller, ref Ref, offset i
 	if err := d.reopen(); err != nil {
 		return nil, err
 	}
-	return d, nil
-}
-
-// FetchRest is FetchFrom for bytes that others were given, and that were kept when their fetch came to nothing: GitLab must name
-// the same content to this caller by its SHA-256, its storage location or a strong entity tag, and time and length prove nothing.
-func (c *Client) FetchRest(ctx context.Context, caller Caller, ref Ref, offset int64, identity Identity) (*Download, error) {
-	exact := identity
-	exact.LastModified, exact.Settled = time.Time{}, false
-	d, err := c.FetchFrom(ctx, caller, ref, offset, exact)
-	if err != nil {
-		return nil, err
-	}
-	d.Identity, d.Resumed = identity, 1
 	return d, nil
 }
 
@@ -169,8 +159,8 @@ type Download struct {
 	Framed          bool
 	ContentEncoding string
 
-	// Verified says that the reader compares the whole body with Identity.SHA256 before it lets go of the end, so that
-	// what proves nothing by itself may continue it. Set it before the first Read.
+	// Verified says that the reader compares the whole body with SHA256 before it lets go of the end, so that Read needn't,
+	// and what proves nothing by itself may continue it. Set it before the first Read.
 	Verified bool
 
 	// OtherCaller returns somebody else who was allowed this very content and still wants it, to go on in their name
@@ -183,6 +173,11 @@ type Download struct {
 
 	// Resumed counts how often the body was asked for again.
 	Resumed int
+
+	// sum is what the object storage named for the whole body, where GitLab named no SHA-256; summing compares it, from the
+	// first Read on.
+	sum     sum
+	summing *summing
 
 	body   io.ReadCloser
 	offset int64
@@ -203,12 +198,37 @@ const (
 // Storable reports whether the body is the file's own bytes with a known end.
 func (d *Download) Storable() bool { return d.Framed && d.ContentEncoding == "" }
 
-// Read returns the next bytes of the file. Its error is io.EOF only at the whole body's end.
+// SHA256 is what the whole body's must be, in lower-case hex: GitLab's word, or else its storage's. It is empty if neither
+// named one. Identity.SHA256 alone names the content.
+func (d *Download) SHA256() string {
+	if d.Identity.SHA256 != "" {
+		return d.Identity.SHA256
+	}
+	return d.sum.sha256()
+}
+
+// HasSum reports whether it can be known that the whole body is right: by SHA256, or by another sum that the object storage
+// named, which Read compares.
+func (d *Download) HasSum() bool { return d.Identity.SHA256 != "" || d.sum.value != "" }
+
+// Read returns the next bytes of the file. Its error is io.EOF only at the whole body's end, and ErrChecksum there if the
+// object storage named another sum, however many answers the body came in. Where the length is known the last bytes don't
+// come then, else they may.
 func (d *Download) Read(p []byte) (int, error) {
+	if d.summing == nil && (!d.Verified || d.sum.kind != sumSHA256) {
+		d.summing = d.sum.begin()
+	}
 	for {
 		n, err := d.body.Read(p)
 		d.offset += int64(n)
-		if err == nil || (errors.Is(err, io.EOF) && d.isAtEnd()) {
+		d.summing.write(p[:n])
+		isEnd := errors.Is(err, io.EOF) && d.isAtEnd()
+		if isEnd || (err == nil && d.offset == d.Length) {
+			if wrong := d.summing.judge(); wrong != nil {
+				return 0, fmt.Errorf("reading the body: %w", wrong)
+			}
+		}
+		if err == nil || isEnd {
 			return n, err
 		}
 		if errors.Is(err, io.EOF) {
@@ -355,7 +375,7 @@ func (d *Download) continues(response *http.Response, identity Identity) error {
 	case Different:
 		return ErrChanged
 	}
-	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+	if !isIdentity(response.Header.Get("Content-Encoding")) {
 		return ErrChanged
 	}
 	if response.StatusCode == http.StatusOK {

@@ -28,9 +28,6 @@ type Identity struct {
 	Length int64
 }
 
-// IsExact reports whether the identity names the content by more than its time and length.
-func (i Identity) IsExact() bool { return i.SHA256 != "" || i.Location != "" || i.ETag != "" }
-
 // Comparison is what two identities tell about each other.
 type Comparison int
 

@@ -58,6 +58,7 @@ func (c *Client) storageHost(location *url.URL) (StorageHost, bool) {
 //
 // What counts of the query is hashed, since it could be a capability, and identities stand in the index and in logs.
 func (c *Client) locationIdentity(target *redirectTarget) string {
+	c.redirects.Store(true)
 	host, _ := c.storageHost(target.url)
 	signed := isSigned(target.url)
 	var naming []string

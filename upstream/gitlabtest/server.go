@@ -39,6 +39,7 @@ type Server struct {
 	mu               sync.Mutex
 	mode             Mode
 	checksums        bool
+	sums             func(Content) http.Header
 	packagesDisabled bool
 	discards         bool
 	clock            func() time.Time

@@ -113,6 +113,7 @@ func (s *Server) serveStorage(w http.ResponseWriter, r *http.Request) {
 	header.Set("Etag", u.entityTag())
 	header.Set("Content-Type", query.Get(names.contentType))
 	header.Set("Content-Disposition", query.Get(names.disposition))
+	s.nameSums(r, header, u)
 	s.sendFile(w, r, u)
 }
 

@@ -1,0 +1,126 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// maxPublishedSums bounds the uploads whose sums are remembered.
+const maxPublishedSums = 4 << 10
+
+// publishedSums are the SHA-256s of uploads that passed on their way to a GitLab which redirects to its storage, and so names
+// none itself. Safe for concurrent use.
+//
+// That a location holds an upload isn't known at first: somebody may have published beside the edge meanwhile. So a sum is
+// expected of the next body of the file, and proves nothing by itself. Once a whole body had it, two who know nothing of each
+// other say the same, and it holds for that location for good, since GitLab never uses one twice (docs/gitlab-contract.md).
+type publishedSums struct {
+	// mu guards sums; nothing is waited for under it.
+	mu   *sync.Mutex
+	sums *simplelru.LRU[cache.Key, publishedSum]
+}
+
+type publishedSum struct {
+	digest cache.Digest
+	// generation is the one that the upload began; until location is known, the sum is expected in no other.
+	generation cache.Generation
+	// location is where a whole body with this sum came from; empty as long as none did.
+	location string
+}
+
+func newPublishedSums() publishedSums {
+	return publishedSums{new(sync.Mutex), newLRU[cache.Key, publishedSum](maxPublishedSums)}
+}
+
+// note remembers the sum of an upload that GitLab took as the whole file, by which the key came into that generation.
+func (p publishedSums) note(key cache.Key, after cache.Generation, digest cache.Digest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sums.Add(key, publishedSum{digest: digest, generation: after})
+}
+
+// of returns the sum that a body from a location of the storage should have; zero if nothing is known. proven says that it
+// must: the location has given it before.
+func (p publishedSums) of(key cache.Key, generation cache.Generation, location string) (digest cache.Digest, proven bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	noted, ok := p.sums.Get(key)
+	switch {
+	case !ok || location == "":
+	case noted.location == location:
+		return noted.digest, true
+	case noted.location == "" && noted.generation == generation:
+		return noted.digest, false
+	}
+	return cache.Digest{}, false
+}
+
+// settle takes in what a location gave in whole in the upload's generation: the very sum, or, twice, another one. Then the
+// file is another's upload by now.
+func (p publishedSums) settle(key cache.Key, generation cache.Generation, location string, came cache.Digest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	noted, ok := p.sums.Peek(key)
+	if !ok || noted.location != "" || noted.generation != generation {
+		return // published over, or settled, meanwhile
+	}
+	if noted.digest != came {
+		p.sums.Remove(key)
+		return
+	}
+	noted.location = location
+	p.sums.Add(key, noted)
+}
+
+// errUnlikeUpload says that a body isn't what was published through the edge, and that no second body was like it.
+var errUnlikeUpload = errors.New("the body isn't what was uploaded through the edge, and its location doesn't give it twice")
+
+// uploadJudge judges the whole body of a flight of whose file a sum is expected, and no more.
+type uploadJudge struct {
+	h        *Handler
+	state    *state
+	store    *cache.Store
+	leader   leader
+	ref      upstream.Ref
+	expected cache.Digest
+}
+
+// judge returns a cache.ErrChecksum unless the body's sum is the expected one. If it is another, either the body is damaged, or
+// somebody has published beside the edge. So the location is read once more: what comes twice wasn't damaged on its way.
+func (j *uploadJudge) judge(ctx context.Context, fl *flight, came cache.Digest) error {
+	if came != j.expected {
+		again, err := j.sumAgain(ctx, fl)
+		if err != nil {
+			return fmt.Errorf("%w: %w: %w", cache.ErrChecksum, errUnlikeUpload, err)
+		}
+		if again != came {
+			return fmt.Errorf("%w: %w", cache.ErrChecksum, errUnlikeUpload)
+		}
+	}
+	j.state.publishedSums.settle(fl.key, fl.generation, fl.identity.Location, came)
+	return nil
+}
+
+// sumAgain fetches a flight's content a second time, in the name of the caller who leads it, and keeps its sum alone.
+func (j *uploadJudge) sumAgain(ctx context.Context, fl *flight) (sum cache.Digest, err error) {
+	begun := time.Now()
+	body, err := j.h.client.Fetch(ctx, j.leader.caller, j.ref, fl.identity)
+	j.h.metrics.fetched(err, time.Since(begun))
+	j.h.hear(j.state, j.store, j.leader.grant, fl.key, j.leader.caller, answerOfFetch(body, err))
+	if err != nil {
+		return cache.Digest{}, err
+	}
+	defer body.Close()
+	if !body.Storable() || body.Identity.Location != fl.identity.Location {
+		return cache.Digest{}, upstream.ErrChanged
+	}
+	return cache.DigestOf(&countedReader{Reader: body, read: j.h.metrics.received})
+}

@@ -1,0 +1,45 @@
+package upstream
+
+import (
+	"context"
+	"time"
+)
+
+// Progress is how far a download has come whose body broke off: what FetchRest needs to go on. It is for one use.
+type Progress struct {
+	identity    Identity
+	disposition string
+	offset      int64
+	sum         sum
+	summing     *summing
+}
+
+// Progress returns how far the download has come. It is over then: nothing may be read of it any more.
+func (d *Download) Progress() Progress {
+	return Progress{d.Identity, d.Disposition, d.offset, d.sum, d.summing}
+}
+
+// Offset is how many bytes have come, from the file's first on.
+func (p Progress) Offset() int64 { return p.offset }
+
+// IsExact reports whether the content was named by more than its time and length.
+func (p Progress) IsExact() bool {
+	return p.identity.SHA256 != "" || p.identity.Location != "" || p.identity.ETag != ""
+}
+
+// FetchRest is FetchFrom for bytes that others were given, and that were kept when their fetch came to nothing. GitLab must name
+// the same content to this caller by its SHA-256, its storage location or a strong entity tag: time and length prove nothing. A
+// sum that the storage named of the whole file holds for all of it.
+func (c *Client) FetchRest(ctx context.Context, caller Caller, ref Ref, progress Progress) (*Download, error) {
+	exact := progress.identity
+	exact.LastModified, exact.Settled = time.Time{}, false
+	d, err := c.FetchFrom(ctx, caller, ref, progress.offset, exact)
+	if err != nil {
+		return nil, err
+	}
+	d.Identity, d.sum, d.summing, d.Resumed = progress.identity, progress.sum, progress.summing, 1
+	if d.Disposition == "" {
+		d.Disposition = progress.disposition
+	}
+	return d, nil
+}
