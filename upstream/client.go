@@ -25,9 +25,9 @@ type Config struct {
 	// GitLab alone, such as a client certificate.
 	StorageTransport http.RoundTripper
 
-	// ProbeTransport and StorageProbeTransport carry the breakers' probes. Where Transport or StorageTransport bound their
-	// connections, these must have others: whoever holds all of those must not look like an outage. By default they are
-	// Transport and StorageTransport.
+	// ProbeTransport and StorageProbeTransport carry the breakers' probes. By default they are Transport and StorageTransport.
+	// Where those bound their connections and aren't Connections, which give a probe one beyond the bound, these must have
+	// others: whoever holds all of those must not look like an outage.
 	ProbeTransport, StorageProbeTransport http.RoundTripper
 
 	// StorageHosts are hosts (with port, if it isn't the scheme's own) that are GitLab's object storage even when
