@@ -360,6 +360,25 @@ func TestAnUploadIsNotSentOnADeadConnection(t *testing.T) {
 	}
 }
 
+// TestForwardedDownloadsLeaveTheTriesOfTheEdgesOwn has a forwarded download use up its try before a question needs one.
+func TestForwardedDownloadsLeaveTheTriesOfTheEdgesOwn(t *testing.T) {
+	for _, p := range protocols {
+		t.Run(p.name, func(t *testing.T) {
+			c := newCrowd(t, p, nil)
+			c.warm(1)
+			c.relay.Kill()
+			r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "https://edge.example.com/x", nil)
+			how := upstream.Forwarding{Caller: callerWith(token), Path: ref.EscapedPath()}
+			if err := c.client.Forward(httptest.NewRecorder(), r, how); err != nil {
+				t.Fatal(err)
+			}
+			c.warm(1)
+			c.relay.Kill()
+			c.allowed(c.ask(1), 1)
+		})
+	}
+}
+
 func TestUploadsInARowShareTheirConnection(t *testing.T) {
 	for _, p := range protocols {
 		t.Run(p.name, func(t *testing.T) {
