@@ -312,13 +312,13 @@ func TestADeadConnectionToTheStorageIsFoundOut(t *testing.T) {
 	storage := httptest.NewServer(http.HandlerFunc(serveFile))
 	relay := gitlabtest.NewRelay(storage.URL)
 	gitlab := httptest.NewServer(answerWith(302, "Location", relay.URL+"/x?X-Amz-Signature=a"))
-	var all []*upstream.Connections
-	for range 2 {
+	var all [2]*upstream.Connections
+	for i := range all {
 		connections, err := upstream.NewConnections(upstream.ConnectionsConfig{Transport: &http.Transport{}, Silence: 20 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, connections)
+		all[i] = connections
 	}
 	client := newClient(t, gitlab.URL, func(c *upstream.Config) {
 		c.Transport, c.StorageTransport = all[0], all[1]
