@@ -61,6 +61,7 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //		fetches_per_caller <number>
 //		header_timeout    <duration>
 //		check_timeout     <duration>
+//		publish_timeout   <duration>
 //		stall_timeout     <duration>
 //		retries           <number>
 //		transport http         { ... }
@@ -86,6 +87,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"offline_grace":     durationOption(func(value caddy.Duration) { h.OfflineGrace = &value }),
 		"header_timeout":    durationOption(func(value caddy.Duration) { h.HeaderTimeout = value }),
 		"check_timeout":     durationOption(func(value caddy.Duration) { h.CheckTimeout = value }),
+		"publish_timeout":   durationOption(func(value caddy.Duration) { h.PublishTimeout = value }),
 		"stall_timeout":     durationOption(func(value caddy.Duration) { h.StallTimeout = value }),
 		"grant_scope":       textOption(func(value string) { h.GrantScope = value }),
 		"api_token":         h.parseAPIToken,

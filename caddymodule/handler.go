@@ -95,6 +95,11 @@ type Handler struct {
 	// header_timeout: how long must not tell them what is stored. At most header_timeout. Default: 60s.
 	CheckTimeout caddy.Duration `json:"check_timeout,omitempty"`
 
+	// How long GitLab may take to begin its answer to an upload after the last byte of it, and to any other request that is no
+	// download. GitLab works on a large upload after its last byte. An upload without an answer by then gets a
+	// 502, and GitLab may have taken the file all the same. Default: 10m.
+	PublishTimeout caddy.Duration `json:"publish_timeout,omitempty"`
+
 	// How long a body from GitLab may stand still before it is given up and asked for again. Default: 30s.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
 
@@ -246,11 +251,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		StorageHosts:     h.StorageHosts,
 		HeaderTimeout:    time.Duration(h.HeaderTimeout),
 		CheckTimeout:     cmp.Or(time.Duration(h.CheckTimeout), checkTimeout),
+		PublishTimeout:   time.Duration(h.PublishTimeout),
 		StallTimeout:     time.Duration(h.StallTimeout),
 		Retries:          *h.Retries,
 		Now:              clock,
 		MaxConnections:   h.transports.maxConnections,
-		ProbeTransport:   h.transports.gitlabProbes, StorageProbeTransport: h.transports.storageProbes,
 		Hold: func() (release func()) {
 			h.transports.hold()
 			return h.transports.release
@@ -368,8 +373,8 @@ func (h *Handler) provisionSettings() (*url.URL, error) {
 	if h.fetchesPerCaller < 0 {
 		return nil, errors.New("fetches_per_caller must not be negative")
 	}
-	if h.rangeWait < 0 || *h.Retries < 0 || h.StallTimeout < 0 || h.HeaderTimeout < 0 || h.CheckTimeout < 0 {
-		return nil, errors.New("range_wait, retries, header_timeout, check_timeout and stall_timeout must not be negative")
+	if h.rangeWait < 0 || *h.Retries < 0 || h.StallTimeout < 0 || h.HeaderTimeout < 0 || h.CheckTimeout < 0 || h.PublishTimeout < 0 {
+		return nil, errors.New("range_wait, retries, header_timeout, check_timeout, publish_timeout and stall_timeout must not be negative")
 	}
 	return base, h.checkNames()
 }

@@ -85,7 +85,7 @@ func TestAfterAPublishTheOldContentIsNeverServedAgain(t *testing.T) {
 		}
 		// A publish whose answer was lost may have been taken: the old content must be asked about.
 		gitlab.Publish(project, "pkg", "1.0.0", "app.bin", before)
-		gitlab.Inject(gitlabtest.Fault{Method: http.MethodPut, Status: 500})
+		gitlab.Inject(gitlabtest.Fault{Method: http.MethodPut, Status: 500, AfterBody: true})
 		e.put(t, filePath("app.bin"), before)
 		e.mustGet(t, "app.bin", developer, before)
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
 // transports are a handler's two ways out: to GitLab and to its object storage. Fills use them longer than the
@@ -22,8 +24,6 @@ import (
 // their connections.
 type transports struct {
 	gitlab, storage http.RoundTripper
-	// gitlabProbes and storageProbes are for the breakers' probes alone.
-	gitlabProbes, storageProbes http.RoundTripper
 	// maxConnections is the setting max_conns_per_host of the transport to GitLab; 0 for no bound.
 	maxConnections int
 
@@ -33,38 +33,40 @@ type transports struct {
 }
 
 // defaultExpectContinue is how long a publish waits for GitLab's 100 Continue before its body is sent anyway. Caddy's
-// transport doesn't wait by itself, and a refused publish would cost its whole body.
-const defaultExpectContinue = 10 * time.Second
+// transport doesn't wait by itself, and a refused publish would cost its whole body. What never answers 100 costs each
+// publish as much.
+const defaultExpectContinue = time.Second
 
 // loadTransports loads both transports in a context of their own, since Caddy cleans up the modules of a handler's
 // context when its config is replaced, and HTTP/3 connections would break under running fills.
 func loadTransports(ctx caddy.Context, h *Handler) (*transports, error) {
 	lasting := ctx
 	lasting.Context = context.WithoutCancel(ctx.Context)
-	lasting, cancel := caddy.NewContext(lasting)
-	t := &transports{close: cancel}
+	lasting, end := caddy.NewContext(lasting)
+	t := &transports{close: end}
 	t.holders.Store(1)
 
-	var err error
-	if t.gitlab, err = loadTransport(lasting, "transport", h.TransportRaw); err == nil {
-		t.maxConnections = t.gitlab.(isolatedTransport).next.(*reverseproxy.HTTPTransport).MaxConnsPerHost
-		t.storage, err = loadTransport(lasting, "storage_transport", h.StorageTransportRaw)
+	gitlab, err := loadTransport(lasting, "transport", h.TransportRaw)
+	if err == nil {
+		t.maxConnections = gitlab.MaxConnsPerHost
+		t.gitlab, err = t.connect(gitlab)
+	}
+	var storage *reverseproxy.HTTPTransport
+	if err == nil {
+		storage, err = loadTransport(lasting, "storage_transport", h.StorageTransportRaw)
 	}
 	if err == nil {
-		t.gitlabProbes, err = loadProbeTransport(lasting, "transport", h.TransportRaw, t.gitlab)
-	}
-	if err == nil {
-		t.storageProbes, err = loadProbeTransport(lasting, "storage_transport", h.StorageTransportRaw, t.storage)
+		t.storage, err = t.connect(storage)
 	}
 	if err != nil {
-		cancel()
+		t.close()
 		return nil, err
 	}
 	return t, nil
 }
 
 // loadTransport loads one transport; an empty config is Caddy's http transport as it comes.
-func loadTransport(ctx caddy.Context, setting string, config json.RawMessage) (http.RoundTripper, error) {
+func loadTransport(ctx caddy.Context, setting string, config json.RawMessage) (*reverseproxy.HTTPTransport, error) {
 	if len(config) == 0 {
 		config = caddyconfig.JSONModuleObject(struct{}{}, "protocol", "http", nil)
 	}
@@ -91,21 +93,28 @@ func loadTransport(ctx caddy.Context, setting string, config json.RawMessage) (h
 	if transport.Transport.ExpectContinueTimeout == 0 {
 		transport.Transport.ExpectContinueTimeout = defaultExpectContinue
 	}
-	return isolatedTransport{transport}, nil
+	return transport, nil
 }
 
-// loadProbeTransport returns the transport for the probes of a server: the one for all else, unless that has a bound on its
-// connections. Callers whom GitLab allows can hold all of those, and the probe would take that for an outage.
-func loadProbeTransport(ctx caddy.Context, setting string, config json.RawMessage, others http.RoundTripper) (http.RoundTripper, error) {
-	if others.(isolatedTransport).next.(*reverseproxy.HTTPTransport).MaxConnsPerHost == 0 {
-		return others, nil
+// connect returns what requests are given to that go by a transport. HTTP/3 has a transport of its own that can't be copied:
+// there a request waits on a dead connection until QUIC gives that up.
+func (t *transports) connect(transport *reverseproxy.HTTPTransport) (http.RoundTripper, error) {
+	if slices.Contains(transport.Versions, "3") {
+		return isolatedTransport{transport}, nil
 	}
-	own, err := loadTransport(ctx, setting, config)
+	connections, err := upstream.NewConnections(upstream.ConnectionsConfig{
+		Transport: transport.Transport,
+		Around:    func(copied http.RoundTripper) http.RoundTripper { return isolatedTransport{copied} },
+	})
 	if err != nil {
 		return nil, err
 	}
-	own.(isolatedTransport).next.(*reverseproxy.HTTPTransport).Transport.MaxConnsPerHost = 0
-	return own, nil
+	end := t.close
+	t.close = func() {
+		connections.CloseIdleConnections()
+		end()
+	}
+	return connections, nil
 }
 
 // hold keeps the transports' connections open until release is called as often.

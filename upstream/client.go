@@ -17,16 +17,17 @@ type Config struct {
 	// Base is GitLab's external URL: scheme, host and, for a GitLab below a relative URL root, its path.
 	Base *url.URL
 
-	// Transport carries requests to GitLab itself.
+	// Transport carries requests to GitLab itself. Connections, here and for the object storage, finds out connections that
+	// are dead; with any other transport requests wait on them for their time-outs.
 	Transport http.RoundTripper
 
 	// StorageTransport carries requests to GitLab's object storage. It must not present anything that is meant for
 	// GitLab alone, such as a client certificate.
 	StorageTransport http.RoundTripper
 
-	// ProbeTransport and StorageProbeTransport carry the breakers' probes. Where Transport or StorageTransport bound their
-	// connections, these must have others: whoever holds all of those must not look like an outage. By default they are
-	// Transport and StorageTransport.
+	// ProbeTransport and StorageProbeTransport carry the breakers' probes. By default they are Transport and StorageTransport.
+	// Where those bound their connections and aren't Connections, which give a probe one beyond the bound, these must have
+	// others: whoever holds all of those must not look like an outage.
 	ProbeTransport, StorageProbeTransport http.RoundTripper
 
 	// StorageHosts are hosts (with port, if it isn't the scheme's own) that are GitLab's object storage even when
@@ -41,6 +42,10 @@ type Config struct {
 	// who needn't wait for one that hangs. 60 s by default, and never more than HeaderTimeout, which holds for all others:
 	// how long they wait must not tell them what is stored.
 	CheckTimeout time.Duration
+
+	// PublishTimeout is how long the answer to an upload, or to any other request that is no download, is awaited after the
+	// last byte of the request; 10 minutes by default. GitLab works on large uploads after their last byte.
+	PublishTimeout time.Duration
 
 	// StallTimeout is how long a fetched body may stand still before its connection is given up; 30 s by default.
 	StallTimeout time.Duration
@@ -66,10 +71,11 @@ type Config struct {
 
 // Defaults of Config.
 const (
-	DefaultHeaderTimeout = 60 * time.Second
-	DefaultCheckTimeout  = 60 * time.Second
-	DefaultStallTimeout  = 30 * time.Second
-	DefaultRetryPause    = 200 * time.Millisecond
+	DefaultHeaderTimeout  = 60 * time.Second
+	DefaultCheckTimeout   = 60 * time.Second
+	DefaultPublishTimeout = 10 * time.Minute
+	DefaultStallTimeout   = 30 * time.Second
+	DefaultRetryPause     = 200 * time.Millisecond
 )
 
 // Client asks one GitLab about files, fetches them, and forwards what is not ours to answer. It is safe for
@@ -89,6 +95,10 @@ type Client struct {
 	// ignoresRange is until when this GitLab is asked by HEAD, in Unix nanoseconds: something in front of it sends whole
 	// files to who asks for one byte (answer.go).
 	ignoresRange atomic.Int64
+
+	// refusesExpect is until when uploads are sent without an expectation of the edge's, in Unix nanoseconds: GitLab, or
+	// something in front of it, refuses them (expectation.go).
+	refusesExpect atomic.Int64
 
 	breakers atomic.Pointer[Breakers]
 
@@ -123,6 +133,9 @@ func NewClient(cfg Config) (*Client, error) {
 		cfg.CheckTimeout = DefaultCheckTimeout
 	}
 	cfg.CheckTimeout = min(cfg.CheckTimeout, cfg.HeaderTimeout)
+	if cfg.PublishTimeout <= 0 {
+		cfg.PublishTimeout = DefaultPublishTimeout
+	}
 	if cfg.StallTimeout <= 0 {
 		cfg.StallTimeout = DefaultStallTimeout
 	}
@@ -267,23 +280,14 @@ func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.
 	return c.unlessForbidden(response, server.unlessOpen(err))
 }
 
-// storageAsker is whose request the object storage is sent.
-type storageAsker int
-
-const (
-	// theEdge asks for a check or a fetch: what becomes of it shows whether the storage works.
-	theEdge storageAsker = iota
-	// aCaller asks, by a request that is forwarded, with headers of the caller's choice. It shows nothing.
-	aCaller
-)
-
 // askStorage is askGitLab for the object storage.
-func (c *Client) askStorage(request *http.Request, by storageAsker) (*http.Response, error) {
+func (c *Client) askStorage(request *http.Request, by requester) (*http.Response, error) {
 	server := c.breakers.Load().storageAt(request.URL.Host)
 	if by == aCaller {
 		if err := server.notAsked(); err != nil {
 			return nil, err
 		}
+		request = request.WithContext(requestedBy(request.Context(), aCaller))
 		response, _, err := c.roundTrip(c.cfg.StorageTransport, request, c.cfg.HeaderTimeout)
 		return response, err
 	}

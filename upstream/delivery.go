@@ -19,6 +19,8 @@ type Delivery struct {
 	// broken is why the body can't be read to its end; nil while it can.
 	broken  atomic.Pointer[error]
 	hasBody bool
+	// onWhole, if set, is called when IsWhole turns true. It is set before the request is sent.
+	onWhole func()
 }
 
 // IsWhole reports whether all of the request was sent: GitLab may have taken it, whatever came of its answer. Of what never
@@ -61,7 +63,7 @@ func (b *observedBody) Read(p []byte) (int, error) {
 	// With a length announced, the last read needn't meet the end. A body that ends before its length is an error of
 	// net/http's.
 	if ended := errors.Is(err, io.EOF); ended || b.left == 0 {
-		b.delivery.ended.Store(true)
+		b.delivery.end()
 	} else if err != nil {
 		b.delivery.broken.Store(&err)
 	}
@@ -71,18 +73,29 @@ func (b *observedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answerPatience is how long GitLab's answer to a whole body is waited for after the caller has left. GitLab works on large
-// uploads after their last byte.
-const answerPatience = 10 * time.Minute
+// end notes that the body's end was read.
+func (d *Delivery) end() {
+	if !d.ended.Swap(true) && d.onWhole != nil {
+		d.onWhole()
+	}
+}
+
+// sent notes that the transport has written the request.
+func (d *Delivery) sent() {
+	if !d.written.Swap(true) && !d.hasBody && d.onWhole != nil {
+		d.onWhole()
+	}
+}
 
 // deliver sends a request whose answer matters to others than its caller. Until its body is whole it ends with the caller;
-// from then on GitLab may have taken it, and the edge itself wants to know.
+// from then on GitLab may have taken it, and the edge itself wants to know, for Config.PublishTimeout.
 func (c *Client) deliver(request *http.Request, how Forwarding) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(request.Context()))
-	wait := new(answerWait)
+	wait := &answerWait{patience: c.cfg.PublishTimeout, giveUp: func() { cancel(errHeaderTimeout) }}
+	how.Delivery.onWhole = wait.begin
 	// Runs once, when the caller leaves; not any more once the answer's head is there.
 	stop := context.AfterFunc(request.Context(), func() {
-		if !how.Delivery.IsWhole() || how.AwaitAnswer == nil || !wait.begin(how.AwaitAnswer, cancel) {
+		if !how.Delivery.IsWhole() || how.AwaitAnswer == nil || !wait.goOn(how.AwaitAnswer) {
 			cancel(context.Cause(request.Context()))
 		}
 	})
@@ -93,11 +106,18 @@ func (c *Client) deliver(request *http.Request, how Forwarding) (*http.Response,
 	})
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) {
 		if info.Err == nil {
-			how.Delivery.written.Store(true)
+			how.Delivery.sent()
 		}
 	}})
-	response, err := c.cfg.Transport.RoundTrip(request.WithContext(traced))
+	send := c.cfg.Transport.RoundTrip
+	if how.expects {
+		send = c.sendExpecting
+	}
+	response, err := send(request.WithContext(traced))
 	if err != nil {
+		if errors.Is(context.Cause(ctx), errHeaderTimeout) {
+			err = errHeaderTimeout
+		}
 		end()
 		return nil, err
 	}
@@ -109,39 +129,53 @@ func (c *Client) deliver(request *http.Request, how Forwarding) (*http.Response,
 	return response, nil
 }
 
-// answerWait is the wait for an answer whose caller has left.
+// answerWait is the wait for the answer to a whole request, also after its caller has left.
 type answerWait struct {
+	// patience is how long it lasts; giveUp is called when it is over.
+	patience time.Duration
+	giveUp   func()
+
 	// mu guards all below; nothing is waited for under it.
-	mu      sync.Mutex
-	over    bool
+	mu    sync.Mutex
+	over  bool
+	timer *time.Timer
+	// release ends the wait for a caller who has left.
 	release func()
 }
 
-// begin begins to wait, for answerPatience; false if the wait isn't to be had.
-func (w *answerWait) begin(ask func() (release func(), ok bool), cancel context.CancelCauseFunc) bool {
+// begin begins to wait.
+func (w *answerWait) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.over {
+		w.timer = time.AfterFunc(w.patience, w.giveUp) // fires once, or ends with the wait
+	}
+}
+
+// goOn has the wait go on without the caller; false if that isn't to be had.
+func (w *answerWait) goOn(ask func() (release func(), ok bool)) bool {
 	leave, ok := ask()
 	if !ok {
 		return false
 	}
-	timer := time.AfterFunc(answerPatience, func() { cancel(errHeaderTimeout) })
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.release = func() {
-		timer.Stop()
-		leave()
-	}
 	if w.over {
-		w.release() // the answer came meanwhile
-		w.release = nil
+		leave() // the answer came meanwhile
+		return true
 	}
+	w.release = leave
 	return true
 }
 
-// end ends the wait, if there is one.
+// end ends the wait.
 func (w *answerWait) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.over = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
 	if w.release != nil {
 		w.release()
 		w.release = nil

@@ -28,7 +28,7 @@ type Forwarding struct {
 	Delivery *Delivery
 
 	// AwaitAnswer, if set, is asked when the caller leaves after the whole body has gone to GitLab: with ok GitLab's answer is
-	// waited for all the same, for at most answerPatience, until release is called. Methods other than GET and HEAD only.
+	// waited for all the same, for at most Config.PublishTimeout, until release is called. Methods other than GET and HEAD only.
 	AwaitAnswer func() (release func(), ok bool)
 
 	// OnBody, if set, sees the bytes of the request body as they pass. The slice is its own only during the call.
@@ -40,10 +40,13 @@ type Forwarding struct {
 
 	// OnAnswer, if set, sees the head of the answer before it is relayed, and may add to its headers.
 	OnAnswer func(*http.Response)
+
+	// expects says that the edge has added an expectation (expectation.go).
+	expects bool
 }
 
 // Forward sends r on to GitLab as it came, its body streaming and never sent twice, and relays GitLab's answer to w
-// as it is, informational answers (100 Continue) included. A redirect to object storage is followed and not shown.
+// as it is, informational answers included, such as a 100 Continue that the caller expects. A redirect to object storage is followed and not shown.
 //
 // An error means that nothing was written to w: an *UnreachableError, or what Admit returned. Once the answer has begun, a failure panics
 // with http.ErrAbortHandler, so that what the client has looks broken off and not whole.
@@ -56,6 +59,9 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 	}
 	if f.Delivery == nil {
 		f.Delivery = new(Delivery)
+	}
+	if f.expects = c.addsExpectation(r); f.expects {
+		w = withoutContinue{w}
 	}
 	var failed, refused error
 	proxy := httputil.ReverseProxy{
@@ -72,7 +78,10 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 				// Else Go asks for gzip by itself and unpacks it, and the length is lost.
 				out.Header.Set("Accept-Encoding", "identity")
 			}
-			if out.Body != nil && out.Body != http.NoBody {
+			if f.expects {
+				out.Header.Set("Expect", "100-continue")
+			}
+			if hasBody(out) {
 				out.Body = f.Delivery.observe(out.Body, out.ContentLength, f.OnBody)
 			}
 		},
@@ -145,8 +154,8 @@ func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	return t.relayable(request, stored)
 }
 
-// pass sends a request to GitLab without a look at the time: how long an upload may take is its caller's matter. But none
-// is begun in vain. A redirect to object storage is an error: no upload and no deletion goes there, and who saw it would
+// pass sends a request to GitLab without a look at the time until all of it is sent: how long an upload may take is its
+// caller's matter. But none is begun in vain. A redirect to object storage is an error: no upload and no deletion goes there, and who saw it would
 // have a signed URL.
 func (t forwardTransport) pass(request *http.Request) (*http.Response, error) {
 	if err := t.client.breakers.Load().gitlab.notAsked(); err != nil {
@@ -185,6 +194,7 @@ func (t forwardTransport) ask(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	request = request.WithContext(requestedBy(request.Context(), aCaller))
 	response, _, err := t.client.roundTrip(t.client.cfg.Transport, request, t.client.cfg.HeaderTimeout)
 	if err != nil {
 		leave()

@@ -30,10 +30,11 @@ func (c *Client) probeStorage(origin *url.URL) func(context.Context) error {
 	return func(ctx context.Context) error { return c.probe(ctx, c.cfg.StorageProbeTransport, target) }
 }
 
-// probe sends one request of the edge's own and looks at the answer's status alone.
+// probe sends one request of the edge's own, on a new connection if the transport is one of Connections, and looks at the
+// answer's status alone.
 func (c *Client) probe(ctx context.Context, transport http.RoundTripper, target *url.URL) error {
 	defer c.cfg.Hold()()
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(requestedBy(ctx, aProbe), probeTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://probe.invalid/", nil)
 	if err != nil {

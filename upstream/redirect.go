@@ -147,7 +147,7 @@ var storageHeaders = []string{"Range", "If-Range", "If-Match", "If-None-Match", 
 
 // followStorage asks object storage for what GitLab redirected to, and goes on through redirects of its own. Of
 // headers only storageHeaders are sent. The caller closes the response's body. Errors name no URL.
-func (c *Client) followStorage(ctx context.Context, by storageAsker, method string, target *redirectTarget, header http.Header) (*http.Response, error) {
+func (c *Client) followStorage(ctx context.Context, by requester, method string, target *redirectTarget, header http.Header) (*http.Response, error) {
 	location := target.url
 	for range maxStorageHops {
 		request, err := http.NewRequestWithContext(ctx, method, "http://storage.invalid/", nil)
