@@ -92,12 +92,13 @@ func (x *exchange) beginWhole(size int64, lastModified time.Time) (body bool) {
 	return x.r.Method != http.MethodHead
 }
 
-// serveContent leaves ranges and conditions to net/http. Its error says why the body wasn't sent to its announced end:
+// serveContent leaves ranges and conditions that can be judged to net/http. Its error says why the body wasn't sent to its announced end:
 // then the response must be broken off.
 func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) error {
 	defer x.biggerPieces()()
 	writer := &contentWriter{ResponseWriter: x.w}
-	http.ServeContent(writer, x.r, "", lastModified, content)
+	asked := judgeable(x.r, x.w.Header().Get("Etag") != "", !lastModified.IsZero())
+	http.ServeContent(writer, asked, "", lastModified, content)
 	if _, inMemory := content.(*bytes.Reader); inMemory {
 		x.record.sent[sourceMemory] += writer.written
 	}

@@ -19,7 +19,8 @@
 //     whom GitLab allowed within offline_grace.
 //   - There is neither, or the content is another one: the caller leads a flight (flight.go), one GET whose answer is also
 //     that to the question about the caller, and whose body goes into the store. Everybody who wants the file follows it
-//     (follow.go), each with GitLab's yes to themselves. A caller with many fetches waits their turn (turns.go). A file whose
+//     (follow.go), each with GitLab's yes to themselves. A caller with many fetches waits their turn (turns.go). A condition that can't be judged yet is none
+//     (conditions.go). A file whose
 //     fetches fail rests (rest.go); what arrived of one whose body broke off is where the next fetch goes on (beginning.go). What doesn't fit in the end is remembered for a while (outgrown.go).
 //   - A HEAD of a file that isn't here is answered by a question that follows GitLab to its storage (check.go).
 //

@@ -194,7 +194,11 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 			seen(response)
 		}
 	}
-	if err := x.h.client.Forward(x.w, x.r, how); err != nil {
+	request := x.r
+	if isDownload(request) {
+		request = judgeableByGitLab(request)
+	}
+	if err := x.h.client.Forward(x.w, request, how); err != nil {
 		if _, ok := errors.AsType[*notAdmittedError](err); ok {
 			x.refuseUnadmitted(err)
 			return true
