@@ -32,8 +32,9 @@ type batch struct {
 	postponed error
 	// replaced are blobs that the index doesn't name any more once the batch's records are there.
 	replaced []*blobState
-	// touched are last uses to note, in Unix nanoseconds.
+	// touched are last uses to note, in Unix nanoseconds, learnt records to write anew.
 	touched map[keyHash]int64
+	learnt  map[keyHash]*Entry
 	// waiters hear when it is done.
 	waiters []chan error
 }
@@ -66,7 +67,7 @@ func (s *Store) takeBatch(withUses bool) *batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	withUses = withUses || len(s.syncWaiters) > 0 || len(s.touched) >= maxTouched
-	if len(s.pending) == 0 && len(s.replaced) == 0 && len(s.syncWaiters) == 0 && (!withUses || len(s.touched) == 0) {
+	if len(s.pending) == 0 && len(s.replaced) == 0 && len(s.syncWaiters) == 0 && (!withUses || len(s.touched)+len(s.learnt) == 0) {
 		return nil
 	}
 	b := &batch{fresh: s.fresh, replaced: s.replaced, waiters: s.syncWaiters}
@@ -74,6 +75,7 @@ func (s *Store) takeBatch(withUses bool) *batch {
 	s.fresh, s.replaced, s.syncWaiters = nil, nil, nil
 	if withUses {
 		b.touched, s.touched = s.touched, make(map[keyHash]int64)
+		b.learnt, s.learnt = s.learnt, make(map[keyHash]*Entry)
 	}
 	return b
 }
@@ -166,6 +168,11 @@ func (s *Store) recordBatch(b *batch) bool {
 	}
 	s.mu.Unlock()
 	err := s.writeBatch(entries, b.touched)
+	if err == nil {
+		err = s.writeLearnt(b.learnt)
+	} else {
+		s.putBackLearnt(b.learnt)
+	}
 	s.endBatch(b, err)
 	// Files that only the old records named.
 	s.remove()
@@ -188,6 +195,7 @@ func (s *Store) postponeBatch(b *batch) {
 		}
 	}
 	s.mu.Unlock()
+	s.putBackLearnt(b.learnt)
 	s.endBatch(b, b.postponed)
 	for _, waiter := range b.waiters {
 		waiter <- b.postponed

@@ -117,13 +117,13 @@ func TestAQuestionKeepsOfflineLifeAndEndsFreshness(t *testing.T) {
 					t.Errorf("what was asked %v after is questioned: %v", test.after, got)
 				}
 			}
-			if _, worth := s.Confirm(entry, g, asked); worth != Superseded {
+			if _, worth := s.Confirm(entry, g, asked, Named{}); worth != Superseded {
 				t.Errorf("an answer from before is %s", worth)
 			}
 			if got := s.lookup(t, k); !got.Questioned {
 				t.Error("an answer from before ended the question")
 			}
-			if got, worth := s.Confirm(entry, g, asked.Add(1)); worth != Confirmed || got.Questioned || !got.Confirmed.Equal(asked.Add(1)) {
+			if got, worth := s.Confirm(entry, g, asked.Add(1), Named{}); worth != Confirmed || got.Questioned || !got.Confirmed.Equal(asked.Add(1)) {
 				t.Errorf("an answer from after is %s: %+v", worth, got)
 			}
 			if got := s.lookup(t, k); got.Questioned {
@@ -193,7 +193,7 @@ func TestAPublishOfAnotherKeyInTheSameSlotEndsNoOfflineLife(t *testing.T) {
 	if !got.Confirmed.Equal(entry.Confirmed) || !got.Questioned {
 		t.Errorf("after a publish in the same slot: confirmed %v, questioned %v", got.Confirmed, got.Questioned)
 	}
-	if got, worth := s.Confirm(got, s.Generation(k), clock.now()); worth != Confirmed || got.Questioned {
+	if got, worth := s.Confirm(got, s.Generation(k), clock.now(), Named{}); worth != Confirmed || got.Questioned {
 		t.Errorf("after the answer: %v, questioned %v", worth, got.Questioned)
 	}
 	s.Raise(k, Published)
@@ -258,7 +258,7 @@ func TestWhatWasCurrentBeforeAPublishConfirmsNothingForTenSeconds(t *testing.T) 
 			if got := s.Lags(confirmed, digest, clock.now()); got != lags {
 				t.Errorf("it lags: %v", got)
 			}
-			entry, worth := s.Confirm(s.lookup(t, confirmed), s.Generation(confirmed), clock.now())
+			entry, worth := s.Confirm(s.lookup(t, confirmed), s.Generation(confirmed), clock.now(), Named{})
 			if worth != test.worth || entry.Confirmed.IsZero() != lags || entry.Digest != digest {
 				t.Errorf("an answer is %s: %+v", worth, entry)
 			}
@@ -266,7 +266,7 @@ func TestWhatWasCurrentBeforeAPublishConfirmsNothingForTenSeconds(t *testing.T) 
 				t.Errorf("fetched anew, it is confirmed %v", got.Confirmed)
 			}
 			// Stored anew, it still is what was current before.
-			if _, worth := s.Confirm(s.lookup(t, fetched), s.Generation(fetched), clock.now()); worth != test.worth {
+			if _, worth := s.Confirm(s.lookup(t, fetched), s.Generation(fetched), clock.now(), Named{}); worth != test.worth {
 				t.Errorf("of what was fetched anew, an answer is %s", worth)
 			}
 			link, err := s.Link(linked, s.Generation(linked), FillSpec{Size: -1, SHA256: digest, Confirmed: clock.now()})

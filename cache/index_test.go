@@ -169,7 +169,7 @@ func TestAWidePurgeHoldsFromItsFirstMoment(t *testing.T) {
 	s.mu.Lock()
 	s.purges = append(s.purges, &purge{selector: Selector{Project: "24"}, serial: s.serial})
 	s.mu.Unlock()
-	if _, got := s.Confirm(e, s.Generation(e.Key), time.Now()); got != Superseded {
+	if _, got := s.Confirm(e, s.Generation(e.Key), time.Now(), Named{}); got != Superseded {
 		t.Error("confirmed")
 	}
 	if entries, err := s.Entries(context.Background(), Selector{}, nil, 10); err != nil || len(entries) != 0 {
@@ -236,26 +236,26 @@ func TestConfirmationsAreNewerOrNothing(t *testing.T) {
 	g := s.Generation(k)
 	later := e.Confirmed.Add(time.Minute)
 	for _, test := range []struct{ at, want time.Time }{{later, later}, {later.Add(-time.Second), later}} {
-		if got, ok := s.Confirm(e, g, test.at); ok != Confirmed || !got.Confirmed.Equal(test.want) {
+		if got, ok := s.Confirm(e, g, test.at, Named{}); ok != Confirmed || !got.Confirmed.Equal(test.want) {
 			t.Errorf("confirmed %v at %v, %v", got.Confirmed, test.at, ok)
 		}
 	}
 	s.Doubt(k, later, OtherContentNamed)
-	if _, ok := s.Confirm(e, g, later); ok != Superseded {
+	if _, ok := s.Confirm(e, g, later, Named{}); ok != Superseded {
 		t.Error("confirmed by an answer that a later one has contradicted")
 	}
 	if got, err := s.Lookup(k); err != nil || !got.Confirmed.IsZero() {
 		t.Errorf("after taking it back: %v, %v", got.Confirmed, err)
 	}
 	replaced := s.put(t, k, []byte("y")) // fetched before the doubt
-	if _, ok := s.Confirm(e, g, later.Add(time.Second)); ok != Superseded {
+	if _, ok := s.Confirm(e, g, later.Add(time.Second), Named{}); ok != Superseded {
 		t.Error("an entry was confirmed that is another by now")
 	}
 	if got, err := s.Lookup(k); err != nil || !got.Confirmed.IsZero() {
 		t.Errorf("the new one: %v, %v", got.Confirmed, err)
 	}
 	latest := later.Add(time.Minute)
-	if got, ok := s.Confirm(replaced, g, latest); ok != Confirmed || !got.Confirmed.Equal(latest) {
+	if got, ok := s.Confirm(replaced, g, latest, Named{}); ok != Confirmed || !got.Confirmed.Equal(latest) {
 		t.Errorf("confirmed after the doubt: %v, %v", got.Confirmed, ok)
 	}
 }

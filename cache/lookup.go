@@ -126,8 +126,9 @@ func (c Confirmation) String() string {
 }
 
 // Confirm notes that the upstream, asked at `at` while the key's generation was g, named the entry's content as the
-// current one. It returns the entry as it is now, or, if that is Superseded, none. It never makes a confirmation older.
-func (s *Store) Confirm(e Entry, g Generation, at time.Time) (Entry, Confirmation) {
+// current one. It returns the entry as it is now, or, if that is Superseded, none. It never makes a confirmation older. Where the
+// entry is confirmed, it has from then on what the answer named beyond what was known of it.
+func (s *Store) Confirm(e Entry, g Generation, at time.Time, named Named) (Entry, Confirmation) {
 	h := e.Key.hash()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,6 +146,7 @@ func (s *Store) Confirm(e Entry, g Generation, at time.Time) (Entry, Confirmatio
 	if n.confirmed == unconfirmed || n.generation != g || since > n.confirmed {
 		n.generation, n.confirmed = g, since
 	}
+	s.learnLocked(&e, n, named)
 	return s.entryLocked(&e, n), Confirmed
 }
 

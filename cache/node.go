@@ -130,6 +130,7 @@ func (s *Store) dropLocked(n *node) {
 	delete(s.pending, h)
 	delete(s.recording, h)
 	delete(s.touched, h)
+	delete(s.learnt, h)
 	s.emptyPinLocked(h)
 	if s.loading {
 		s.forgotten[h] = struct{}{}
@@ -148,6 +149,9 @@ func (s *Store) releaseBlobLocked(blob *blobState) {
 // recordLocked returns the record that memory has of an entry, if any.
 func (s *Store) recordLocked(h keyHash) *Entry {
 	if record := s.pending[h]; record != nil {
+		return record
+	}
+	if record := s.learnt[h]; record != nil {
 		return record
 	}
 	if record := s.recording[h]; record != nil {

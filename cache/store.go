@@ -110,6 +110,8 @@ type Store struct {
 	outgrown [][]byte
 	// leftPins are the keys of those that the index couldn't be rid of.
 	leftPins [][]byte
+	// learnt are records of entries of which the upstream has said more since, for the index to be told.
+	learnt map[keyHash]*Entry
 	// touched are last uses that the index doesn't know yet, in Unix nanoseconds.
 	touched map[keyHash]int64
 	// loading is true until all entries are in entries; forgotten are those removed meanwhile.
@@ -167,7 +169,7 @@ func newStore(cfg Config) *Store {
 		entries: newRecency(), hot: newLRU[keyHash, *Entry](maxHotRecords),
 		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
 		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
-		touched: make(map[keyHash]int64), pins: make(map[keyHash]*pin), unpinned: make(map[keyHash]struct{}),
+		learnt: make(map[keyHash]*Entry), touched: make(map[keyHash]int64), pins: make(map[keyHash]*pin), unpinned: make(map[keyHash]struct{}),
 		forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
 		leftParts: make(map[*leftPart]struct{}), stuck: stuck{blobs: make(map[*blobState]struct{})},
 		slots: newSlots(), formers: newFormers(), loading: true, memory: newMemoryTier(),

@@ -253,7 +253,7 @@ func TestWhatBeganInAnOlderGenerationIsNeitherCommittedNorConfirmed(t *testing.T
 	if _, err := f.Commit(g); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("committed with %v", err)
 	}
-	if _, ok := s.Confirm(e, g, time.Now()); ok != Superseded {
+	if _, ok := s.Confirm(e, g, time.Now(), Named{}); ok != Superseded {
 		t.Error("confirmed by an answer from before the publish")
 	}
 	if got, err := s.Lookup(k); err != nil || !got.Confirmed.IsZero() {

@@ -181,7 +181,7 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 			d.answer = nil
 			return false
 		}
-		switch confirmed, worth := d.store.Confirm(entry, d.generation, d.answer.Sent); worth {
+		switch confirmed, worth := d.store.Confirm(entry, d.generation, d.answer.Sent, namedBy(d.answer)); worth {
 		case cache.Confirmed:
 			return d.serveEntry(confirmed, outcomeRevalidated)
 		case cache.Lagging:
@@ -227,6 +227,11 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 		return d.describe()
 	}
 	return d.lead()
+}
+
+// namedBy is what GitLab's answer to a check says of the file.
+func namedBy(answer *upstream.Answer) cache.Named {
+	return cache.Named{Identity: cache.Identity(answer.Identity), Disposition: answer.Disposition}
 }
 
 // identityOf is how GitLab names an entry's content. The SHA-256 counts as named even where it was only computed: of
