@@ -215,6 +215,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // app starts (see App).
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = limited(ctx.Logger())
+	rememberConnections(ctx)
 	// Taken first: contexts derived from ctx have a registry of their own that nobody scrapes.
 	h.metrics = registerMetrics(ctx.GetMetricsRegistry())
 	if err := h.replacePlaceholders(); err != nil {
