@@ -190,6 +190,7 @@ func TestPythonRequestsSeesABrokenOffFileAsAFailure(t *testing.T) {
 		t.Skip("needs Debian's package python3-requests")
 	}
 	c.gitlab.SetChecksums(true)
+	c.gitlab.SetRate(4 << 20) // so that the answer begins before the damage is seen
 	for _, how := range []string{"whole", "streamed"} {
 		publishOld(c.gitlab, how+".bin", someBytes(1<<20, 1))
 		c.gitlab.Inject(gitlabtest.Fault{CorruptAt: 500_000, Times: -1})

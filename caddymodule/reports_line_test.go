@@ -140,6 +140,7 @@ func TestAChunkedBodyThatIsCutIsNeverKept(t *testing.T) {
 			t.Error("what was cut is stored")
 		}
 		gitlab.ClearFaults()
+		putForward(10 * time.Second) // the file may rest
 		gitlab.Inject(gitlabtest.Fault{Chunked: true})
 		e.mustGet(t, "app.bin", developer, body)
 		awaitNoFlight(t)
@@ -198,17 +199,14 @@ func TestConnectionsThatGitLabRetiresFailNoDownload(t *testing.T) {
 	front.StartTLS()
 	t.Cleanup(front.Close)
 	e := startEdge(t, front.URL, trusting(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw})))
-	const files = 60
-	for i := range files {
-		publishOld(gitlab, fmt.Sprintf("app%d.bin", i), someBytes(50_000, byte(i)))
-	}
 	var callers sync.WaitGroup
-	for i := range files {
+	for i := range byte(60) {
+		file, body := fmt.Sprintf("app%d.bin", i), someBytes(50_000, i)
+		publishOld(gitlab, file, body)
 		callers.Go(func() {
-			token := []string{developer, colleague, administrator}[i%3]
-			e.mustGetConcurrently(t, fmt.Sprintf("app%d.bin", i), someBytes(50_000, byte(i)))
-			if got := e.do(t, call{path: filePath(fmt.Sprintf("app%d.bin", i)), token: token}); got.StatusCode != http.StatusOK {
-				t.Errorf("%d: %s", i, got.Status)
+			e.mustGetConcurrently(t, file, body)
+			if got := e.do(t, call{path: filePath(file), token: []string{developer, colleague, administrator}[i%3]}); got.StatusCode != http.StatusOK {
+				t.Errorf("%s: %s", file, got.Status)
 			}
 		})
 	}
