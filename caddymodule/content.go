@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,6 +133,25 @@ type contentWriter struct {
 
 // Unwrap lets http.ResponseController through.
 func (w *contentWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter. The first boundary of several ranges gets the line end before it that RFC 2046,
+// section 5.1.1, allows: zsync, which asks for twenty ranges at once, counts on it and else asks again without end.
+func (w *contentWriter) WriteHeader(status int) {
+	const lineEnd = "\r\n"
+	header := w.Header()
+	length, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64)
+	if err != nil || !strings.HasPrefix(header.Get("Content-Type"), "multipart/byteranges") {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	header.Set("Content-Length", strconv.FormatInt(length+int64(len(lineEnd)), 10))
+	w.ResponseWriter.WriteHeader(status)
+	n, err := io.WriteString(w.ResponseWriter, lineEnd)
+	w.written = int64(n)
+	if !errors.Is(err, http.ErrBodyNotAllowed) { // which is a HEAD's
+		w.err = err
+	}
+}
 
 // ReadFrom implements io.ReaderFrom. ServeContent wraps what it sends into a LimitedReader, and Caddy's writer adds
 // another; Go's sendfile sees through one. So where the limit is the end anyway, the file itself is handed on.

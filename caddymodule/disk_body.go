@@ -71,6 +71,9 @@ func (b *diskBody) Read(p []byte) (int, error) {
 		if n > 0 {
 			return n, nil
 		}
+		if b.isAtEndLocked() {
+			return 0, io.EOF
+		}
 		if err := b.goOnFromGitLabLocked(); err != nil {
 			return 0, err
 		}
@@ -96,6 +99,9 @@ func (b *diskBody) WriteTo(w io.Writer) (total int64, err error) {
 		if !errors.Is(err, cache.ErrDisk) {
 			return total, err
 		}
+		if b.isAtEndLocked() {
+			return total, nil
+		}
 		if err := b.goOnFromGitLabLocked(); err != nil {
 			return total, err
 		}
@@ -104,6 +110,12 @@ func (b *diskBody) WriteTo(w io.Writer) (total int64, err error) {
 	b.offset += n
 	b.fromGitLab += n
 	return total + n, err
+}
+
+// isAtEndLocked reports whether all of the file was read before the disk failed: GitLab has no more of it.
+func (b *diskBody) isAtEndLocked() bool {
+	size := b.size()
+	return size >= 0 && b.offset >= size
 }
 
 func (b *diskBody) goOnFromGitLabLocked() error {

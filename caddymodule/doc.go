@@ -26,7 +26,8 @@
 //
 // What GitLab's yes to a caller is good for is in grant.go. When the disk fails under a download, stored or on its way in, it
 // goes on from GitLab at its own place (disk_body.go). A body that isn't stored keeps its end back until its sum is right
-// (verified_body.go). Where GitLab redirects, and so names no SHA-256, that of an upload counts (published_sums.go).
+// (verified_body.go). Where GitLab redirects, and so names no SHA-256, that of an upload counts (published_sums.go). An
+// answer that breaks off ends with a reset (hang_up.go).
 //
 // Each answer says what happened: its outcome (outcome.go), Cache-Status (cache_status.go), the metrics (metrics.go,
 // collector.go). A PUT is publish.go. The body of any request is read no longer than its exchange lasts (body.go).

@@ -194,13 +194,10 @@ var (
 	testFunc   = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
-// TestTheTableOfWhoMayChangeWhatNamesDoorsAndTestsThatExist reads each row of the table, and all files that its page names.
-func TestTheTableOfWhoMayChangeWhatNamesDoorsAndTestsThatExist(t *testing.T) {
-	page, err := os.ReadFile("../docs/who-may-change-what.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tests, code := make(map[string]bool), ""
+// testsAndCode returns the names of all tests of the three packages, and the text of all else in them.
+func testsAndCode(t *testing.T) (tests map[string]bool, code string) {
+	t.Helper()
+	tests = make(map[string]bool)
 	for _, folder := range []string{".", "../cache", "../upstream"} {
 		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
 		if err != nil || len(files) == 0 {
@@ -220,6 +217,16 @@ func TestTheTableOfWhoMayChangeWhatNamesDoorsAndTestsThatExist(t *testing.T) {
 			}
 		}
 	}
+	return tests, code
+}
+
+// TestTheTableOfWhoMayChangeWhatNamesDoorsAndTestsThatExist reads each row of the table, and all files that its page names.
+func TestTheTableOfWhoMayChangeWhatNamesDoorsAndTestsThatExist(t *testing.T) {
+	page, err := os.ReadFile("../docs/who-may-change-what.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, code := testsAndCode(t)
 	for _, match := range backticked.FindAllStringSubmatch(string(page), -1) {
 		if name := match[1]; goFile.MatchString(name) {
 			if _, err := os.Stat(filepath.Join("..", name)); err != nil {
@@ -263,5 +270,54 @@ func TestTheTableOfWhoMayChangeWhatNamesDoorsAndTestsThatExist(t *testing.T) {
 	}
 	if rows < 15 {
 		t.Errorf("found only %d rows", rows)
+	}
+}
+
+// reportRow is a row of the page of reports: the report, what people saw, what the edge does, and the tests.
+var reportRow = regexp.MustCompile(`\A\| \[([\w.-]+/[\w.-]+)#(\d+)\]\(https://github\.com/([\w.-]+/[\w.-]+)/(?:issues|pull)/(\d+)\) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|\n\z`)
+
+// TestThePageOfReportsNamesReportsAndTestsThatExist reads each row of docs/reports.md.
+func TestThePageOfReportsNamesReportsAndTestsThatExist(t *testing.T) {
+	page, err := os.ReadFile("../docs/reports.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, _ := testsAndCode(t)
+	groups := strings.Split(string(page), "\n## ")[1:]
+	if len(groups) != 3 {
+		t.Fatalf("%d groups", len(groups))
+	}
+	seen := make(map[string]bool)
+	for _, group := range groups {
+		name, _, _ := strings.Cut(group, "\n")
+		rows := 0
+		for line := range strings.Lines(group) {
+			if !strings.HasPrefix(line, "| [") {
+				continue
+			}
+			rows++
+			row := reportRow.FindStringSubmatch(line)
+			if row == nil || row[1] != row[3] || row[2] != row[4] {
+				t.Errorf("no row of a report: %s", line)
+				continue
+			}
+			if report := row[1] + row[2]; seen[report] {
+				t.Errorf("%s stands twice", row[1]+"#"+row[2])
+			} else {
+				seen[report] = true
+			}
+			named := backticked.FindAllStringSubmatch(row[7], -1)
+			if len(named) == 0 {
+				t.Errorf("no test: %s", line)
+			}
+			for _, test := range named {
+				if !tests[test[1]] {
+					t.Errorf("%s#%s names a test that isn't there: %s", row[1], row[2], test[1])
+				}
+			}
+		}
+		if rows < 10 {
+			t.Errorf("%s: only %d reports", name, rows)
+		}
 	}
 }

@@ -222,6 +222,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // app starts (see App).
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger, h.server = limited(ctx.Logger()), serverOf(ctx)
+	rememberConnections(h.server)
 	// Taken first: contexts derived from ctx have a registry of their own that nobody scrapes.
 	h.metrics = registerMetrics(ctx.GetMetricsRegistry())
 	if err := h.replacePlaceholders(); err != nil {

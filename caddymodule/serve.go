@@ -19,6 +19,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	x := h.newExchange(w, r, route)
+	defer resetIfBrokenOff(r)
 	defer x.finish()
 	h.transports.hold()
 	defer h.transports.release()
