@@ -61,8 +61,10 @@ func TestAFileThatWasPublishedThroughTheEdgeHasGitLabsDate(t *testing.T) {
 // TestClientsThatAskByDateFetchNothingAgainAfterAPublish runs them.
 func TestClientsThatAskByDateFetchNothingAgainAfterAPublish(t *testing.T) {
 	for name, arguments := range map[string][]string{
-		"curl": {"--silent", "--show-error", "--fail", "--remote-time", "--time-cond", "app.bin", "--output", "app.bin", "--write-out", "%{http_code} %{size_download}\n",
-			"--header", "PRIVATE-TOKEN: " + developer},
+		"curl": {
+			"--silent", "--show-error", "--fail", "--remote-time", "--time-cond", "app.bin", "--output", "app.bin",
+			"--write-out", "%{http_code} %{size_download}\n", "--header", "PRIVATE-TOKEN: " + developer,
+		},
 		"wget": {"--timestamping", "--tries=1", "--server-response", "--header=PRIVATE-TOKEN: " + developer, "--output-file=-"},
 	} {
 		t.Run(name, func(t *testing.T) {

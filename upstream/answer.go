@@ -73,25 +73,29 @@ type Answer struct {
 // GitLab a second request where the file is stored, and thus learn that it is.
 //
 // A GitLab that answers with the whole file, since something in front of it ignores ranges, is asked by HEAD for the next
-// hour.
+// hour (head.go).
 //
 // It ends with ctx, or when nobody answers (Question.Granted), and after Config.HeaderTimeout for each request to the storage.
 func (c *Client) Check(ctx context.Context, q Question) Answer {
-	answer := Answer{Sent: c.cfg.Now()}
-	method := http.MethodGet
-	if c.IgnoresRange() {
-		method = http.MethodHead
+	timeout := c.cfg.HeaderTimeout
+	if q.Granted {
+		timeout = c.cfg.CheckTimeout
 	}
+	if c.IgnoresRange() {
+		return c.checkByHead(ctx, q, timeout)
+	}
+	return c.checkBy(ctx, http.MethodGet, q, timeout)
+}
+
+// checkBy asks a question by one method.
+func (c *Client) checkBy(ctx context.Context, method string, q Question, timeout time.Duration) Answer {
+	answer := Answer{Sent: c.cfg.Now()}
 	request, err := c.newRequest(ctx, method, q.Caller, q.Ref)
 	if err != nil {
 		return answer.unreachable(unreachable("checking", err))
 	}
 	if method == http.MethodGet {
 		request.Header.Set("Range", firstByte)
-	}
-	timeout := c.cfg.HeaderTimeout
-	if q.Granted {
-		timeout = c.cfg.CheckTimeout
 	}
 	response, err := c.askGitLab(request, timeout)
 	if err != nil {
@@ -139,13 +143,6 @@ func (a Answer) unreachable(err *UnreachableError) Answer {
 // firstByte is the range that a check asks for. Of an empty file GitLab sends all (200) or nothing (416, `bytes */0`).
 const firstByte = "bytes=0-0"
 
-// rangeIgnoredFor is how long a GitLab is asked by HEAD that has sent more than was asked for.
-const rangeIgnoredFor = time.Hour
-
-// IgnoresRange reports whether this GitLab is asked by HEAD for now, since something in front of it sends whole files to
-// who asks for one byte.
-func (c *Client) IgnoresRange() bool { return c.cfg.Now().UnixNano() < c.ignoresRange.Load() }
-
 // finishFirstByte reads the byte that a check asked for, so that the connection serves again. Where more comes, ranges are
 // ignored, and closing the body ends the connection.
 func (c *Client) finishFirstByte(response *http.Response) {
@@ -153,7 +150,7 @@ func (c *Client) finishFirstByte(response *http.Response) {
 		return
 	}
 	if response.StatusCode == http.StatusOK && response.ContentLength != 0 {
-		c.ignoresRange.Store(c.cfg.Now().Add(rangeIgnoredFor).UnixNano())
+		c.noteIgnoredRange()
 		return
 	}
 	_, _ = io.CopyN(io.Discard, response.Body, 2) // a byte, and the end

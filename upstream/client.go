@@ -95,6 +95,8 @@ type Client struct {
 	// ignoresRange is until when this GitLab is asked by HEAD, in Unix nanoseconds: something in front of it sends whole
 	// files to who asks for one byte (answer.go).
 	ignoresRange atomic.Int64
+	// distrustsHead is until when it isn't asked by HEAD all the same.
+	distrustsHead atomic.Int64
 
 	// refusesExpect is until when uploads are sent without an expectation of the edge's, in Unix nanoseconds: GitLab, or
 	// something in front of it, refuses them (expectation.go).
