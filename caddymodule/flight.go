@@ -304,23 +304,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	if mine {
 		state.asks.end(leader.question, question, fl.answer)
 	}
-	switch {
-	case fl.answer.Verdict == upstream.Refused, fl.answer.Verdict == upstream.RateLimited:
-		fl.err = fmt.Errorf("%w: %w", errLeaderRefused, err)
-		close(fl.head)
-		return
-	case state.ctx.Err() != nil:
-		if err == nil {
-			_ = body.Close()
-		}
-		if fl.fill != nil {
-			fl.fill.Abort(errClosing)
-		}
-		fl.err, fl.answer = errNotStored, unanswered(upstream.TroubleEdge, errClosing)
-		close(fl.head)
-		return
-	case err != nil:
-		fl.err = err
+	if fl.hasFailed(state, body, err) {
 		close(fl.head)
 		return
 	}
@@ -367,6 +351,27 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	if errors.Is(fl.fill.Err(), cache.ErrNoRoom) {
 		state.flights.outgrown.note(fl.key, state.now())
 	}
+}
+
+// hasFailed reports whether a fetch came to nothing before its body, and notes why.
+func (f *flight) hasFailed(s *state, body *upstream.Download, err error) bool {
+	switch {
+	case f.answer.Verdict == upstream.Refused, f.answer.Verdict == upstream.RateLimited:
+		f.err = fmt.Errorf("%w: %w", errLeaderRefused, err)
+	case s.ctx.Err() != nil:
+		if err == nil {
+			_ = body.Close()
+		}
+		if f.fill != nil {
+			f.fill.Abort(errClosing)
+		}
+		f.err, f.answer = errNotStored, unanswered(upstream.TroubleEdge, errClosing)
+	case err != nil:
+		f.err = err
+	default:
+		return false
+	}
+	return true
 }
 
 // noteHead takes in what GitLab's answer to the fetch says of the file.
