@@ -19,10 +19,11 @@ const (
 //
 // Who has taken one (Store.TakeBeginning) is the only one who has it, and ends with Store.Continue, PutBack or Drop.
 type Beginning struct {
-	// fill is the one that broke off: its part, its sum so far, and what it holds of the room. The writer's use of it is the
+	// fill is the one that broke off: its part, the end that it held back, and its sum so far. The writer's use of it is the
 	// beginning's.
 	fill *Fill
-	size int64
+	// size is how much has arrived, and onDisk the part of it that is in the part: what it holds of the room.
+	size, onDisk int64
 	// progress is Leave's.
 	progress any
 }
@@ -38,7 +39,7 @@ type beginnings struct {
 	// least is how much must have arrived for one to be kept; fixed.
 	least int64
 	kept  []*Beginning
-	// bytes is the size of all of them.
+	// bytes is what all of them hold of the room.
 	bytes int64
 }
 
@@ -50,7 +51,7 @@ func (l *beginnings) take(selected func(*Beginning) bool) *Beginning {
 	}
 	b := l.kept[at]
 	l.kept = slices.Delete(l.kept, at, at+1)
-	l.bytes -= b.size
+	l.bytes -= b.onDisk
 	return b
 }
 
@@ -64,7 +65,17 @@ func (l *beginnings) takeAll(selected func(*Beginning) bool) (taken []*Beginning
 
 func (l *beginnings) keep(b *Beginning) {
 	l.kept = append(l.kept, b)
-	l.bytes += b.size
+	l.bytes += b.onDisk
+}
+
+// putBack keeps one as the oldest.
+func (l *beginnings) putBack(b *Beginning) {
+	l.kept = slices.Insert(l.kept, 0, b)
+	l.bytes += b.onDisk
+}
+
+func (l *beginnings) has(k Key) bool {
+	return slices.ContainsFunc(l.kept, func(b *Beginning) bool { return b.fill.key == k })
 }
 
 func anyBeginning(*Beginning) bool { return true }
@@ -76,7 +87,7 @@ func (f *Fill) Leave(why error, progress any) (kept bool) {
 	f.mu.Lock()
 	over, written := f.ended || f.committing, f.written
 	f.mu.Unlock()
-	if over || f.isCopy() || written < f.store.beginnings.least || f.complete() != nil {
+	if over || f.isCopy() || written < f.store.beginnings.least || written == f.spec.Size {
 		f.Abort(why)
 		return false
 	}
@@ -87,8 +98,8 @@ func (f *Fill) Leave(why error, progress any) (kept bool) {
 // keepBeginningLocked keeps the part of a fill that has ended. It returns those that leave for it, which are dropped then:
 // an older one of the same key, one too many, or this one itself where nobody could go on from it.
 func (s *Store) keepBeginningLocked(f *Fill, progress any) (leaving []*Beginning) {
-	b := &Beginning{fill: f, size: f.onDisk, progress: progress}
-	s.space.beginnings += b.size
+	b := &Beginning{fill: f, size: f.written, onDisk: f.onDisk, progress: progress}
+	s.space.beginnings += b.onDisk
 	if s.closed || s.fillsEnded || s.generations.of(f.key) != f.generation {
 		return []*Beginning{b}
 	}
@@ -112,16 +123,17 @@ func (s *Store) TakeBeginning(k Key, g Generation) *Beginning {
 	return b
 }
 
-// PutBack leaves the beginning to the next who takes it.
+// PutBack leaves the beginning to the next who takes it, unless there is a newer one by now, or no room for it.
 func (b *Beginning) PutBack() {
 	s := b.fill.store
 	s.mu.Lock()
-	if s.closed || s.fillsEnded {
+	if s.closed || s.fillsEnded || s.beginnings.has(b.fill.key) || len(s.beginnings.kept) >= maxBeginnings ||
+		s.generations.of(b.fill.key) != b.fill.generation {
 		s.mu.Unlock()
 		b.Drop()
 		return
 	}
-	s.beginnings.keep(b)
+	s.beginnings.putBack(b)
 	s.mu.Unlock()
 }
 
@@ -129,10 +141,16 @@ func (b *Beginning) PutBack() {
 func (b *Beginning) Drop() {
 	f := b.fill
 	f.removePart()
+	b.letGo(true)
+}
+
+// letGo ends the beginning's use of its part. owes says that what is freed with it may take a while to show.
+func (b *Beginning) letGo(owes bool) {
+	f := b.fill
 	f.store.mu.Lock()
-	f.store.space.beginnings -= b.size
-	f.room.lingering += f.onDisk
-	f.owes = true
+	f.store.space.beginnings -= b.onDisk
+	f.room.lingering += b.onDisk
+	f.owes = owes
 	f.store.mu.Unlock()
 	f.leave()
 }
@@ -141,11 +159,11 @@ func (b *Beginning) Drop() {
 // that of the whole file, which the caller knows to be the same. Errors are those of Begin; the beginning is over in any case.
 func (s *Store) Continue(b *Beginning, g Generation, spec FillSpec) (*Fill, error) {
 	limits, _, err := s.admit(b.fill.key, g, spec)
-	rest := spec.Size - b.size
+	rest := spec.Size - b.onDisk // the end that was held back has to be written, too
 	if spec.Size < 0 {
 		rest = limits.growthStep()
 	}
-	if err == nil && rest < 0 {
+	if err == nil && spec.Size >= 0 && spec.Size < b.size {
 		err = ErrTooLong
 	}
 	if err == nil {
@@ -159,11 +177,11 @@ func (s *Store) Continue(b *Beginning, g Generation, spec FillSpec) (*Fill, erro
 	f := &Fill{
 		store: s, key: before.key, generation: g, spec: spec, path: before.path, file: before.file,
 		hash: before.hash, room: &s.space.holding, done: make(chan struct{}),
-		written: b.size, flushed: b.size, reserved: b.size + rest, onDisk: b.size,
+		written: b.size, flushed: before.flushed, tail: before.tail, reserved: b.onDisk + rest, onDisk: b.onDisk,
 	}
 	s.mu.Lock()
-	s.space.beginnings -= b.size
-	s.space.reserved += b.size
+	s.space.beginnings -= b.onDisk
+	s.space.reserved += b.onDisk
 	before.onDisk = 0 // it is the new fill's
 	s.mu.Unlock()
 	f.takeOver(before)
@@ -189,7 +207,7 @@ func (s *Store) dropBeginnings(seen sample) bool {
 			break
 		}
 		leaving = append(leaving, b)
-		excess -= b.size
+		excess -= b.onDisk
 	}
 	s.mu.Unlock()
 	if len(leaving) > 0 {
@@ -230,7 +248,7 @@ func (s *Store) letBeginningsGo(removed bool) {
 		if removed {
 			b.Drop()
 		} else {
-			b.fill.leave()
+			b.letGo(false)
 		}
 	}
 }

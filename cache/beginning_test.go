@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 var errLine = errors.New("the line broke")
@@ -47,12 +48,12 @@ func TestWhatArrivedOfAFileThatBrokeOffIsWhereTheNextFillGoesOn(t *testing.T) {
 		arrived int
 		length  int64
 	}{
-		"in the middle":                     {3 << 20, size},
-		"within the end that is held back":  {size - 1000, size},
-		"of unknown length":                 {3 << 20, -1},
-		"a little more than is worth it":    {leastBeginning, size},
-		"all of it but the last byte":       {size - 1, size},
-		"all, and the end wasn't confirmed": {size, -1},
+		"in the middle":                    {3 << 20, size},
+		"within the end that is held back": {size - 1000, size},
+		"of unknown length":                {3 << 20, -1},
+		"a little more than is worth it":   {leastBeginning, size},
+		"all of it but the last byte":      {size - 1, size},
+		"all, of unknown length":           {size, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, k, data := openStore(t, t.TempDir(), Limits{MaxSize: 1 << 30}), numberedKey(1), randomBytes(size, 1)
@@ -94,6 +95,81 @@ func TestWhatArrivedOfAFileThatBrokeOffIsWhereTheNextFillGoesOn(t *testing.T) {
 			s.checkBytes(t, "stored")
 		})
 	}
+}
+
+// TestAWrongFileWhoseEndIsThereIsNeverWhole has all of it come, and breaks it off before it is compared. Readers of the fill,
+// and of one that goes on, get less than the whole.
+func TestAWrongFileWhoseEndIsThereIsNeverWhole(t *testing.T) {
+	const size = 4 << 20
+	for _, length := range []int64{size, -1} {
+		s, k, data := openStore(t, t.TempDir(), Limits{MaxSize: 1 << 30}), numberedKey(1), randomBytes(size, 1)
+		wrong := bytes.Clone(data)
+		wrong[100] ^= 1
+		spec := FillSpec{Size: length, SHA256: sha256.Sum256(data)}
+		f := s.begin(t, k, spec)
+		reader := f.follow(t)
+		f.write(t, wrong)
+		kept := f.Leave(errLine, nil)
+		var got takesFiles
+		if n, err := reader.WriteTo(&got); n >= size || err == nil {
+			t.Errorf("a reader has %d bytes, %v", n, err)
+		}
+		_ = reader.Close()
+		if kept != (length < 0) {
+			t.Errorf("length %d: kept: %v", length, kept)
+		}
+		if !kept {
+			continue
+		}
+		spec.Size = size
+		next, err := s.Continue(s.mustTake(t, k), s.Generation(k), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader = next.follow(t)
+		if _, err := next.Commit(s.Generation(k)); !errors.Is(err, ErrChecksum) {
+			t.Errorf("it is committed: %v", err)
+		}
+		if got, err := io.ReadAll(reader); len(got) >= size || err == nil {
+			t.Errorf("a reader of the next fill has %d bytes, %v", len(got), err)
+		}
+		_ = reader.Close()
+	}
+}
+
+// takesFiles takes what the kernel can send, as the connections of net/http do.
+type takesFiles struct{ bytes.Buffer }
+
+// TestNobodyFollowsAFileThatBrokeOff looks for a reader after the end.
+func TestNobodyFollowsAFileThatBrokeOff(t *testing.T) {
+	s, k := openStore(t, t.TempDir(), Limits{MaxSize: 1 << 30}), numberedKey(1)
+	f := s.begin(t, k, FillSpec{Size: 4 << 20})
+	f.write(t, randomBytes(2<<20, 1))
+	if !f.Leave(errLine, nil) {
+		t.Fatal("not kept")
+	}
+	if _, err := f.NewReader(context.Background()); !errors.Is(err, ErrMiss) {
+		t.Errorf("a reader follows what is over: %v", err)
+	}
+}
+
+// TestABeginningEvictsNothing breaks a body off while the disk has no room.
+func TestABeginningEvictsNothing(t *testing.T) {
+	fs := &failingSteps{FS: OS()}
+	fs.left.Store(1 << 40)
+	s := openOn(t, fs, Limits{MaxSize: 1 << 30})
+	for i := range 40 {
+		s.put(t, numberedKey(100+i), randomBytes(1000, byte(i)))
+	}
+	f := s.begin(t, numberedKey(1), FillSpec{Size: -1})
+	f.write(t, randomBytes(2<<20, 1))
+	fs.left.Store(0)
+	if kept := f.Leave(errLine, nil); !kept || s.Stats().Evictions != 0 {
+		t.Errorf("kept: %v, evicted: %d", kept, s.Stats().Evictions)
+	}
+	fs.left.Store(1 << 40)
+	s.mustTake(t, numberedKey(1)).Drop()
+	s.checkBytes(t, "dropped")
 }
 
 // TestAFileThatGoesOnWronglyIsNeverWhole gives it another rest than that of its sum.
@@ -150,10 +226,13 @@ func TestReadersOfAFileThatBrokeOffKeepWhatTheyMayRead(t *testing.T) {
 	s.checkOpen(t, 0)
 }
 
+// checkOpen waits for what the janitor still does.
 func (s *Store) checkOpen(t *testing.T, want int64) {
 	t.Helper()
-	if got := s.Stats().Bytes; got != want {
-		t.Errorf("%d bytes are counted, not %d", got, want)
+	for deadline := time.Now().Add(10 * time.Second); s.Stats().Bytes != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are counted, not %d", s.Stats().Bytes, want)
+		}
 	}
 }
 
@@ -267,6 +346,33 @@ func TestOnlySoManyBeginningsAreKeptAndOneOfAKey(t *testing.T) {
 	if s.TakeBeginning(numberedKey(100), s.Generation(numberedKey(100))) != nil {
 		t.Error("what isn't worth it is kept")
 	}
+}
+
+// TestWhatIsPutBackTakesNoNewerOnesPlace has beginnings taken while others come, also of the same keys.
+func TestWhatIsPutBackTakesNoNewerOnesPlace(t *testing.T) {
+	s, data := openStore(t, t.TempDir(), Limits{MaxSize: 1 << 30}), randomBytes(leastBeginning, 1)
+	for i := range maxBeginnings {
+		s.breakOff(t, numberedKey(i), FillSpec{Size: 4 << 20}, data)
+	}
+	var taken []*Beginning
+	for i := range 10 {
+		taken = append(taken, s.mustTake(t, numberedKey(i)))
+	}
+	for i := range 10 {
+		s.breakOff(t, numberedKey(i+5), FillSpec{Size: 4 << 20}, data)
+	}
+	s.Raise(numberedKey(0), Published)
+	for _, b := range taken {
+		b.PutBack()
+	}
+	keys := make(map[Key]int)
+	for _, b := range s.beginnings.kept {
+		keys[b.fill.key]++
+	}
+	if len(s.beginnings.kept) > maxBeginnings || len(keys) != len(s.beginnings.kept) || keys[numberedKey(0)] != 0 {
+		t.Errorf("%d are kept, of %d keys", len(s.beginnings.kept), len(keys))
+	}
+	s.checkBytes(t, "put back")
 }
 
 // TestAfterAKillNothingIsLeftOfABeginning opens the directory as a process finds it that was killed.

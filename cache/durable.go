@@ -66,7 +66,7 @@ func (s *Store) Sync(ctx context.Context) error {
 func (s *Store) takeBatch(withUses bool) *batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	withUses = withUses || len(s.syncWaiters) > 0 || len(s.touched) >= maxTouched
+	withUses = withUses || len(s.syncWaiters) > 0 || len(s.touched)+len(s.learnt) >= maxTouched
 	if len(s.pending) == 0 && len(s.replaced) == 0 && len(s.syncWaiters) == 0 && (!withUses || len(s.touched)+len(s.learnt) == 0) {
 		return nil
 	}
@@ -276,7 +276,9 @@ func (s *Store) noteRecorded(entries []*Entry) {
 		if s.recording[h] == entry {
 			delete(s.recording, h)
 			entry.used = time.Time{} // the index knows; another one, should this be lost, is told when it was stored
-			s.hot.Add(h, entry)
+			if s.learnt[h] == nil {
+				s.hot.Add(h, entry)
+			}
 		}
 	}
 }

@@ -443,7 +443,7 @@ func (f *Fill) finish(end ending) {
 func (f *Fill) join() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.users == 0 {
+	if f.users == 0 || f.err != nil {
 		return false
 	}
 	f.users++

@@ -102,7 +102,7 @@ func (s *Store) isSyncWanted() bool {
 func (s *Store) isDurableDue() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.pending) > 0 || len(s.replaced) > 0 || len(s.touched) >= maxTouched
+	return len(s.pending) > 0 || len(s.replaced) > 0 || len(s.touched)+len(s.learnt) >= maxTouched
 }
 
 func (s *Store) wakeJanitor() {

@@ -68,6 +68,9 @@ func (s *Store) writeLearnt(learnt map[keyHash]*Entry) error {
 			s.putBackLearnt(learnt)
 			return err
 		}
+		if len(piece) == maxChanges {
+			s.evictForWaiting()
+		}
 	}
 	return nil
 }

@@ -92,3 +92,30 @@ func TestWhatWasLearntOfAnEntryThatIsGoneIsForgotten(t *testing.T) {
 		t.Errorf("%d records wait", len(s.learnt))
 	}
 }
+
+// TestWhatIsLearntWhileTheIndexIsToldIsKnownFromThenOn has it come between a batch and its end.
+func TestWhatIsLearntWhileTheIndexIsToldIsKnownFromThenOn(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{MaxSize: 1 << 30})
+	awaitLoaded(t, s)
+	k := numberedKey(1)
+	entry := s.put(t, k, randomBytes(1000, 1))
+	b := s.takeBatch(true)
+	if b == nil {
+		t.Skip("the store was faster")
+	}
+	modified := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	if _, worth := s.Confirm(entry, s.Generation(k), s.now(), Named{Identity: Identity{LastModified: modified, Length: 1000}}); worth != Confirmed {
+		t.Fatal(worth)
+	}
+	for b != nil {
+		s.syncBlobs(b)
+		s.recordBatch(b)
+		if got := s.lookup(t, k); !got.Identity.LastModified.Equal(modified) {
+			t.Errorf("%+v", got.Identity)
+		}
+		b = s.takeBatch(true)
+	}
+	if record, err := s.readIndex(k); err != nil || !record.Identity.LastModified.Equal(modified) {
+		t.Errorf("the index: %+v, %v", record, err)
+	}
+}

@@ -173,6 +173,10 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]io.Closer) {
 		case 1:
 			body = data[:len(data)/2]
 		}
+		breaks := spec.Size > 0 && random.IntN(3) == 0
+		if breaks {
+			body = data[:len(data)-1-random.IntN(900)]
+		}
 		f, err := m.Begin(key, g, spec)
 		if err != nil {
 			return
@@ -182,7 +186,7 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]io.Closer) {
 			_, err = f.Write(body[:n])
 			body = body[n:]
 		}
-		if err == nil && spec.Size > 0 && random.IntN(3) == 0 {
+		if err == nil && breaks {
 			state.seed = m.breakOff(t, f, state.seed, seed, random, held)
 			return
 		}

@@ -20,16 +20,25 @@ func (h *Handler) fetch(
 	}
 	body, err := h.client.FetchRest(ctx, caller, ref, kept.Progress().(upstream.Progress))
 	switch {
-	case errors.Is(err, upstream.ErrChanged):
-		kept.Drop()
-		return h.client.Fetch(ctx, caller, ref)
+	case errors.Is(err, upstream.ErrChanged), isAnswered(err):
+		// The file is another one, or this caller is refused, or its rest alone can't be had: the whole of it tells.
+		if body, err = h.client.Fetch(ctx, caller, ref); err != nil {
+			kept.PutBack()
+		} else {
+			kept.Drop()
+		}
+		return body, err
 	case err != nil:
 		kept.PutBack() // for somebody else, or for later
 		return nil, err
+	case body.Offset() == 0:
+		kept.Drop() // all of the file comes
+		return body, nil
 	}
+	fl.kept = body.Offset()
 	_ = fl.expectSum(s, body) // the rest is of what the location has given before
 	if fl.fill, err = store.Continue(kept, fl.generation, fl.specOf(body)); err != nil {
-		fl.fill = nil
+		fl.fill, fl.kept = nil, 0
 		_ = body.Close()
 		return h.client.Fetch(ctx, caller, ref)
 	}
@@ -48,4 +57,10 @@ func (f *flight) endFill(body *upstream.Download, err error) (kept bool) {
 		return false
 	}
 	return f.fill.Leave(err, progress)
+}
+
+// isAnswered reports whether a server error was answered to who asked for a rest: all of the file may come.
+func isAnswered(err error) bool {
+	trouble, ok := errors.AsType[*upstream.UnreachableError](err)
+	return ok && trouble.Status != 0
 }

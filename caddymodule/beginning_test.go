@@ -3,12 +3,16 @@ package caddymodule
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -131,15 +135,17 @@ func TestAFileThatBreaksOffAgainAndAgainArrivesPieceByPiece(t *testing.T) {
 	tries, whole := 0, false
 	for ; tries < 8 && !whole; tries++ {
 		got := e.do(t, call{path: filePath("app.bin"), token: developer})
-		if !bytes.HasPrefix(body, got.body) {
+		if got.StatusCode == http.StatusOK && !bytes.HasPrefix(body, got.body) {
 			t.Fatal("wrong bytes")
 		}
 		whole = got.err == nil && got.StatusCode == http.StatusOK && len(got.body) == len(body)
 		awaitNoFlight(t)
-		putForward(10 * time.Second) // a file whose fetches fail rests a while
+		putForward(restFor + time.Second) // that a file whose fetches fail rests for
 	}
-	if !whole || tries != 5 {
-		t.Errorf("whole: %v, after %d downloads", whole, tries)
+	ranges, _ := rangesAskedFor(gitlab)
+	ranges = slices.Compact(ranges) // GitLab is asked first, and then its storage
+	if want := []string{"", "bytes=1536000-", "bytes=3072000-", "bytes=4608000-", "bytes=6144000-"}; !whole || !slices.Equal(ranges, want) {
+		t.Errorf("whole: %v, after %d downloads, by %q", whole, tries, ranges)
 	}
 }
 
@@ -172,5 +178,104 @@ func TestASumOfTheWholeFileHoldsForARestToo(t *testing.T) {
 				t.Errorf("GitLab was asked for %q", ranges)
 			}
 		})
+	}
+}
+
+// TestABeginningWhoseRestCannotBeHadKeepsNobodyFromTheFile has a front that fails with ranges, and lets whole files through.
+func TestABeginningWhoseRestCannotBeHadKeepsNobodyFromTheFile(t *testing.T) {
+	gitlab := newGitLab(t)
+	gitlab.SetChecksums(true)
+	e := startEdge(t, frontOf(t, gitlab, func(w http.ResponseWriter, r *http.Request) bool {
+		fails := r.Header.Get("Range") != "" && r.Header.Get("Range") != "bytes=0-0"
+		if fails {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		return fails
+	}), "retries 0")
+	body := someBytes(brokenSize, 1)
+	publishOld(gitlab, "app.bin", body)
+	breakOffForGood(t, e, gitlab, body)
+	e.mustGet(t, "app.bin", developer, body)
+	awaitNoFlight(t)
+	expectBeginnings(t, 0)
+}
+
+// TestAStrangerEndsNoBeginning has a front that shows strangers a page, of which there is no such range.
+func TestAStrangerEndsNoBeginning(t *testing.T) {
+	gitlab := newGitLab(t)
+	gitlab.SetChecksums(true)
+	e := startEdge(t, frontOf(t, gitlab, func(w http.ResponseWriter, r *http.Request) bool {
+		isStranger := r.Header.Get("Private-Token") == ""
+		if isStranger {
+			w.Header().Set("Content-Type", "text/html")
+			http.ServeContent(w, r, "", time.Unix(1, 0), strings.NewReader("<html>please log in</html>"))
+		}
+		return isStranger
+	}), "retries 0")
+	body := someBytes(brokenSize, 1)
+	publishOld(gitlab, "app.bin", body)
+	breakOffForGood(t, e, gitlab, body)
+	expectBeginnings(t, 1)
+	e.do(t, call{path: filePath("app.bin")})
+	awaitNoFlight(t)
+	expectBeginnings(t, 1)
+	e.mustGet(t, "app.bin", developer, body)
+	awaitNoFlight(t)
+	expectBeginnings(t, 0)
+}
+
+func expectBeginnings(t *testing.T, want int) {
+	t.Helper()
+	if got := runningState().store.Load().Stats().Beginnings; got != want {
+		t.Errorf("%d beginnings are kept, not %d", got, want)
+	}
+}
+
+// TestWhoIsAskedAboutWhileABodyBreaksOffGetsAllOfTheFile has GitLab's answer about a second caller come after the end.
+func TestWhoIsAskedAboutWhileABodyBreaksOffGetsAllOfTheFile(t *testing.T) {
+	gitlab := newGitLab(t)
+	gitlab.SetChecksums(true)
+	e := startEdge(t, gitlab.URL, "retries 0")
+	body := someBytes(brokenSize, 1)
+	publishOld(gitlab, "app.bin", body)
+	breaks, answers, asked := make(chan struct{}), make(chan struct{}), make(chan struct{}, 4)
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: brokenAt, Release: breaks, CutAfter: brokenAt + 1000})
+	gitlab.Inject(gitlabtest.Fault{Question: true, Hang: true, Release: answers, Reached: func() { asked <- struct{}{} }})
+	_, rest := e.beginDownload(t, "app.bin", developer, 1000)
+	var downloading sync.WaitGroup
+	downloading.Go(func() { _, _ = io.Copy(io.Discard, rest) }) // breaks off
+	downloading.Go(func() {
+		response, err := e.begin(call{path: filePath("app.bin"), token: colleague})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer response.Body.Close()
+		if got, err := io.ReadAll(response.Body); err != nil || !bytes.Equal(got, body) {
+			t.Errorf("%s, %d of %d bytes, %v", response.Status, len(got), len(body), err)
+		}
+	})
+	<-asked
+	close(breaks)
+	awaitNoFlight(t)
+	close(answers)
+	downloading.Wait()
+	awaitNoFlight(t)
+}
+
+// TestTheSumOfOneLocationIsNotAskedOfAnother has a rest that can't be kept, and then a whole file from elsewhere.
+func TestTheSumOfOneLocationIsNotAskedOfAnother(t *testing.T) {
+	s, key := &state{publishedSums: newPublishedSums()}, cache.Key{File: "a"}
+	s.publishedSums.note(key, cache.Generation{}, cache.Digest{1})
+	s.publishedSums.settle(key, cache.Generation{}, "/old", cache.Digest{1})
+	fl, body := &flight{key: key}, &upstream.Download{Identity: upstream.Identity{Location: "/old"}}
+	fl.expectSum(s, body)
+	if spec := fl.specOf(body); spec.SHA256 != (cache.Digest{1}) {
+		t.Errorf("the location that has given it: %s", spec.SHA256)
+	}
+	body.Identity.Location = "/new"
+	fl.expectSum(s, body)
+	if spec := fl.specOf(body); !spec.SHA256.IsZero() {
+		t.Errorf("another one: %s", spec.SHA256)
 	}
 }

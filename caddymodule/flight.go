@@ -28,7 +28,9 @@ type flight struct {
 	identity    upstream.Identity
 	disposition string
 	// fill is the file on its way in; nil if its content was here already, and entry is what the key has now.
-	fill  *cache.Fill
+	fill *cache.Fill
+	// kept is how much of it was here already, from a fetch that broke off.
+	kept  int64
 	entry cache.Entry
 	// err says why there is nothing to follow: errLeaderRefused, errNotStored, or an *upstream.UnreachableError.
 	err error
@@ -296,7 +298,7 @@ func (h *Handler) fly(fl *flight, state *state, store *cache.Store, ref upstream
 	defer untilClosing()
 	// Others who are alike hear this fetch's answer instead of asking for themselves. Where one of them asks already, both do.
 	question, mine := state.asks.begin(leader.question)
-	body, err := h.fetch(ctx, fl, state, store, leader.caller, ref)
+	body, err := h.fetch(upstream.WithStanding(ctx, leader.standing), fl, state, store, leader.caller, ref)
 	h.metrics.fetched(err, time.Since(begun))
 	fl.answer = answerOfFetch(body, err)
 	h.hear(state, store, leader.grant, fl.key, leader.caller, fl.answer)
@@ -387,6 +389,7 @@ func (h *Handler) noteHead(fl *flight, state *state, store *cache.Store, body *u
 // expectSum notes the SHA-256 that the body must have, where its location has given it before, and returns the one that it
 // should have; zero for none.
 func (f *flight) expectSum(s *state, body *upstream.Download) (expected cache.Digest) {
+	f.proven = cache.Digest{}
 	expected, proven := s.publishedSums.of(f.key, f.generation, body.Identity.Location)
 	if proven {
 		f.proven = expected

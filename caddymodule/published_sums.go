@@ -99,7 +99,7 @@ func (j *uploadJudge) judge(ctx context.Context, fl *flight, came cache.Digest) 
 	if came != j.expected {
 		again, err := j.sumAgain(ctx, fl)
 		if err != nil {
-			return fmt.Errorf("%w: %w: %w", cache.ErrChecksum, errUnlikeUpload, err)
+			return fmt.Errorf("%w: %w", errUnlikeUpload, err) // nobody knows whether it is damaged
 		}
 		if again != came {
 			return fmt.Errorf("%w: %w", cache.ErrChecksum, errUnlikeUpload)

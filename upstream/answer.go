@@ -80,6 +80,8 @@ func (c *Client) Check(ctx context.Context, q Question) Answer {
 	timeout := c.cfg.HeaderTimeout
 	if q.Granted {
 		timeout = c.cfg.CheckTimeout
+	} else {
+		ctx = WithStanding(ctx, Stranger)
 	}
 	if c.IgnoresRange() {
 		return c.checkByHead(ctx, q, timeout)

@@ -134,6 +134,8 @@ type pool struct {
 	// inUse counts the requests under way, and retired says that no others will come; line.mu guards both.
 	inUse   int
 	retired bool
+	// apart says that the pool is one of line.apart.
+	apart bool
 }
 
 func newPool(cfg ConnectionsConfig) *pool {
@@ -142,6 +144,9 @@ func newPool(cfg ConnectionsConfig) *pool {
 		// The function that stands there may be of golang.org/x/net/http2, and then it gives the copy's connections to the
 		// original. Without it Go configures HTTP/2 anew.
 		transport.TLSNextProto, transport.ForceAttemptHTTP2 = nil, true
+		if transport.Protocols != nil {
+			transport.Protocols.SetHTTP2(true) // what stood there spoke it whatever is said here
+		}
 	}
 	return &pool{RoundTripper: cfg.Around(transport), closeIdle: transport.CloseIdleConnections}
 }
@@ -163,7 +168,9 @@ type line struct {
 	doubted time.Time
 	// wins counts the second tries that were answered first.
 	wins  int
-	tries [aCaller + 1]tries
+	tries [requesters]tries
+	// apart counts the pools of second tries and probes that have requests under way.
+	apart int
 	// silent are the requests that a connection which was used before doesn't answer.
 	silent map[*secondTry]struct{}
 }
@@ -181,9 +188,10 @@ func (l *line) send(request *http.Request) (*http.Response, error) {
 // dead ones may hold all of those.
 func (l *line) sendApart(request *http.Request) (*http.Response, error) {
 	apart := newPool(l.cfg)
-	apart.inUse, apart.retired = 1, true
+	apart.inUse, apart.retired, apart.apart = 1, true, true
 	l.mu.Lock()
 	l.pools++
+	l.apart++
 	l.mu.Unlock()
 	return l.sendBy(apart, request)
 }
@@ -208,6 +216,9 @@ func (l *line) leave(p *pool) {
 	if last {
 		l.pools--
 	}
+	if last && p.apart {
+		l.apart--
+	}
 	l.mu.Unlock()
 	if last {
 		p.closeIdle()
@@ -229,6 +240,13 @@ func (l *line) freshen() {
 	defer l.mu.Unlock()
 	// Only now: another request must not take a connection that is about to be closed for a fresh one.
 	l.doubted = now
+}
+
+// mayGoApartLocked reports whether one request more may have a connection beyond MaxConnsPerHost: a quarter of that number may,
+// or one, since what was tried a second time keeps its connection until its body ends.
+func (l *line) mayGoApartLocked() bool {
+	bound := l.cfg.Transport.MaxConnsPerHost
+	return bound <= 0 || l.apart < max(1, bound/4)
 }
 
 // renewLocked sees to it that no connection is used again that is in use now and doesn't answer. The caller closes the idle

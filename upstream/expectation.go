@@ -4,12 +4,18 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // expectRefusedFor is how long no expectation is added after one that was answered 417.
 const expectRefusedFor = time.Hour
+
+// answerGrace is how long a body that no 100 has asked for waits for an answer that may be on its way.
+const answerGrace = 100 * time.Millisecond
 
 // addsExpectation reports whether the edge adds `Expect: 100-continue` to a caller's request: to an upload with a body whose
 // caller sends no expectation. GitLab looks at the credential before it asks for the body, so a refused upload costs its
@@ -20,27 +26,61 @@ func (c *Client) addsExpectation(r *http.Request) bool {
 		c.cfg.Now().UnixNano() >= c.refusesExpect.Load()
 }
 
-// withoutContinue drops 100 Continue, for callers who haven't asked for it (RFC 9110, section 15.2).
-type withoutContinue struct{ http.ResponseWriter }
+// informing relays informational answers. ReverseProxy clears all headers after each of them; those that were there before, such
+// as the site's own, come back.
+type informing struct {
+	http.ResponseWriter
+	// dropsContinue says that the caller hasn't asked for a 100 Continue (RFC 9110, section 15.2).
+	dropsContinue bool
+	before        http.Header
+	cleared       bool
+}
 
 // WriteHeader implements http.ResponseWriter.
-func (w withoutContinue) WriteHeader(status int) {
-	if status != http.StatusContinue {
-		w.ResponseWriter.WriteHeader(status)
+func (w *informing) WriteHeader(status int) {
+	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
+		w.cleared = true
+		if status != http.StatusContinue || !w.dropsContinue {
+			w.ResponseWriter.WriteHeader(status)
+		}
+		return
+	}
+	w.restore()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// restore puts the headers back that were there before the last informational answer.
+func (w *informing) restore() {
+	if !w.cleared {
+		return
+	}
+	w.cleared = false
+	header := w.Header()
+	for name, values := range w.before {
+		header[name] = append(slices.Clone(values), header[name]...)
 	}
 }
 
 // Unwrap serves http.ResponseController.
-func (w withoutContinue) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *informing) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // sendExpecting sends a request with the edge's expectation. Where that is refused by 417 before a byte of the body was drawn,
 // the request is sent once more without it (RFC 9110, section 10.1.1).
 func (c *Client) sendExpecting(request *http.Request) (*http.Response, error) {
-	body := &untouchedBody{ReadCloser: request.Body}
+	body := &untouchedBody{ReadCloser: request.Body, answered: make(chan struct{}), closed: make(chan struct{})}
+	request = request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
+		Got100Continue: func() { body.continued.Store(true) },
+	}))
 	request.Body = body
 	response, err := c.cfg.Transport.RoundTrip(request)
-	if err != nil || response.StatusCode != http.StatusExpectationFailed {
-		return response, err
+	close(body.answered)
+	if err != nil {
+		close(body.closed)
+		return nil, err
+	}
+	response.Body = closingBody{response.Body, sync.OnceFunc(func() { close(body.closed) })}
+	if response.StatusCode != http.StatusExpectationFailed {
+		return response, nil
 	}
 	c.refusesExpect.Store(c.cfg.Now().Add(expectRefusedFor).UnixNano())
 	if !body.takeBack() {
@@ -57,6 +97,10 @@ func (c *Client) sendExpecting(request *http.Request) (*http.Response, error) {
 type untouchedBody struct {
 	io.ReadCloser
 
+	// continued says that a 100 has come. answered is closed when an answer has, closed when its body is closed.
+	continued        atomic.Bool
+	answered, closed chan struct{}
+
 	// mu guards all below; nobody reads under it.
 	mu           sync.Mutex
 	begun, taken bool
@@ -65,6 +109,16 @@ type untouchedBody struct {
 var errTakenBack = errors.New("the body is sent by another request")
 
 func (b *untouchedBody) Read(p []byte) (int, error) {
+	if !b.continued.Load() && !b.hasBegun() {
+		// Either ExpectContinueTimeout is over, or this is an HTTP/1 answer on a connection that the server keeps: then
+		// net/http sends the body after all (transport.go, readResponse), and its answer is here at once.
+		select {
+		case <-b.answered:
+			<-b.closed // an error would cut the answer
+			return 0, errTakenBack
+		case <-time.After(answerGrace):
+		}
+	}
 	b.mu.Lock()
 	b.begun = true
 	taken := b.taken
@@ -73,6 +127,12 @@ func (b *untouchedBody) Read(p []byte) (int, error) {
 		return 0, errTakenBack
 	}
 	return b.ReadCloser.Read(p)
+}
+
+func (b *untouchedBody) hasBegun() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.begun
 }
 
 // Close implements io.Closer.

@@ -1,9 +1,11 @@
 package upstream_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -201,4 +203,107 @@ func (p *pausing) Read(b []byte) (int, error) {
 	p.sent++
 	b[0] = 'x'
 	return 1, nil
+}
+
+// keepingFront answers the head of each request at once, on a connection that it keeps, and asks for no body. net/http sends
+// the body then, so that the connection can serve again.
+func keepingFront(t *testing.T, answer func(head string) string) (url string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() { // ends with the listener
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // ends with the connection
+				defer connection.Close()
+				reader := bufio.NewReader(connection)
+				var head strings.Builder
+				for !strings.HasSuffix(head.String(), "\r\n\r\n") {
+					line, err := reader.ReadString('\n')
+					if err != nil {
+						return
+					}
+					head.WriteString(line)
+				}
+				_, _ = io.WriteString(connection, answer(head.String()))
+				_, _ = io.Copy(io.Discard, reader)
+			}()
+		}
+	}()
+	return "http://" + listener.Addr().String()
+}
+
+func TestA417OnAConnectionThatIsKeptIsNotRelayedEither(t *testing.T) {
+	url := keepingFront(t, func(head string) string {
+		if strings.Contains(head, "Expect:") {
+			return "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n"
+		}
+		return "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+	})
+	for range 20 {
+		client := newClient(t, url, expecting)
+		var status int
+		_, err := put(client, context.Background(), strings.NewReader("bytes"), upstream.Forwarding{
+			OnAnswer: func(response *http.Response) { status = response.StatusCode },
+		})
+		if err != nil || status != http.StatusCreated {
+			t.Errorf("an upload: %d, %v", status, err)
+		}
+	}
+}
+
+func TestARefusalOnAConnectionThatIsKeptDrawsNoBody(t *testing.T) {
+	url := keepingFront(t, func(string) string { return "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n" })
+	for range 20 {
+		client := newClient(t, url, expecting)
+		body := &drawn{Reader: strings.NewReader(strings.Repeat("x", 1<<20))}
+		delivery, err := put(client, context.Background(), body, upstream.Forwarding{})
+		if err != nil || body.bytes.Load() != 0 || delivery.IsWhole() {
+			t.Errorf("%d bytes were drawn, whole: %v, %v", body.bytes.Load(), delivery.IsWhole(), err)
+		}
+	}
+}
+
+// TestHeadersOfTheSiteOutliveInformationalAnswers sets one before the upload is forwarded, as Caddy's header directive does.
+func TestHeadersOfTheSiteOutliveInformationalAnswers(t *testing.T) {
+	gitlab := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", "</x>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Del("Link")
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("X-Gitlab", "yes")
+		w.WriteHeader(http.StatusCreated)
+	}))
+	client := newClient(t, gitlab.URL, expecting, gitlab)
+	edge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Strict-Transport-Security", "max-age=1")
+		if err := client.Forward(w, r, upstream.Forwarding{Caller: callerWith(token), Path: ref.EscapedPath()}); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer edge.Close()
+	for _, expectation := range []string{"", "100-continue"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, edge.URL, strings.NewReader("bytes"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if expectation != "" {
+			request.Header.Set("Expect", expectation)
+		}
+		response, err := edge.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusCreated || len(response.Header.Values("Strict-Transport-Security")) != 1 ||
+			response.Header.Get("X-Gitlab") != "yes" || response.Header.Get("Link") != "" {
+			t.Errorf("%q: %s with %v", expectation, response.Status, response.Header)
+		}
+	}
 }

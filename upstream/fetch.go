@@ -183,6 +183,8 @@ type Download struct {
 	offset int64
 	// partial says that body is a part of the file, whose end needn't be the file's.
 	partial bool
+	// takesAll says that an answer with all of the file is as good as the part that was asked for.
+	takesAll bool
 	// tries are those in a row that brought too little, and tried is where the last one that was answered began.
 	tries int
 	tried int64
@@ -352,7 +354,9 @@ func (d *Download) reopen() error {
 	if d.Length < 0 {
 		d.Length = contentLength(response)
 	}
-	if !d.partial {
+	if !d.partial && d.takesAll {
+		d.offset = 0
+	} else if !d.partial {
 		// A server that knows no ranges sends it all again; what we have is skipped.
 		if _, err := io.CopyN(io.Discard, response.Body, d.offset); err != nil {
 			_ = response.Body.Close()

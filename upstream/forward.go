@@ -60,9 +60,10 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 	if f.Delivery == nil {
 		f.Delivery = new(Delivery)
 	}
-	if f.expects = c.addsExpectation(r); f.expects {
-		w = withoutContinue{w}
-	}
+	f.expects = c.addsExpectation(r)
+	informed := &informing{ResponseWriter: w, dropsContinue: f.expects, before: w.Header().Clone()}
+	defer informed.restore() // for who writes an error instead
+	w = informed
 	var failed, refused error
 	proxy := httputil.ReverseProxy{
 		Transport: forwardTransport{c, f},

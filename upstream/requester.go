@@ -11,8 +11,13 @@ const (
 	// aCaller asks, by a request that is forwarded. It shows nothing: how it is made, and how long its answer takes, is its
 	// caller's to choose.
 	aCaller
+	// aStranger has the edge ask: a caller whom GitLab isn't known to allow. It shows as much of the server as theEdge's own, but
+	// what is slow may be due to the stranger alone.
+	aStranger
 	// aProbe of a breaker's asks whether the server can be reached, which no old connection shows.
 	aProbe
+
+	requesters
 )
 
 type requesterKey struct{}
@@ -20,6 +25,15 @@ type requesterKey struct{}
 // requestedBy returns a context that tells Connections for whom requests are sent.
 func requestedBy(ctx context.Context, by requester) context.Context {
 	return context.WithValue(ctx, requesterKey{}, by)
+}
+
+// WithStanding returns a context for checks and fetches of a caller of that standing: those of strangers have second tries of
+// their own (Connections).
+func WithStanding(ctx context.Context, standing Standing) context.Context {
+	if standing == Trusted {
+		return ctx
+	}
+	return requestedBy(ctx, aStranger)
 }
 
 // requesterOf is for whom requests are sent with a context; for the edge, if nothing is said.

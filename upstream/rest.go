@@ -30,16 +30,27 @@ func (p Progress) IsExact() bool {
 // FetchRest is FetchFrom for bytes that others were given, and that were kept when their fetch came to nothing. GitLab must name
 // the same content to this caller by its SHA-256, its storage location or a strong entity tag: time and length prove nothing. A
 // sum that the storage named of the whole file holds for all of it.
+//
+// Where the server knows no ranges, all of the file comes (Offset 0): skipping what is kept would keep everybody waiting.
 func (c *Client) FetchRest(ctx context.Context, caller Caller, ref Ref, progress Progress) (*Download, error) {
 	exact := progress.identity
 	exact.LastModified, exact.Settled = time.Time{}, false
-	d, err := c.FetchFrom(ctx, caller, ref, progress.offset, exact)
-	if err != nil {
+	d := &Download{
+		client: c, ctx: ctx, caller: caller, ref: ref, Sent: c.cfg.Now(),
+		Identity: exact, Length: exact.Length, Framed: true, offset: progress.offset, takesAll: true,
+	}
+	if err := d.reopen(); err != nil {
 		return nil, err
 	}
-	d.Identity, d.sum, d.summing, d.Resumed = progress.identity, progress.sum, progress.summing, 1
+	d.Identity, d.sum, d.takesAll = progress.identity, progress.sum, false
+	if d.offset > 0 {
+		d.summing, d.Resumed = progress.summing, 1
+	}
 	if d.Disposition == "" {
 		d.Disposition = progress.disposition
 	}
 	return d, nil
 }
+
+// Offset is which byte of the file comes next, from 0 on.
+func (d *Download) Offset() int64 { return d.offset }

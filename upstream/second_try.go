@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptrace"
 	"sync"
@@ -18,7 +19,7 @@ func isRepeatable(request *http.Request) bool {
 // has shown that the host is only slow.
 //
 // Callers choose how long the answer to a forwarded request takes. So those requests have tries of their own, which can't
-// use up those of checks and fetches, and have the pause after each.
+// use up those of checks and fetches, and have the pause after each. Strangers' checks and fetches have tries of their own, too.
 type tries struct {
 	running   bool
 	notBefore time.Time
@@ -121,7 +122,10 @@ func (t *secondTry) isSilent() {
 // try makes the second try. Its answer counts if something of the server's own comes before a byte of the first's: what
 // stands in front of a server that doesn't work says nothing of the connection.
 func (t *secondTry) try() {
-	defer close(t.ended)
+	t.mu.Lock()
+	ended := t.ended
+	t.mu.Unlock()
+	defer close(ended)
 	var asked atomic.Bool
 	traced := httptrace.WithClientTrace(t.second, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { asked.Store(true) }})
 	response, err := t.line.sendApart(t.request.WithContext(traced))
@@ -130,12 +134,17 @@ func (t *secondTry) try() {
 	won := answered && !t.heard && !t.over
 	if won {
 		t.won = response
+	} else {
+		t.ended = nil // another's win may still have the first sent once more
 	}
+	// Slow is a server that answers the first, or nobody for the whole time-out. Its front's 503, a broken connection, or a
+	// caller who left show nothing.
+	slow := t.heard || answered || errors.Is(context.Cause(t.request.Context()), errHeaderTimeout)
 	t.mu.Unlock()
 	if err == nil && !won {
 		_ = response.Body.Close()
 	}
-	t.line.endTry(t, asked.Load(), won)
+	t.line.endTry(t, asked.Load() && (won || slow), won)
 	if won {
 		t.cancelFirst() // last: who asks after this answer must find no older connection
 	}
@@ -205,7 +214,7 @@ func (l *line) noteSilent(t *secondTry) (older, mayTry bool) {
 		return true, false
 	}
 	tries := &l.tries[t.by]
-	if tries.running || time.Now().Before(tries.notBefore) {
+	if tries.running || time.Now().Before(tries.notBefore) || !l.mayGoApartLocked() {
 		return false, false
 	}
 	tries.running = true

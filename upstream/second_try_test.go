@@ -29,8 +29,10 @@ type crowd struct {
 	// asked counts the requests that have reached GitLab, puts the uploads among them.
 	asked, puts atomic.Int64
 	// gate, if set, is waited for by requests before they are answered.
-	gate  atomic.Pointer[gate]
-	http2 bool
+	gate atomic.Pointer[gate]
+	// starting has its front answer 503.
+	starting atomic.Bool
+	http2    bool
 }
 
 // gate holds requests until it is open. Those beyond the first left are never answered.
@@ -95,6 +97,10 @@ func (c closing) Close() { c() }
 
 func (c *crowd) answer(w http.ResponseWriter, r *http.Request) {
 	c.asked.Add(1)
+	if c.starting.Load() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	if r.Method == http.MethodPut {
 		c.puts.Add(1)
 	}
