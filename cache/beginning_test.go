@@ -354,7 +354,7 @@ func TestWhatIsPutBackTakesNoNewerOnesPlace(t *testing.T) {
 	for i := range maxBeginnings {
 		s.breakOff(t, numberedKey(i), FillSpec{Size: 4 << 20}, data)
 	}
-	var taken []*Beginning
+	taken := make([]*Beginning, 0, 10)
 	for i := range 10 {
 		taken = append(taken, s.mustTake(t, numberedKey(i)))
 	}
