@@ -81,8 +81,10 @@ func (l *beginnings) has(k Key) bool {
 func anyBeginning(*Beginning) bool { return true }
 
 // Leave ends the fill as Abort does, and keeps what has arrived as the beginning of its file, if that is worth it; it reports
-// whether it did. progress is what its user needs to ask for the rest; the store keeps it, and doesn't look at it. Only who writes the fill may call it, where the body broke off and all that came of it was right. Of a fill
-// that has ended it keeps nothing.
+// whether it did. progress is what its user needs to ask for the rest; the store keeps it, and doesn't look at it.
+//
+// Only who writes the fill may call it, where the body broke off and all that came of it was right. Of a fill that has ended it
+// keeps nothing, nor of one of which all has come: the end must be compared before it may be read.
 func (f *Fill) Leave(why error, progress any) (kept bool) {
 	f.mu.Lock()
 	over, written := f.ended || f.committing, f.written
