@@ -5,8 +5,8 @@ import "go.uber.org/zap"
 // headroomShare is the part of the room for entries that is kept free ahead of need, so that fills seldom wait for evictions.
 const headroomShare = 64
 
-// evict removes beginnings of files, and then what was used least recently, until there is the room that waiting fills want, or some to spare. It
-// never removes what is being read.
+// evict removes beginnings of files, and then what was used least recently, until there is the room that waiting fills want, or
+// some to spare. It never removes what is being read.
 func (s *Store) evict() {
 	seen, err := s.sampleFree()
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 )
 
 // IsLost reports whether the store's directory isn't the one any more that was opened: somebody removed what is in it, put
-// another in its place, mounted another file system in it, or its own is gone. Such a store keeps nothing. Its owner gives it up (Abandon) and opens
-// another. It looks at the disk.
+// another in its place, mounted another file system in it, or its own is gone. Such a store keeps nothing. Its owner gives it
+// up (Abandon) and opens another. It looks at the disk.
 func (s *Store) IsLost() bool { return s.split.Load() || s.isDirectoryLost() || s.isIndexLost() }
 
 // isDirectoryLost reports whether somebody removed all of the store, or its lock. Nothing of it is made again: what has its

@@ -20,9 +20,9 @@ const (
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // insist does one step of a fill. Where the disk has no room for it, whatever it says of free bytes, beginnings of files and
-// copies of others' uploads are dropped, and then what was used least recently is evicted, and the step is done again. A copy that nobody has
-// vouched for evicts nothing. Where it was in vain, because others fill the disk or a snapshot holds what was removed, that
-// isn't done again for a while: the store would be emptied and gain nothing.
+// copies of others' uploads are dropped, and then what was used least recently is evicted, and the step is done again. A copy
+// that nobody has vouched for evicts nothing. Where it was in vain, because others fill the disk or a snapshot holds what was
+// removed, that isn't done again for a while: the store would be emptied and gain nothing.
 func (f *Fill) insist(step func() error) error {
 	err, try := step(), 0
 	for ; err != nil && isFull(err) && try < refusedTries && f.store.giveWay(f); try++ {

@@ -5,10 +5,10 @@
 // # The way of one GET
 //
 // ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream). A target that is no path is
-// refused (target.go); a path that names no file is the next handler's. A project that is off (switches.go) and a name that
-// the rules refuse end here (errors.go), before GitLab hears of them. A body of a request that is no upload is read first
-// (small_body.go). Where GitLab never said which project a name belongs to (names.go, aliases.go), it is asked after its yes to the
-// caller and before a byte (admission.go).
+// refused (target.go); a path that names no file is the next handler's. A project that is off (switches.go) and a name that the
+// rules refuse end here (errors.go), before GitLab hears of them. A body of a request that is no upload is read first
+// (small_body.go). Where GitLab never said which project a name belongs to (names.go, aliases.go), it is asked after its yes to
+// the caller and before a byte (admission.go).
 //
 // A download then goes through attempt (serve.go) until it is answered:
 //
@@ -19,9 +19,10 @@
 //     whom GitLab allowed within offline_grace.
 //   - There is neither, or the content is another one: the caller leads a flight (flight.go), one GET whose answer is also
 //     that to the question about the caller, and whose body goes into the store. Everybody who wants the file follows it
-//     (follow.go), each with GitLab's yes to themselves. A caller with many fetches waits their turn (turns.go). A condition that can't be judged yet is none
-//     (conditions.go). A file whose
-//     fetches fail rests (rest.go); what arrived of one whose body broke off is where the next fetch goes on (beginning.go). What doesn't fit in the end is remembered for a while (outgrown.go).
+//     (follow.go), each with GitLab's yes to themselves. A caller with many fetches waits their turn (turns.go). A condition
+//     that can't be judged yet is none (conditions.go). A file whose fetches fail rests (rest.go); what arrived of one whose
+//     body broke off is where the next fetch goes on (beginning.go). What doesn't fit in the end is remembered for a while
+//     (outgrown.go).
 //   - A HEAD of a file that isn't here is answered by a question that follows GitLab to its storage (check.go).
 //
 // What GitLab's yes to a caller is good for is in grant.go. When the disk fails under a download, stored or on its way in, it
@@ -51,9 +52,9 @@
 // # What lives how long
 //
 // Settings come from the Caddyfile (caddyfile.go, cache_settings.go, size.go, literal_token.go) or as JSON, whose fields are
-// Handler's (handler.go). A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What several configs
-// use, one after another, is in state (state.go): the store, which is opened anew when its
-// directory is lost (state_store.go), its regular verification (verify.go), the grants, the
-// flights, and the breakers that keep a dead GitLab from being asked. Transports (transport.go) live until their last fetch
-// has ended. At its start a config is told of hosts that none of its sites answers (other_hosts.go).
+// Handler's (handler.go). A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What
+// several configs use, one after another, is in state (state.go): the store, which is opened anew when its directory is lost
+// (state_store.go), its regular verification (verify.go), the grants, the flights, and the breakers that keep a dead GitLab
+// from being asked. Transports (transport.go) live until their last fetch has ended. At its start a config is told of hosts
+// that none of its sites answers (other_hosts.go).
 package caddymodule

@@ -45,11 +45,12 @@ type Forwarding struct {
 	expects bool
 }
 
-// Forward sends r on to GitLab as it came, its body streaming and never sent twice, and relays GitLab's answer to w
-// as it is, informational answers included, such as a 100 Continue that the caller expects. A redirect to object storage is followed and not shown.
+// Forward sends r on to GitLab as it came, its body streaming and never sent twice, and relays GitLab's answer to w as it is,
+// informational answers included, such as a 100 Continue that the caller expects. A redirect to object storage is followed and
+// not shown.
 //
-// An error means that nothing was written to w: an *UnreachableError, or what Admit returned. Once the answer has begun, a failure panics
-// with http.ErrAbortHandler, so that what the client has looks broken off and not whole.
+// An error means that nothing was written to w: an *UnreachableError, or what Admit returned. Once the answer has begun, a
+// failure panics with http.ErrAbortHandler, so that what the client has looks broken off and not whole.
 //
 // When GitLab answers before the body's end, r.Body may still be read, and OnBody called, after Forward has returned.
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) error {
@@ -156,8 +157,8 @@ func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, erro
 }
 
 // pass sends a request to GitLab without a look at the time until all of it is sent: how long an upload may take is its
-// caller's matter. But none is begun in vain. A redirect to object storage is an error: no upload and no deletion goes there, and who saw it would
-// have a signed URL.
+// caller's matter. But none is begun in vain. A redirect to object storage is an error: no upload and no deletion goes there,
+// and who saw it would have a signed URL.
 func (t forwardTransport) pass(request *http.Request) (*http.Response, error) {
 	if err := t.client.breakers.Load().gitlab.notAsked(); err != nil {
 		return nil, err
