@@ -69,7 +69,7 @@ func TestAPublishWhoseCallerHasLeftCountsWhenGitLabAnswers(t *testing.T) {
 	older, newer := someBytes(50_000, 1), someBytes(50_000, 2)
 	release := make(chan struct{})
 	gitlab := newGitLab(t)
-	arrived := make(chan struct{}, maxAnswerWaitsOfOne+1)
+	arrived, gone := make(chan struct{}, maxAnswerWaitsOfOne+1), make(chan struct{}, maxAnswerWaitsOfOne+1)
 	e := startEdge(t, frontOf(t, gitlab, func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut {
 			body, err := io.ReadAll(r.Body)
@@ -78,7 +78,12 @@ func TestAPublishWhoseCallerHasLeftCountsWhenGitLabAnswers(t *testing.T) {
 			}
 			r.Body = io.NopCloser(bytes.NewReader(body))
 			arrived <- struct{}{}
-			<-release
+			select {
+			case <-release:
+			case <-r.Context().Done():
+				gone <- struct{}{} // the edge doesn't wait
+				<-release
+			}
 			*r = *r.WithContext(context.WithoutCancel(r.Context())) // GitLab works on when its caller has gone
 		}
 		return false
@@ -102,6 +107,7 @@ func TestAPublishWhoseCallerHasLeftCountsWhenGitLabAnswers(t *testing.T) {
 		leave()
 		await(t, func() bool { return answersAwaited() == min(i+1, maxAnswerWaitsOfOne) })
 	}
+	<-gone // the last
 	close(release)
 	await(t, func() bool { return answersAwaited() == 0 })
 	gitlab.SetDown(true)

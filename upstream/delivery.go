@@ -123,7 +123,7 @@ func (c *Client) deliver(request *http.Request, how Forwarding) (*http.Response,
 	}
 	// What GitLab did is known now. The rest of the answer is for the caller alone, and ends with them.
 	stop()
-	wait.end()
+	wait.answered()
 	stop = context.AfterFunc(request.Context(), func() { cancel(context.Cause(request.Context())) })
 	response.Body = closingBody{response.Body, end}
 	return response, nil
@@ -168,14 +168,21 @@ func (w *answerWait) goOn(ask func() (release func(), ok bool)) bool {
 	return true
 }
 
-// end ends the wait.
-func (w *answerWait) end() {
+// answered ends the wait. Who waits without the caller goes on to count until the answer is taken in (end).
+func (w *answerWait) answered() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.over = true
 	if w.timer != nil {
 		w.timer.Stop()
 	}
+}
+
+// end ends the wait, and that of who waits without the caller.
+func (w *answerWait) end() {
+	w.answered()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.release != nil {
 		w.release()
 		w.release = nil
