@@ -28,9 +28,6 @@ type Beginning struct {
 	progress any
 }
 
-// Size is how many bytes there are, from the file's first on.
-func (b *Beginning) Size() int64 { return b.size }
-
 // Progress is what was given to Leave.
 func (b *Beginning) Progress() any { return b.progress }
 

@@ -64,8 +64,8 @@ func TestWhatArrivedOfAFileThatBrokeOffIsWhereTheNextFillGoesOn(t *testing.T) {
 				t.Fatalf("what broke off is found: %v", err)
 			}
 			b := s.mustTake(t, k)
-			if b.Size() != int64(test.arrived) || b.Progress() != any(spec) {
-				t.Errorf("%d bytes of %+v", b.Size(), b.Progress())
+			if b.size != int64(test.arrived) || b.Progress() != any(spec) {
+				t.Errorf("%d bytes of %+v", b.size, b.Progress())
 			}
 			if s.TakeBeginning(k, s.Generation(k)) != nil {
 				t.Error("two have the same beginning")
@@ -337,8 +337,8 @@ func TestOnlySoManyBeginningsAreKeptAndOneOfAKey(t *testing.T) {
 		t.Errorf("%d are kept", stats.Beginnings)
 	}
 	s.checkBytes(t, "full")
-	if b := s.mustTake(t, last); b.Size() != 2<<20 {
-		t.Errorf("%d bytes are the latest", b.Size())
+	if b := s.mustTake(t, last); b.size != 2<<20 {
+		t.Errorf("%d bytes are the latest", b.size)
 	} else {
 		b.Drop()
 	}

@@ -35,10 +35,8 @@ func (p Progress) IsExact() bool {
 func (c *Client) FetchRest(ctx context.Context, caller Caller, ref Ref, progress Progress) (*Download, error) {
 	exact := progress.identity
 	exact.LastModified, exact.Settled = time.Time{}, false
-	d := &Download{
-		client: c, ctx: ctx, caller: caller, ref: ref, Sent: c.cfg.Now(),
-		Identity: exact, Length: exact.Length, Framed: true, offset: progress.offset, takesAll: true,
-	}
+	d := c.restOf(ctx, caller, ref, progress.offset, exact)
+	d.takesAll = true
 	if err := d.reopen(); err != nil {
 		return nil, err
 	}
