@@ -108,7 +108,7 @@ func TestStatusTellsWhatTheEdgeDid(t *testing.T) {
 	var after edgeStatus
 	await(t, func() bool {
 		after = mustCall[edgeStatus](t, e, http.MethodGet, "status", "")
-		return after.Requests[outcomeHit] == before.Requests[outcomeHit]+3
+		return after.Requests[outcomeHit] == before.Requests[outcomeHit]+3 && after.Requests[outcomeMiss] == before.Requests[outcomeMiss]+1
 	})
 	// Of one fetch four downloads lived. What other tests did to the counts of the process doesn't matter.
 	saved := before.BytesUpstream - after.BytesUpstream
