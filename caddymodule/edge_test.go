@@ -218,7 +218,13 @@ func (e *edge) reload(t testing.TB, options string) {
 	if err := caddy.Load(e.config(options), true); err != nil {
 		t.Fatal(err)
 	}
-	// Each config listens with a socket of its own. Connections that wait at the old one when it is closed are reset.
+	e.awaitOneListener(t)
+}
+
+// awaitOneListener waits until only one config's server takes connections, after another was loaded or failed to. Each listens
+// with a socket of its own. Connections that wait at one when it is closed are reset, and what it took just then isn't answered.
+func (e *edge) awaitOneListener(t testing.TB) {
+	t.Helper()
 	await(t, func() bool { return listeners(t, e.url) <= 1 })
 }
 

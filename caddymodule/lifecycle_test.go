@@ -62,6 +62,7 @@ func TestValidatingAndAReloadThatFailsLeaveTheRunningEdgeUntouched(t *testing.T)
 	if err := caddy.Load(failing, true); err == nil {
 		t.Fatal("the failing config was loaded")
 	}
+	e.awaitOneListener(t)
 	if limits() != before {
 		t.Errorf("max_size is %d now", limits())
 	}
