@@ -3,7 +3,6 @@ package cache
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -11,23 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeBytes asks the file system how many bytes are left to us.
-func freeBytes(path string) (int64, error) {
-	var stat unix.Statfs_t
-	if err := unix.Statfs(path, &stat); err != nil {
-		return 0, fmt.Errorf("asking for free space below %s: %w", path, err)
-	}
-	return int64(stat.Bavail) * stat.Bsize, nil //nolint:gosec // no file system has 2^63 bytes
-}
-
-// deviceOf names the device that holds a path; false if that isn't known.
-func deviceOf(path string) (device uint64, ok bool) {
-	var stat unix.Stat_t
-	if err := unix.Stat(path, &stat); err != nil {
-		return 0, false
-	}
-	return stat.Dev, true
-}
+// mediaErrors are what the system calls it when a disk can't give back what it holds: it fails to read, the file system's own
+// structures are damaged, or a checksum of the file system's is wrong.
+var mediaErrors = []error{unix.EIO, unix.EUCLEAN, unix.EBADMSG}
 
 // syncData writes a file's bytes and length to the disk, without its times.
 func syncData(file *os.File) error {
@@ -46,15 +31,6 @@ func uninterrupted(call func() error) error {
 			return err
 		}
 	}
-}
-
-// lockFile takes the lock of a directory, which ends with the process at the latest.
-func lockFile(file *os.File) error {
-	err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // descriptors are small
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return ErrLocked
-	}
-	return err
 }
 
 // unmapPages gives back the pages that the mapping of a file at this address has in memory. They stay in the kernel's cache,

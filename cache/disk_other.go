@@ -1,25 +1,22 @@
-//go:build !linux
+//go:build darwin || freebsd
 
 package cache
 
 import (
 	"errors"
-	"math"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
-// The edge is made for Linux. Elsewhere it builds and works for trying it out, without min_free and without the lock
-// that keeps a second process from the directory.
+// The edge is made for Linux. On these systems files are synced one by one, and nothing gives the index's pages back early.
 
-func freeBytes(string) (int64, error) { return math.MaxInt64 / 2, nil }
+// mediaErrors are what the system calls it when a disk can't give back what it holds.
+var mediaErrors = []error{unix.EIO, unix.EBADMSG}
 
 func syncData(file *os.File) error { return file.Sync() }
 
-// syncFileSystem isn't to be had; files are synced one by one then.
+// syncFileSystem isn't to be had.
 func syncFileSystem(*os.File) error { return errors.ErrUnsupported }
 
-func lockFile(*os.File) error { return nil }
-
 func unmapPages(uintptr) {}
-
-func deviceOf(string) (device uint64, ok bool) { return 0, false }

@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 )
 
@@ -75,5 +76,5 @@ func isOfFile(err error) bool {
 // isMediaError reports whether the disk could not give back what it holds. Sending a file can fail by its receiver, of
 // which other errors may be.
 func isMediaError(err error) bool {
-	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EUCLEAN) || errors.Is(err, syscall.EBADMSG)
+	return slices.ContainsFunc(mediaErrors, func(media error) bool { return errors.Is(err, media) })
 }
