@@ -23,7 +23,7 @@ const (
 	syncAllFrom = 64
 )
 
-// batch is what becomes durable together.
+// batch is what becomes durable together (design, "The store").
 type batch struct {
 	// fresh are the blobs to sync first, failed those of them whose bytes the disk may not have.
 	fresh  []*blobState

@@ -9,7 +9,7 @@ import (
 const (
 	// replicaLag is for how long after a publish an answer may come from a replica of the upstream's database that hasn't
 	// heard of it. GitLab asks its primary for a user who has just written, and anybody else may meet a replica, which it
-	// takes out of use when it is a minute behind and which is mostly much less.
+	// takes out of use when it is a minute behind and which is mostly much less (contract, section 7).
 	replicaLag = 10 * time.Second
 	// maxFormer bounds the contents that are remembered for that long: 400 publishes a second. With more, the oldest is
 	// forgotten, and an answer that names it confirms it.

@@ -7,8 +7,8 @@ import "hash/maphash"
 const keySlots = 1 << 18
 
 // slots places keys in tables of a fixed size: a table that grows with the keys would grow for ever, and what is dropped
-// from one too early would let an old answer in. The seed is drawn at the start and told nobody, so that nobody can make
-// a file's name that shares the slot of another one.
+// from one too early would let an old answer in (design, "The store"). The seed is drawn at the start and told nobody, so
+// that nobody can make a file's name that shares the slot of another one.
 type slots struct{ seed maphash.Seed }
 
 func newSlots() slots { return slots{seed: maphash.MakeSeed()} }

@@ -20,7 +20,7 @@ func init() {
 
 // App opens the stores that the config's handlers use and gives them their settings. It needs no config of its own:
 // the first handler brings it. It exists because a config is in force from the start of its apps on, and not before:
-// what handlers do when they are provisioned must not touch a running edge.
+// what handlers do when they are provisioned must not touch a running edge (design, "Life cycle with Caddy").
 type App struct {
 	switches *switchStore
 	events   *eventSender

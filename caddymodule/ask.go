@@ -26,7 +26,7 @@ type ask struct {
 }
 
 // asks are the questions under way. One question by a check or by the fetch of a file that isn't stored serves all callers
-// who are alike: how often GitLab hears of a caller must not tell whether a file is stored.
+// who are alike: how often GitLab hears of a caller must not tell whether a file is stored (design, "Questions").
 type asks struct {
 	// mu guards running; nothing is waited for under it.
 	mu      sync.Mutex

@@ -7,7 +7,8 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// publishEnd is what was seen of a request that may have changed a file: a method other than GET, HEAD and OPTIONS.
+// publishEnd is what was seen of a request that may have changed a file: a method other than GET, HEAD and OPTIONS (design,
+// "One PUT"; contract, section 10).
 type publishEnd int
 
 const (

@@ -154,7 +154,8 @@ func (w *contentWriter) WriteHeader(status int) {
 }
 
 // ReadFrom implements io.ReaderFrom. ServeContent wraps what it sends into a LimitedReader, and Caddy's writer adds
-// another; Go's sendfile sees through one. So where the limit is the end anyway, the file itself is handed on.
+// another; Go's sendfile sees through one (design, "Serving bytes"). So where the limit is the end anyway, the file
+// itself is handed on.
 func (w *contentWriter) ReadFrom(source io.Reader) (n int64, err error) {
 	limited, ok := source.(*io.LimitedReader)
 	if !ok {

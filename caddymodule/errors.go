@@ -14,7 +14,7 @@ import (
 // log would print the request with its tokens.
 
 const (
-	// bodySwitchedOff is what GitLab says of a project whose feature flag is off (13.5, lib/api/generic_packages.rb).
+	// bodySwitchedOff is what GitLab 13.5 says of a project whose feature flag is off (contract, section 2).
 	bodySwitchedOff = `{"message":"404 Not Found"}`
 	bodyUnreachable = `{"message":"502 Bad Gateway - GitLab can't be reached"}`
 	bodyUnavailable = `{"message":"503 Service Unavailable - GitLab is in trouble"}`

@@ -138,8 +138,8 @@ func forwardedHost(r *http.Request) string {
 
 // isPlainDownload reports whether a GET or HEAD can be answered from the cache at all. What carries anything that
 // could change GitLab's answer and isn't part of the credential is forwarded: an organization in the path, a query such as
-// ?path=, a body (Rack reads parameters from it), an Origin (GitLab's CORS layer answers differently). An offer to upgrade
-// changes nothing, since nobody takes it. gatherBody must have been called.
+// ?path=, a body (Rack reads parameters from it), an Origin (GitLab's CORS layer answers differently; contract, section
+// 5). An offer to upgrade changes nothing, since nobody takes it. gatherBody must have been called.
 func (x *exchange) isPlainDownload() bool {
 	return !x.organization && upstream.QueryHoldsOnly(x.r.URL.RawQuery) && x.r.Header.Get("Origin") == "" && x.r.ContentLength == 0
 }

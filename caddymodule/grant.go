@@ -38,8 +38,8 @@ func (x *exchange) isGranted(use upstream.Use) bool {
 }
 
 // grantCovers reports whether the caller's grant can be about content that GitLab named at that time. A project's id is its
-// own for ever; a path may have passed to another project since GitLab said yes, whose files this caller may not read or
-// must not take for those of the first.
+// own for ever; a path may have passed to another project since GitLab said yes (contract, section 6), whose files this
+// caller may not read or must not take for those of the first.
 func (x *exchange) grantCovers(named time.Time) bool {
 	if x.grantKey().File == "" {
 		return true

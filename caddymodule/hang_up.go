@@ -22,7 +22,7 @@ func rememberConnections(server *caddyhttp.Server) {
 
 // resetIfBrokenOff is deferred by who answers a request. Where the answer is broken off, an HTTP/1 caller's connection ends with
 // a reset. To clients that compare no lengths, such as Python's requests, an orderly end is the end of the file, and net/http
-// makes one when it aborts. Over HTTP/2 and 3 it resets the stream.
+// makes one when it aborts (design, "Serving bytes"). Over HTTP/2 and 3 it resets the stream.
 func resetIfBrokenOff(r *http.Request) {
 	broken := recover()
 	if broken == nil {

@@ -50,7 +50,7 @@ func (h *Handler) checkTargets(x *exchange) error {
 }
 
 // targets returns the names that a request may be about, all of them legal. ?path= names another file under the same URL
-// path (contract: lib/api/generic_packages.rb takes it as an ordinary parameter).
+// path, since GitLab takes it as an ordinary parameter (contract, section 1).
 func (h *Handler) targets(x *exchange) ([]upstream.Ref, error) {
 	targets := []upstream.Ref{x.ref}
 	directories, ok := upstream.PlainValues(x.r.URL.RawQuery, "path")
@@ -120,7 +120,7 @@ func (p *publish) begin() {
 }
 
 // beginCopyLocked opens the copy. GitLab hasn't looked at the credential yet: unless it has taken an upload of this
-// caller's to this project lately, the copy has only the room that is set aside for such (upload_room).
+// caller's to this project lately, the copy has only the room that is set aside for such (upload_room; design, "One PUT").
 func (p *publish) beginCopyLocked() {
 	p.storable = false // tried once
 	fill, err := p.store.Begin(p.key, p.begun, cache.FillSpec{
@@ -141,7 +141,7 @@ func (p *publish) copyOf() cache.CopyOf {
 }
 
 // disposition is the Content-Disposition that GitLab gives to a file of this name. Names are of safe characters, so
-// both forms need no encoding (lib/api/helpers.rb; nested files, whose stored name differs, aren't kept aside).
+// both forms need no encoding (contract, section 4; nested files, whose stored name differs, aren't kept aside).
 func disposition(file string) string {
 	return `attachment; filename="` + file + `"; filename*=UTF-8''` + url.PathEscape(file)
 }
@@ -294,8 +294,8 @@ func (p *publish) end(status int) {
 	}
 }
 
-// isPublished reports whether GitLab has taken the body as the file: 201, or 200 with select=package_file
-// (lib/api/generic_packages.rb).
+// isPublished reports whether GitLab has taken the body as the file: 201, or 200 with select=package_file (contract,
+// section 1).
 func isPublished(status int) bool { return status == http.StatusOK || status == http.StatusCreated }
 
 // publisher is who uploads, and where to.

@@ -17,11 +17,11 @@ import (
 const maxPublishedSums = 4 << 10
 
 // publishedSums are the SHA-256s of uploads that passed on their way to a GitLab which redirects to its storage, and so names
-// none itself. Safe for concurrent use.
+// none itself (design, "Sums behind a redirect"). Safe for concurrent use.
 //
 // That a location holds an upload isn't known at first: somebody may have published beside the edge meanwhile. So a sum is
 // expected of the next body of the file, and proves nothing by itself. Once a whole body had it, two who know nothing of each
-// other say the same, and it holds for that location for good, since GitLab never uses one twice (docs/gitlab-contract.md).
+// other say the same, and it holds for that location for good, since GitLab never uses one twice (contract, section 7).
 type publishedSums struct {
 	// mu guards sums; nothing is waited for under it.
 	mu   *sync.Mutex

@@ -100,8 +100,8 @@ type download struct {
 
 // attempt tries once to answer the download and reports whether it did. False means: look at everything again.
 //
-// The order is the heart of the edge: nothing that depends on the file being here is shown to a caller before GitLab
-// has said yes to that caller's own credential.
+// The order is the heart of the edge (design, "One GET"): nothing that depends on the file being here is shown to a
+// caller before GitLab has said yes to that caller's own credential.
 func (d *download) attempt() (done bool) {
 	if generation := d.store.Generation(d.key); d.answer == nil || generation != d.generation {
 		d.generation, d.answer = generation, nil

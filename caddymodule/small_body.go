@@ -27,7 +27,7 @@ const (
 	bodyMalformed = `{"error":"400 Bad Request - the request body is malformed"}`
 	bodyTooSlow   = `{"error":"408 Request Timeout - the request body took too long"}`
 	bodyTooLarge  = `{"error":"413 Request Entity Too Large"}`
-	// bodyNoMethod is GitLab's own answer (lib/api/api.rb).
+	// bodyNoMethod is GitLab's own answer (contract, section 1).
 	bodyNoMethod = `{"error":"405 Not Allowed"}`
 )
 
@@ -115,8 +115,8 @@ func (x *exchange) refuseBody(err error) {
 }
 
 // refuseMethod answers the methods that GitLab has no route for here, as GitLab does. A POST isn't forwarded all the same:
-// by a form field _method Rack makes any other method of it (Rack::MethodOverride), and by another one, path, GitLab would
-// find another file, so that neither rules nor generations would hold. A CONNECT asks for a tunnel.
+// by a form field _method Rack makes any other method of it, and by another one, path, GitLab would find another file
+// (contract, section 1), so that neither rules nor generations would hold. A CONNECT asks for a tunnel.
 func (x *exchange) refuseMethod() {
 	x.w.Header().Set("Allow", "OPTIONS, GET, HEAD, PUT")
 	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))

@@ -17,7 +17,8 @@ const (
 	switchesRead switchesReading = iota
 	// switchesRecalled: they can't be read. What this process or a copy knows counts.
 	switchesRecalled
-	// switchesUnknown: they are there and can't be read, and nobody knows what they said. Nothing is served.
+	// switchesUnknown: they are there and can't be read, and nobody knows what they said. Nothing is served (design,
+	// "Decisions").
 	switchesUnknown
 )
 

@@ -14,7 +14,7 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
-// traps are the ways in which a cache in front of GitLab goes wrong, as the contract counts them (section 10), and the
+// traps are the ways in which a cache in front of GitLab goes wrong, as they are counted there (contract, section 10), and the
 // tests that show that the edge doesn't.
 var traps = []struct {
 	name  string

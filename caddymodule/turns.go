@@ -11,8 +11,9 @@ import (
 )
 
 // turns bounds how many fetches one caller has under way at a time, so that nobody fills the line to GitLab alone: one
-// byte's range of a cold file is enough to have all of it fetched. Over the bound a fetch waits its turn, in the order of
-// asking; nobody is refused. A fetch that somebody else follows doesn't count any more: it would be made anyhow.
+// byte's range of a cold file is enough to have all of it fetched (design, "Decisions"). Over the bound a fetch waits its
+// turn, in the order of asking; nobody is refused. A fetch that somebody else follows doesn't count any more: it would be
+// made anyhow.
 //
 // A caller is a credential and an address together. Behind a balancer without trusted_proxies all anonymous callers are one,
 // which is why the bound is generous. Warming has a bound of its own.

@@ -136,7 +136,7 @@ func (a *Aliases) question(ctx context.Context, project string, occasion Occasio
 	}
 }
 
-// ask sends GET /projects/:id, which follows former paths (doc/api/projects.md). A project that GitLab doesn't know,
+// ask sends GET /projects/:id, which follows former paths (contract, section 6). A project that GitLab doesn't know,
 // or doesn't show to the token, has no number.
 func (a *Aliases) ask(ctx context.Context, project string) (id, path string, err error) {
 	target, err := a.client.target("/api/v4/projects/"+url.PathEscape(project), "")

@@ -68,9 +68,9 @@ type Answer struct {
 	Err *UnreachableError
 }
 
-// Check asks GitLab a question with the caller's credential: a GET of the file's first byte. The answer to a HEAD would say
-// the same of a file, but a refusal would come without the body that the caller is to see, and who is refused would cost
-// GitLab a second request where the file is stored, and thus learn that it is.
+// Check asks GitLab a question with the caller's credential: a GET of the file's first byte (design, "Questions"). The
+// answer to a HEAD would say the same of a file, but a refusal would come without the body that the caller is to see, and
+// who is refused would cost GitLab a second request where the file is stored, and thus learn that it is.
 //
 // A GitLab that answers with the whole file, since something in front of it ignores ranges, is asked by HEAD for the next
 // hour (head.go).
@@ -142,7 +142,8 @@ func (a Answer) unreachable(err *UnreachableError) Answer {
 	return a
 }
 
-// firstByte is the range that a check asks for. Of an empty file GitLab sends all (200) or nothing (416, `bytes */0`).
+// firstByte is the range that a check asks for. Of an empty file GitLab sends all (200) or nothing (416, `bytes */0`; contract,
+// section 4).
 const firstByte = "bytes=0-0"
 
 // finishFirstByte reads the byte that a check asked for, so that the connection serves again. Where more comes, ranges are
@@ -159,7 +160,7 @@ func (c *Client) finishFirstByte(response *http.Response) {
 }
 
 // prove asks the storage that a check was sent to. Where GitLab was asked by HEAD, providers other than AWS sign for GET all
-// the same (lib/api/helpers.rb).
+// the same (contract, section 1).
 func (c *Client) prove(ctx context.Context, answer Answer, location *redirectTarget) Answer {
 	for _, ask := range []struct {
 		method string

@@ -7,7 +7,7 @@ import (
 )
 
 // CarrierKinds are the kinds of carriers that a credential holds, as a set of bits. They decide what GitLab's 401 says
-// about the credential (Refusal).
+// about the credential (Refusal). What GitLab makes of a wrong one of each kind: contract, section 5.
 type CarrierKinds uint8
 
 // The kinds of carriers.

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestEachCarrierOfTheContractIsTakenAndSent walks the rows of the contract's section 5, and of what else changes who a
+// TestEachCarrierOfTheContractIsTakenAndSent walks the rows of carriers (contract, section 5), and of what else changes who a
 // request acts as.
 func TestEachCarrierOfTheContractIsTakenAndSent(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -86,7 +86,7 @@ type Client struct {
 	upstream string
 
 	// showsChecksums turns true with the first answer that carries X-Checksum-SHA256 and never back: a GitLab that
-	// has learnt it (18.6) doesn't forget, and rows without a digest are exceptions.
+	// has learnt it (18.6) doesn't forget, and rows without a digest are exceptions (contract, section 4).
 	showsChecksums atomic.Bool
 
 	// redirects turns true with the first redirect to the object storage, and never back.

@@ -10,7 +10,7 @@ import (
 )
 
 // Connections is a transport that doesn't trust connections that have stood still: those of a GitLab that has failed over
-// are dead, and nothing tells so but their silence.
+// are dead, and nothing tells so but their silence (design, "Life cycle with Caddy").
 //
 // A GET or HEAD without a body on such a connection is tried a second time on a new one (second_try.go). All other requests
 // can't be sent twice, so they take a new connection unless one has answered within Config.Freshness (line.freshen). It is

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// CarrierHeaders are the request headers by which a caller can tell GitLab who asks (lib/gitlab/auth/auth_finders.rb,
-// lib/api/api_guard.rb, lib/api/helpers.rb), in canonical spelling.
+// CarrierHeaders are the request headers by which a caller can tell GitLab who asks, in canonical spelling (contract,
+// section 5).
 var CarrierHeaders = []string{"Authorization", "Private-Token", "Job-Token", "Deploy-Token", "Cookie", "Sudo", "Dpop"}
 
 // CarrierParameters are the query parameters that do the same.
@@ -105,7 +105,7 @@ func carriersOfQuery(rawQuery string) string {
 }
 
 // namesCarrier reports whether a parameter could be read as a carrier. Rack 2 takes a semicolon for a separator and Rack
-// 3 doesn't (rack: lib/rack/query_parser.rb), so that `a=1;token=x` is one parameter or two: either way it counts whole.
+// 3 doesn't (contract, section 1), so that `a=1;token=x` is one parameter or two: either way it counts whole.
 func namesCarrier(parameter string) bool {
 	for piece := range strings.SplitSeq(parameter, ";") {
 		if name, _, _ := strings.Cut(piece, "="); isCarrierParameter(name) {

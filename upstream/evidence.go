@@ -45,8 +45,8 @@ func asksToRead(method string) bool { return method == http.MethodGet || method 
 //
 // A 403 or 404 never is: it is about the project or the file. A 401 to an anonymous caller isn't either, since they all
 // share one fingerprint. A 401 to a token is, wherever a wrong token is answered so. Of Basic, DEPLOY-TOKEN and cookies
-// GitLab takes wrong ones for an anonymous caller, and answers 401 to good ones about projects that they aren't for: there
-// the 401 tells something only if the credential held a yes to this very project.
+// GitLab takes wrong ones for an anonymous caller (contract, section 5), and answers 401 to good ones about projects that
+// they aren't for: there the 401 tells something only if the credential held a yes to this very project.
 func (r Refusal) endsAll(heldThisProject bool) bool {
 	if !r.counts || r.status != http.StatusUnauthorized {
 		return false

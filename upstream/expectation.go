@@ -18,9 +18,9 @@ const expectRefusedFor = time.Hour
 const answerGrace = 100 * time.Millisecond
 
 // addsExpectation reports whether the edge adds `Expect: 100-continue` to a caller's request: to an upload with a body whose
-// caller sends no expectation. GitLab looks at the credential before it asks for the body, so a refused upload costs its
-// caller no body, and none is drawn into a dead connection at once. How long the body waits for the 100 is the transport's
-// ExpectContinueTimeout.
+// caller sends no expectation. GitLab looks at the credential before it asks for the body (contract, section 1), so a
+// refused upload costs its caller no body, and none is drawn into a dead connection at once. How long the body waits for
+// the 100 is the transport's ExpectContinueTimeout.
 func (c *Client) addsExpectation(r *http.Request) bool {
 	return r.Method == http.MethodPut && hasBody(r) && r.ContentLength != 0 && len(r.Header.Values("Expect")) == 0 &&
 		c.cfg.Now().UnixNano() >= c.refusesExpect.Load()

@@ -17,8 +17,8 @@ type GrantKey struct {
 	// Project is the spelling that GitLab answered about.
 	Project string
 	// File is empty where the project is spelled by its id, which is its own for ever: who may read one of its files may
-	// read all. A path may pass to another project at any time, so GitLab's yes about one file there says nothing about
-	// another, and File names the one (FileOf).
+	// read all. A path may pass to another project at any time (contract, section 6), so GitLab's yes about one file there
+	// says nothing about another, and File names the one (FileOf).
 	File string
 }
 

@@ -14,8 +14,8 @@ import (
 type Identity struct {
 	// SHA256 is lower-case hex, from X-Checksum-SHA256 (GitLab 18.6 and newer, never in redirect mode).
 	SHA256 string
-	// Location is the host and path of a redirect to object storage, never its query: unique for each upload
-	// (app/uploaders/packages/package_file_uploader.rb).
+	// Location is the host and path of a redirect to object storage, with a hash of what of its query could name an object
+	// (locationIdentity): unique for each upload (contract, section 7).
 	Location string
 	// ETag is a strong entity tag with its quotes.
 	ETag string
@@ -40,7 +40,7 @@ const (
 
 // Compare compares by the strongest kind that both have: SHA-256, else storage location, else entity tag, else
 // Last-Modified with the length. Only equality counts, never what is newer: deleting the newest upload brings older
-// bytes back.
+// bytes back (contract, section 7).
 func Compare(a, b Identity) Comparison {
 	switch {
 	case a.SHA256 != "" && b.SHA256 != "":
@@ -73,7 +73,7 @@ func same(equal bool) Comparison {
 const settling = 2 * time.Second
 
 // IdentityOf reads the identity out of an answer of GitLab or its storage: a 200, or a 206, whose checksum and validators
-// are the whole file's (lib/api/generic_packages.rb, workhorse/internal/sendfile). length is the whole file's in bytes, -1
+// are the whole file's (contract, section 4). length is the whole file's in bytes, -1
 // when it isn't known, took the time between sending the request and its answer's head, now the time of the latter.
 // Malformed values count as absent, and so do contradicting ones.
 func IdentityOf(header http.Header, length int64, took time.Duration, now time.Time) Identity {

@@ -20,7 +20,7 @@ const (
 
 // judge tells what kind of answer a response of GitLab is. What counts as a file: 200, 206, or 416 of an empty file, with
 // an attachment disposition or a checksum, which GitLab sets on every package file and no log-in page has, or with an
-// identity that is known. All that isn't plainly something else is a refusal.
+// identity that is known (design, "What counts as a yes"). All that isn't plainly something else is a refusal.
 func (c *Client) judge(response *http.Response, known []Identity) judgement {
 	status := response.StatusCode
 	switch {

@@ -49,7 +49,7 @@ func (c *Client) storageHost(location *url.URL) (StorageHost, bool) {
 }
 
 // locationIdentity is how a storage location names content: host and path, which are unique for each upload in GitLab's own
-// storage (app/uploaders/packages/package_file_uploader.rb), and what else in the query could name an object.
+// storage (contract, section 7), and what else in the query could name an object.
 //
 // Of a URL that is signed in a way that is known here, all counts but what belongs to the signature. Of any other, which is
 // of a host that the admin has named, all counts: its files can be told apart, but if a parameter changes with each

@@ -32,8 +32,8 @@ const (
 )
 
 // PackageFiles asks GitLab, in a caller's name, which files a project's generic package has: those of one version, or of
-// all if version is empty (doc/api/packages.md). Of several uploads of one name it returns the one that is given out, the
-// last (app/finders/packages/package_file_finder.rb). The project is a canonical spelling, and the files' refs have it.
+// all if version is empty (contract, section 9). Of several uploads of one name it returns the one that is given out, the
+// last (contract, section 7). The project is a canonical spelling, and the files' refs have it.
 // Its errors say what went wrong in words for admins, and hold no credential.
 func (c *Client) PackageFiles(ctx context.Context, caller Caller, project, name, version string) ([]PackageFile, error) {
 	query := url.Values{"package_type": {"generic"}, "package_name": {name}}

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// probePath is the URL path that GitLab is probed by: a generic package of a project that can't exist. GitLab's own code
-// answers it, behind all that stands before GitLab, and it costs GitLab next to nothing.
+// probePath is the URL path that GitLab is probed by: a generic package of a project that can't exist (contract, section 6).
+// GitLab's own code answers it, behind all that stands before GitLab, and it costs GitLab next to nothing.
 const probePath = "/api/v4/projects/0/packages/generic/probe/0.0.0/probe"
 
 // probeTimeout bounds a probe.

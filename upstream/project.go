@@ -10,7 +10,7 @@ import (
 const maxProjectBytes = 4096
 
 // CanonicalProject returns the canonical spelling of a decoded project id or path. A number is a number with or without
-// leading zeros, and a path is found whatever its case (lib/api/helpers.rb, app/models/concerns/routable.rb). Control
+// leading zeros, and a path is found whatever its case (contract, section 6). Control
 // characters are refused: GitLab's test for a number has line anchors, and `24` followed by a newline is 24 to it. So are
 // negative numbers, dots alone and empty segments. A name that is neither number nor path is nothing to GitLab, which may
 // say so itself.

@@ -142,7 +142,7 @@ func isStoredFile(response *http.Response) bool {
 }
 
 // storageHeaders are the only headers of a caller that reach object storage. No credential of any kind, no cookie,
-// no Referer: the signed URL is all that storage needs, and a second Authorization makes S3 refuse.
+// no Referer: the signed URL is all that storage needs, and a second Authorization makes S3 refuse (contract, section 10).
 var storageHeaders = []string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
 
 // followStorage asks object storage for what GitLab redirected to, and goes on through redirects of its own. Of

@@ -39,7 +39,7 @@ func (r Ref) EscapedPath() string {
 }
 
 // WithPath returns the file that ?path=directory on the same URL names: GitLab takes `path` from the query as from the
-// URL (lib/api/generic_packages.rb). Where the URL names a directory itself, the one in the query takes its place. A
+// URL (contract, section 1). Where the URL names a directory itself, the one in the query takes its place. A
 // directory that could lead elsewhere is an *InvalidError.
 func (r Ref) WithPath(directory string) (Ref, error) {
 	if strings.HasPrefix(directory, "/") {
@@ -81,7 +81,7 @@ const (
 
 // legalName reports what holds for names under all rules: not empty, not dots alone, no slash, printable ASCII, not too
 // long. Dots pass GitLab's patterns for names and are refused by another validator
-// (lib/api/validations/validators/file_path.rb); versions have no such validator, but `.` in a URL is cleaned away by
+// (contract, section 3); versions have no such validator, but `.` in a URL is cleaned away by
 // whatever stands between.
 func legalName(name string) bool {
 	if name == "" || name == "." || name == ".." || len(name) > maxNameBytes {
@@ -96,7 +96,7 @@ func legalName(name string) bool {
 }
 
 // legalDirectories reports whether the directories of a file name can lead nowhere else. GitLab has no set of characters
-// for them but refuses double encoding (lib/api/generic_packages.rb): with a percent sign left after decoding, somebody
+// for them but refuses double encoding (contract, section 3): with a percent sign left after decoding, somebody
 // who decodes once more could read a slash or dots.
 func legalDirectories(file string) bool {
 	if len(file) > maxFileBytes {

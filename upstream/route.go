@@ -24,7 +24,7 @@ var ErrNotGeneric = errors.New("not a generic package route")
 // ParseRoute reads an escaped URL path, below GitLab's base path.
 //
 // GitLab's route is /api/v4/projects/:id/packages/generic/:package_name/*package_version/(*path/):file_name
-// (lib/api/generic_packages.rb). ParseRoute recognises every spelling of it: doubled slashes and a trailing one (Rails
+// (contract, sections 1 and 11). ParseRoute recognises every spelling of it: doubled slashes and a trailing one (Rails
 // squeezes them: actionpack, journey/router/utils.rb), fixed letters percent-encoded (Mustermann, Grape's router, lets
 // each character but the separator be), project ids with leading zeros and paths in any case. Newer GitLabs have each
 // route a second time below /o/:organization_path (config/routes.rb), which ParseRoute recognises too. What GitLab would

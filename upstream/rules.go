@@ -16,7 +16,7 @@ type Rules struct {
 	nested bool
 }
 
-// The characters that GitLab lets names consist of: lib/gitlab/regex.rb in 13.5, and lib/gitlab/regex/packages.rb today.
+// The characters that GitLab lets names consist of, in 13.5 and today (contract, section 3).
 // Every download is checked, and a pattern would cost more than its look-up in the cache.
 const (
 	decimalDigits      = "0123456789"
@@ -41,7 +41,7 @@ func isThreeNumbers(version string) bool {
 	return numbers == 3
 }
 
-// RulesFor135 are the rules of GitLab 13.5's documentation (doc/user/packages/generic_packages): letters, digits, dot,
+// RulesFor135 are the rules of GitLab 13.5's documentation (contract, section 3): letters, digits, dot,
 // underscore and hyphen in package and file names (its code took + too, undocumented), three numbers as the version, no
 // directories.
 func RulesFor135() *Rules {
@@ -50,7 +50,7 @@ func RulesFor135() *Rules {
 	}
 }
 
-// RulesCurrent are today's (lib/gitlab/regex/packages.rb, and the documentation's section on valid file names): + in
+// RulesCurrent are today's, of its code and its documentation (contract, section 3): + in
 // names, almost any version, ~ and @ inside file names, directories.
 func RulesCurrent() *Rules {
 	return &Rules{

@@ -52,8 +52,9 @@ type sum struct {
 	value string // as the algorithm gives it; empty for none
 }
 
-// sumOf reads the sum out of an answer of the object storage that carries a whole file, with status 200: the one of the kind
-// that is chosen first. Malformed values count as absent, and so do those of one kind that contradict each other.
+// sumOf reads the sum (contract, section 4) out of an answer of the object storage that carries a whole file, with status
+// 200: the one of the kind that is chosen first. Malformed values count as absent, and so do those of one kind that
+// contradict each other.
 //
 //   - Repr-Digest (RFC 9530, section 3) and Digest (RFC 3230, section 4.3.2), of the whole file;
 //   - X-Amz-Checksum-Sha256 and -Crc32c, unless of the sums of an upload's parts (X-Amz-Checksum-Type: COMPOSITE, or "-" and

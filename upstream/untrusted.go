@@ -7,7 +7,7 @@ import (
 )
 
 // untrustedHeaders are never passed on. They would let a caller tell GitLab, or something in front of it, who or what the
-// request is about. Client-Ip beside X-Forwarded-For makes GitLab answer 400 (lib/gitlab/middleware/handle_ip_spoof_attack_error.rb).
+// request is about. Client-Ip beside X-Forwarded-For makes GitLab answer 400 (contract, section 2).
 // The last one is the bypass header that GitLab's documentation uses.
 var untrustedHeaders = []string{
 	"Forwarded", "Client-Ip", "X-Client-Ip", "True-Client-Ip", "X-Real-Ip", "X-Cluster-Client-Ip", "X-Original-Url",
@@ -27,7 +27,8 @@ var upgradeHeaders = []string{"Upgrade", "Connection", "Http2-Settings"}
 var forwardedHeaders = []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"}
 
 // dropHeaders takes out of a forwarded request's header what must not pass: what callers may not say, further headers that
-// the admin has named, and offers to upgrade. Rack tells an underscore from a hyphen in no name, so X_Real_Ip goes too.
+// the admin has named, and offers to upgrade. Rack tells an underscore from a hyphen in no name (contract, section 1), so
+// X_Real_Ip goes too.
 func dropHeaders(header http.Header, further []string) {
 	for _, name := range slices.Concat(untrustedHeaders, upgradeHeaders, further) {
 		header.Del(name)

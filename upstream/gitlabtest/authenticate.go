@@ -91,7 +91,7 @@ func (s *Server) sudo(token *Token, identifier string) (*Token, *refusal) {
 	return target, nil
 }
 
-// findToken is the order of section 5 of the contract. A nil token without a refusal is an anonymous caller.
+// findToken goes by the order of carriers (contract, section 5). A nil token without a refusal is an anonymous caller.
 func (s *Server) findToken(c *call) (*Token, *refusal) {
 	oauth := firstOf(c.params["access_token"], c.bearer(), c.params["bearer_token"])
 	user, password, isBasic := c.basic()

@@ -93,7 +93,7 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// TestWhoGetsIn goes through the contract's sections 2 and 5.
+// TestWhoGetsIn goes through statuses and credentials (contract, sections 2 and 5).
 func TestWhoGetsIn(t *testing.T) {
 	s := newWorld(t)
 	for _, test := range []struct {
@@ -158,7 +158,7 @@ func TestWhoGetsIn(t *testing.T) {
 	}
 }
 
-// TestWhichProjectAnIDNames goes through the contract's section 6.
+// TestWhichProjectAnIDNames goes through the forms of an id (contract, section 6).
 func TestWhichProjectAnIDNames(t *testing.T) {
 	s := newWorld(t)
 	s.AddProject(gitlabtest.Project{ID: 30, Path: "group/new"})
@@ -177,7 +177,7 @@ func TestWhichProjectAnIDNames(t *testing.T) {
 	}
 }
 
-// TestHowFilesAreGivenOut goes through the contract's sections 1 and 4.
+// TestHowFilesAreGivenOut goes through methods and headers (contract, sections 1 and 4).
 func TestHowFilesAreGivenOut(t *testing.T) {
 	s := newWorld(t)
 	for _, test := range []struct {
@@ -225,7 +225,7 @@ func TestHowFilesAreGivenOut(t *testing.T) {
 	}
 }
 
-// TestTheNewestUploadIsGivenOut goes through the contract's section 7.
+// TestTheNewestUploadIsGivenOut publishes, deletes and hides (contract, section 7).
 func TestTheNewestUploadIsGivenOut(t *testing.T) {
 	s := newWorld(t)
 	if response, _ := ask(t, s, "PUT", file(24), "newer", "Private-Token", "dev"); response.StatusCode != 201 {

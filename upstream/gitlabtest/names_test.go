@@ -8,7 +8,7 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
-// TestNames is section 3 of the contract: what a name, a version and a file may be, in 13.5 and today.
+// TestNames tries what a name, a version and a file may be, in 13.5 and today (contract, section 3).
 func TestNames(t *testing.T) {
 	type verdict struct{ old, today bool }
 	for field, values := range map[string]map[string]verdict{
@@ -48,7 +48,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestDirectories is the contract's "Nested paths" and the parameter path of section 1.
+// TestDirectories tries nested paths and the parameter path (contract, sections 3 and 1).
 func TestDirectories(t *testing.T) {
 	s := newWorld(t)
 	dev := []string{"Private-Token", "dev"}

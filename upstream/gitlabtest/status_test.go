@@ -44,7 +44,7 @@ func generic(project, rest string) string {
 	return "/api/v4/projects/" + project + "/packages/generic/" + rest
 }
 
-// TestStatusesAndBodies is section 2 of the contract, row by row.
+// TestStatusesAndBodies goes through the table of statuses row by row (contract, section 2).
 func TestStatusesAndBodies(t *testing.T) {
 	t.Parallel()
 	dev := []string{"Private-Token", "dev"}
