@@ -65,7 +65,7 @@ func (p pages) wrong(text string) (problems []string, right int) {
 		}
 	}
 	for _, match := range contractCitation.FindAllStringSubmatch(text, -1) {
-		for _, number := range strings.Split(strings.ReplaceAll(match[1], " and ", ", "), ", ") {
+		for number := range strings.SplitSeq(strings.ReplaceAll(match[1], " and ", ", "), ", ") {
 			check(p.contract, number, match[0])
 		}
 	}

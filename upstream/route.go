@@ -25,9 +25,9 @@ var ErrNotGeneric = errors.New("not a generic package route")
 //
 // GitLab's route is /api/v4/projects/:id/packages/generic/:package_name/*package_version/(*path/):file_name
 // (contract, sections 1 and 11). ParseRoute recognises every spelling of it: doubled slashes and a trailing one (Rails
-// squeezes them: actionpack, journey/router/utils.rb), fixed letters percent-encoded (Mustermann, Grape's router, lets
+// squeezes them), fixed letters percent-encoded (Mustermann, Grape's router, lets
 // each character but the separator be), project ids with leading zeros and paths in any case. Newer GitLabs have each
-// route a second time below /o/:organization_path (config/routes.rb), which ParseRoute recognises too. What GitLab would
+// route a second time below /o/:organization_path (contract, section 1), which ParseRoute recognises too. What GitLab would
 // route, or might, and the edge refuses, is an *InvalidError; the route's project is then filled in if it could be read.
 // Everything else is ErrNotGeneric.
 //
@@ -84,7 +84,7 @@ func dotsOf(raw string) int {
 	return dots
 }
 
-// refuseDots judges a path with dot segments. Workhorse matches the cleaned path (workhorse/internal/upstream) and sends
+// refuseDots judges a path with dot segments. Workhorse matches the cleaned path (contract, section 1) and sends
 // on the raw one, Rails reads that, and web servers before them clean or don't, squeeze slashes first or later, see
 // encoded dots or don't. All of these only ever leave segments out. So whatever holds the segments of a package's path in
 // their order, those of the base path before them, with others between them, might be routed, and is refused.
