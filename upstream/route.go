@@ -25,11 +25,11 @@ var ErrNotGeneric = errors.New("not a generic package route")
 //
 // GitLab's route is /api/v4/projects/:id/packages/generic/:package_name/*package_version/(*path/):file_name
 // (contract, sections 1 and 11). ParseRoute recognises every spelling of it: doubled slashes and a trailing one (Rails
-// squeezes them), fixed letters percent-encoded (Mustermann, Grape's router, lets
-// each character but the separator be), project ids with leading zeros and paths in any case. Newer GitLabs have each
-// route a second time below /o/:organization_path (contract, section 1), which ParseRoute recognises too. What GitLab would
-// route, or might, and the edge refuses, is an *InvalidError; the route's project is then filled in if it could be read.
-// Everything else is ErrNotGeneric.
+// squeezes them), fixed letters percent-encoded (Mustermann, Grape's router, lets each character but the separator be),
+// project ids with leading zeros and paths in any case. Newer GitLabs have each route a second time
+// below /o/:organization_path (contract, section 1), which ParseRoute recognises too. What GitLab would route, or might,
+// and the edge refuses, is an *InvalidError; the route's project is then filled in if it could be read. Everything else is
+// ErrNotGeneric.
 //
 // The ref holds on to nothing of escapedPath.
 func ParseRoute(escapedPath string) (Route, error) {
