@@ -58,30 +58,36 @@ func BenchmarkHitHandlerAlone(b *testing.B) {
 	e.mustGet(b, "app.bin", developer, body)
 	handler := handlerOfRunningEdge(b)
 	respond := &caddyhttp.StaticResponse{Body: string(body)}
-	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
-	for name, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"edge":    func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, next) },
-		"respond": func(w http.ResponseWriter, r *http.Request) error { return respond.ServeHTTP(w, r, next) },
-	} {
+	for name, served := range map[string]caddyhttp.MiddlewareHandler{"edge": handler, "respond": respond} {
 		b.Run(name, func(b *testing.B) {
-			request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, filePath("app.bin"), nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			request.Header.Set("Private-Token", developer)
-			vars := map[string]any{caddyhttp.ClientIPVarKey: "127.0.0.1"}
-			ctx := context.WithValue(request.Context(), caddyhttp.VarsCtxKey, vars)
-			request = request.WithContext(context.WithValue(ctx, caddyhttp.ExtraLogFieldsCtxKey, new(caddyhttp.ExtraLogFields)))
+			hit := hitWithoutServer(b, served, filePath("app.bin"), len(body))
 			b.ReportAllocs()
 			for b.Loop() {
-				// Each request has its own, to which the edge adds.
-				request := request.WithContext(context.WithValue(request.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer()))
-				writer := discardingWriter{header: make(http.Header)}
-				if err := serve(&writer, request); err != nil || writer.written != len(body) {
-					b.Fatal(err, writer.written)
-				}
+				hit()
 			}
 		})
+	}
+}
+
+// hitWithoutServer returns a function that has a handler answer one download of so many bytes, as Caddy's server would call it.
+func hitWithoutServer(t testing.TB, handler caddyhttp.MiddlewareHandler, path string, size int) (hit func()) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Private-Token", developer)
+	vars := map[string]any{caddyhttp.ClientIPVarKey: "127.0.0.1"}
+	ctx := context.WithValue(request.Context(), caddyhttp.VarsCtxKey, vars)
+	ctx = context.WithValue(ctx, caddyhttp.ExtraLogFieldsCtxKey, new(caddyhttp.ExtraLogFields))
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	return func() {
+		// Each request has its own replacer, to which the edge adds.
+		request := request.WithContext(context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer()))
+		writer := discardingWriter{header: make(http.Header)}
+		if err := handler.ServeHTTP(&writer, request, next); err != nil || writer.written != size {
+			t.Fatal(err, writer.written)
+		}
 	}
 }
 
@@ -98,7 +104,7 @@ func (w *discardingWriter) Write(p []byte) (int, error) {
 }
 
 // handlerOfRunningEdge finds the handler that the running Caddy has provisioned.
-func handlerOfRunningEdge(b *testing.B) *Handler {
+func handlerOfRunningEdge(b testing.TB) *Handler {
 	b.Helper()
 	app, err := caddy.ActiveContext().App("http")
 	if err != nil {

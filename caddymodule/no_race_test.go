@@ -1,0 +1,6 @@
+//go:build !race
+
+package caddymodule
+
+// raceDetector says whether the tests were built with it.
+const raceDetector = false
