@@ -53,7 +53,14 @@ func newClient(t *testing.T, base string, change func(*upstream.Config), servers
 		}
 		transport.CloseIdleConnections()
 		storage.CloseIdleConnections()
-		goleak.VerifyNone(t, ignored, goleak.IgnoreTopFunction("net/http.(*Server).Serve"))
+		left := errors.New("not looked yet")
+		// One look waits for half a second, in which a busy machine may not have run what ends a closed connection.
+		for looks := 0; left != nil && looks < 40; looks++ {
+			left = goleak.Find(ignored, goleak.IgnoreTopFunction("net/http.(*Server).Serve"))
+		}
+		if left != nil {
+			t.Error(left)
+		}
 	})
 	config := upstream.Config{
 		Base: parsed, Transport: transport, StorageTransport: storage, Retries: 3, RetryPause: time.Millisecond,
@@ -187,13 +194,18 @@ func TestAFetchIsResumedFromItsByteInEveryMode(t *testing.T) {
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
 	for mode, name := range map[gitlabtest.Mode]string{gitlabtest.LocalDisk: "local", gitlabtest.Proxied: "proxied", gitlabtest.Redirect: "redirect"} {
 		for _, fault := range []gitlabtest.Fault{{CutAfter: 300_000}, {StallAfter: 300_000}} {
+			// What stands still is given up soon. A busy machine may stand still for as long, and once more then.
+			stall, most := upstream.DefaultStallTimeout, 1
+			if fault.StallAfter > 0 {
+				stall, most = 50*time.Millisecond, 100
+			}
 			t.Run(fmt.Sprint(name, fault.CutAfter), func(t *testing.T) {
 				gitlab := newGitLab(t)
 				gitlab.SetMode(mode)
 				gitlab.SetClock(func() time.Time { return time.Now().Add(-time.Hour) })
 				gitlab.Publish(24, "pkg", "1.0.0", "app.bin", body)
 				gitlab.SetClock(time.Now)
-				client := newClient(t, gitlab.URL, func(c *upstream.Config) { c.StallTimeout = 50 * time.Millisecond }, gitlab)
+				client := newClient(t, gitlab.URL, func(c *upstream.Config) { c.StallTimeout, c.Retries = stall, most+2 }, gitlab)
 				gitlab.Inject(fault)
 				download, err := client.Fetch(context.Background(), callerWith(token), ref)
 				if err != nil {
@@ -201,7 +213,7 @@ func TestAFetchIsResumedFromItsByteInEveryMode(t *testing.T) {
 				}
 				defer download.Close()
 				got, err := io.ReadAll(download)
-				if err != nil || !bytes.Equal(got, body) || download.Resumed != 1 {
+				if err != nil || !bytes.Equal(got, body) || download.Resumed < 1 || download.Resumed > most {
 					t.Errorf("%d bytes, %v, resumed %d times", len(got), err, download.Resumed)
 				}
 				for _, request := range gitlab.Requests() {
@@ -258,11 +270,17 @@ func TestRetriesAreBoundedAndErrorsTellNoSecret(t *testing.T) {
 	if gets := gitlab.Count(http.MethodGet); gets > 4 {
 		t.Errorf("%d GET for 3 retries", gets)
 	}
+}
+
+// TestTheErrorOfAGitLabThatIsGoneTellsNoSecret is a test of its own: a client that another outlives would find that one's goroutines.
+func TestTheErrorOfAGitLabThatIsGoneTellsNoSecret(t *testing.T) {
 	nobody, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = nobody.Close()
+	caller := callerWith("")
+	caller.Credential = upstream.CredentialOf(http.Header{}, "private_token="+token, nil)
 	gone := newClient(t, "http://"+nobody.Addr().String(), nil)
 	if _, err := gone.Fetch(context.Background(), caller, ref); err == nil || strings.Contains(err.Error(), token) || strings.Contains(err.Error(), "private_token") {
 		t.Errorf("got %v", err)

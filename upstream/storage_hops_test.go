@@ -119,7 +119,7 @@ func TestNothingOfACallersReachesObjectStorage(t *testing.T) {
 	sendings := map[string]sending{"nothing": {http.Header{}, ""}}
 	for _, name := range []string{
 		"Authorization", "Private-Token", "Job-Token", "Deploy-Token", "Cookie", "Sudo", "Dpop", "X-Remote-User", // carriers
-		"Referer", "Proxy-Authorization", "X-Forwarded-For", "X-Forwarded-Host", "Origin", "User-Agent", "Traceparent", "X-Csrf-Token",
+		"Referer", "Proxy-Authorization", "X-Forwarded-For", "X-Forwarded-Host", "Origin", "User-Agent", "Accept", "Traceparent", "X-Csrf-Token",
 	} {
 		sendings[name] = sending{http.Header{name: {secret}}, ""}
 	}
