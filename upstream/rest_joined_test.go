@@ -34,7 +34,7 @@ func answersInTurn(t *testing.T, body []byte, first http.Header, rest http.Handl
 	var requests []http.Header
 	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isProbe(r) {
-			return
+			return // of GitLab or of the storage
 		}
 		mu.Lock()
 		requests = append(requests, r.Header.Clone())

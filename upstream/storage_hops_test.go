@@ -43,7 +43,7 @@ func (s *seenRequests) all() []*http.Request {
 // noted is a handler that notes the requests which it answers, save probes.
 func (s *seenRequests) noted(answer http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isProbe(r) || r.URL.Path == "/" {
+		if isProbe(r) {
 			return // of GitLab or of the storage
 		}
 		s.add(r)
