@@ -20,9 +20,15 @@ import (
 var hiddenFields = []string{
 	"Authorization", "Private-Token", "Job-Token", "Deploy-Token", "Cookie", "Sudo", "DPoP", "Set-Cookie", "Proxy-Authorization",
 	"X-Gitlab-Static-Object-Token", "X-NuGet-ApiKey", "X-Gitlab-Token", "X-Gitlab-Feed-Token", "X-CSRF-Token", "Gitlab-Workhorse-Api-Request", "X-Private-Token",
-	"X-Amz-Security-Token", "X-Forwarded-Authorization",
+	"X-Amz-Security-Token", "X-Forwarded-Authorization", "X-Original-Authorization", "X-Job-Token", "Runner-Token", "X-Gitlab-Oidc-Token", "X-Xsrf-Token",
+	"Gitlab-Shell-Api-Request", "Gitlab-Kas-Api-Request", "Gitlab-Pages-Api-Request", "Gitlab-Shared-Secret", "X-Api-Key", "X-Auth-Token", "X-Access-Token", "X-Vault-Token",
+	"X-Forwarded-Access-Token", "X-Auth-Request-Access-Token", "Cf-Access-Token", "Cf-Access-Client-Secret", "Cf-Access-Jwt-Assertion", "X-Amzn-Oidc-Accesstoken", "X-Amzn-Oidc-Data", "X-Goog-Iap-Jwt-Assertion",
 	"private_token", "access_token", "bearer_token", "job_token", "token", "sudo", "feed_token", "rss_token", "deploy_token", "runner_token",
 	"personal_access_token", "refresh_token", "id_token", "oauth_token", "authenticity_token", "client_secret", "code", "password", "api_key", "api_token",
+	"registration_token", "agent_token", "trigger_token", "static_object_token", "incoming_email_token", "impersonation_token", "webhook_token", "secret_token", "auth_token", "session_token",
+	"csrf_token", "confirmation_token", "invitation_token", "unlock_token", "reset_password_token", "remember_user_token", "ci_job_token", "ci_registry_password", "ci_deploy_password",
+	"gitlab_token", "gitlab_edge_token", "client_assertion", "secret", "secret_key", "secret_access_key", "code_verifier", "device_code", "otp_attempt", "passwd", "new_password",
+	"current_password", "password_confirmation",
 }
 
 func TestAFieldIsHiddenByItsName(t *testing.T) {

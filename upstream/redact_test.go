@@ -58,7 +58,7 @@ func TestRedactHidesEachValueOfASecretParameterAndKeepsTheRest(t *testing.T) {
 }
 
 func TestRedactHidesEveryCarrierAndTheSignaturesOfStorage(t *testing.T) {
-	for _, parameter := range slices.Concat(CarrierParameters, storageSecrets) {
+	for _, parameter := range slices.Concat(parametersOfTheList, signaturesOfTheList) {
 		text, want := "https://h/f?a=b&"+parameter+"="+topSecret+"&c=d", "https://h/f?a=b&"+parameter+"=REDACTED&c=d"
 		if got := testRedactor.Redact(text); got != want {
 			t.Errorf("%s became %s", text, got)
