@@ -132,7 +132,7 @@ func TestOnlyTheRestOfTheSameContentIsJoinedToABeginning(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			first := test.first.Clone()
 			first.Set("Content-Length", strconv.Itoa(size))
-			server, _ := answersInTurn(t, body, first, test.answer)
+			server, asked := answersInTurn(t, body, first, test.answer)
 			client := newClient(t, server.URL, nil, server)
 			download, err := client.Fetch(context.Background(), callerWith(token), ref)
 			if err != nil {
@@ -145,6 +145,9 @@ func TestOnlyTheRestOfTheSameContentIsJoinedToABeginning(t *testing.T) {
 				t.Errorf("%d bytes of which all are right: %v; %v, resumed %d times", len(got), bytes.Equal(got, body), err, download.Resumed)
 			case !test.joined && (!errors.Is(err, upstream.ErrChanged) || !bytes.Equal(got, body[:brokenAt])):
 				t.Errorf("%d bytes, %v", len(got), err)
+			}
+			if len(asked()) != 2 {
+				t.Errorf("asked %d times: what has changed is asked for no more", len(asked()))
 			}
 		})
 	}
