@@ -1,0 +1,109 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+)
+
+// TestAPurgeLeavesItsNeighbours has keys that differ in one field each. What has to go is written down by hand, so that a
+// selector that overlooks a field can't be its own witness.
+func TestAPurgeLeavesItsNeighbours(t *testing.T) {
+	keys := []Key{
+		{"u1", "p1", "a", "1", "f"},
+		{"u1", "p1", "a", "1", "g"},
+		{"u1", "p1", "a", "2", "f"},
+		{"u1", "p1", "b", "1", "f"},
+		{"u1", "p2", "a", "1", "f"},
+		{"u2", "p1", "a", "1", "f"},
+	}
+	s := openStore(t, t.TempDir(), Limits{})
+	awaitLoaded(t, s)
+	for name, test := range map[string]struct {
+		selector Selector
+		gone     []int
+	}{
+		"one file":                         {Selector{"u1", "p1", "a", "1", "f"}, []int{0}},
+		"one version":                      {Selector{"u1", "p1", "a", "1", ""}, []int{0, 1}},
+		"the other version":                {Selector{"u1", "p1", "a", "2", ""}, []int{2}},
+		"one package":                      {Selector{"u1", "p1", "b", "", ""}, []int{3}},
+		"one project":                      {Selector{"u1", "p2", "", "", ""}, []int{4}},
+		"one upstream":                     {Selector{"u2", "", "", "", ""}, []int{5}},
+		"a version of any package":         {Selector{"u1", "p1", "", "2", ""}, []int{2}},
+		"a file of any version":            {Selector{"u1", "p1", "a", "", "f"}, []int{0, 2}},
+		"a file of any package":            {Selector{"u1", "p1", "", "1", "f"}, []int{0, 3}},
+		"a file of any project":            {Selector{"u1", "", "a", "1", "f"}, []int{0, 4}},
+		"a file of any upstream":           {Selector{"", "p1", "a", "1", "f"}, []int{0, 5}},
+		"a version alone":                  {Selector{"", "", "", "2", ""}, []int{2}},
+		"a version that nobody has":        {Selector{"u1", "p1", "a", "3", ""}, nil},
+		"a file of a version nobody has":   {Selector{"u1", "p1", "a", "3", "f"}, nil},
+		"a version whose beginning is one": {Selector{"u1", "p1", "a", "1", "fg"}, nil},
+	} {
+		for where, durable := range map[string]bool{"in the index": true, "on the way there": false} {
+			t.Run(name+" "+where, func(t *testing.T) {
+				for i, k := range keys {
+					s.put(t, k, randomBytes(100, byte(i)))
+				}
+				if durable {
+					if err := s.Sync(context.Background()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				purged, err := s.Purge(context.Background(), test.selector)
+				if err != nil || purged.Entries != len(test.gone) {
+					t.Errorf("purged %+v, %v", purged, err)
+				}
+				for i, k := range keys {
+					if _, err := s.Lookup(k); errors.Is(err, ErrMiss) != slices.Contains(test.gone, i) {
+						t.Errorf("%s: %v", k, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestWhatIsOnItsWayDuringAPurgeIsNotKept purges between the beginning of a fetch and its end, by the key and by selectors.
+func TestWhatIsOnItsWayDuringAPurgeIsNotKept(t *testing.T) {
+	k, data := testKey("a"), randomBytes(1000, 1)
+	for name, selector := range map[string]Selector{
+		"the key":     Selector(k),
+		"its version": {Upstream: k.Upstream, Project: k.Project, Package: k.Package, Version: k.Version},
+		"its project": {Upstream: k.Upstream, Project: k.Project},
+		"everything":  {},
+	} {
+		for bytes, shared := range map[string]bool{"new bytes": false, "bytes that are stored under another name": true} {
+			t.Run(name+", "+bytes, func(t *testing.T) {
+				s := openStore(t, t.TempDir(), Limits{})
+				other := Key{"https://other.example.com", "1", "pkg", "1.0.0", "a"}
+				before := s.Generation(k)
+				entry := s.put(t, k, randomBytes(1000, 2))
+				fill := s.begin(t, k, FillSpec{Size: int64(len(data)), Confirmed: s.now()})
+				fill.write(t, data)
+				if _, err := s.Purge(context.Background(), selector); err != nil {
+					t.Fatal(err)
+				}
+				if shared {
+					s.put(t, other, data)
+				}
+				if after := s.Generation(k); after == before || !before.Precedes(after) {
+					t.Errorf("the purge leads from generation %s to %s", before, after)
+				}
+				if _, err := fill.Commit(before); !errors.Is(err, ErrSuperseded) {
+					t.Errorf("committed: %v", err)
+				}
+				if _, worth := s.Confirm(entry, before, s.now(), Named{}); worth != Superseded {
+					t.Errorf("an answer from before is %s", worth)
+				}
+				if f, err := s.Begin(k, before, FillSpec{Size: 1}); !errors.Is(err, ErrSuperseded) {
+					f.Abort(nil)
+					t.Errorf("begun in the generation before: %v", err)
+				}
+				if _, err := s.Lookup(k); !errors.Is(err, ErrMiss) {
+					t.Errorf("the key has an entry again: %v", err)
+				}
+			})
+		}
+	}
+}
