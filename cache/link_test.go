@@ -195,3 +195,15 @@ func TestWhatIsOnItsWayOutIsNeitherLinkedNorOpened(t *testing.T) {
 	}
 	s.checkBytes(t, "stored again")
 }
+
+// TestLinkNeedsTheSizeThatWasNamed: a file of another length is another file, whatever its sum is said to be.
+func TestLinkNeedsTheSizeThatWasNamed(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	entry := s.put(t, testKey("a"), randomBytes(1000, 1))
+	k := testKey("b")
+	for size, want := range map[int64]error{999: ErrMiss, 1001: ErrMiss, 0: ErrMiss, 1000: nil, -1: nil} {
+		if _, err := s.Link(k, s.Generation(k), FillSpec{Size: size, SHA256: entry.Digest}); !errors.Is(err, want) {
+			t.Errorf("as %d bytes: %v", size, err)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -104,6 +105,98 @@ func TestWhatIsOnItsWayDuringAPurgeIsNotKept(t *testing.T) {
 					t.Errorf("the key has an entry again: %v", err)
 				}
 			})
+		}
+	}
+}
+
+// TestAPurgeHoldsForWhatItHasNotComeToYet looks at the last of many entries while the first of them are being removed.
+func TestAPurgeHoldsForWhatItHasNotComeToYet(t *testing.T) {
+	const files = maxChanges + 10
+	fs := &purgingFS{FS: OS()}
+	s := openOn(t, fs, Limits{MaxSize: 1 << 30})
+	for i := range files {
+		s.put(t, numberedKey(i), []byte{byte(i)})
+	}
+	if err := s.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	last := numberedKey(99) // in the order of the index
+	entry, err := s.Lookup(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, looked := numberedKey(98), false
+	fs.before = func() {
+		if looked {
+			return
+		}
+		looked = true
+		s.mu.Lock()
+		known := s.entries.peek(last.hash()) != nil
+		s.mu.Unlock()
+		if !known {
+			t.Error("the purge has come to the last entry already; the test shows nothing")
+		}
+		if _, worth := s.Confirm(entry, s.Generation(last), s.now(), Named{}); worth != Superseded {
+			t.Errorf("an answer is %s", worth)
+		}
+		if _, err := s.Lookup(last); !errors.Is(err, ErrMiss) {
+			t.Errorf("looked up: %v", err)
+		}
+		s.put(t, again, []byte("stored since"))
+		if _, err := s.Lookup(again); err != nil {
+			t.Errorf("what is stored since: %v", err)
+		}
+	}
+	if _, err := s.Purge(context.Background(), Selector{Project: last.Project}); err != nil || !looked {
+		t.Fatal(err, looked)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.purges) != 0 {
+		t.Errorf("%d purges that are over cost each look-up something", len(s.purges))
+	}
+}
+
+// TestAKeyThatTheIndexCannotTellFromOthersIsNotStored: a zero byte ends a field there, and a name has a length that it can't pass.
+func TestAKeyThatTheIndexCannotTellFromOthersIsNotStored(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	stored := s.put(t, testKey("a"), []byte("x"))
+	for name, k := range map[string]Key{
+		"zero byte in the package": {"u", "p", "a\x00b", "1", "f"},
+		"zero byte in the file":    {"u", "p", "a", "1", "f\x00"},
+		"too long":                 {"u", "p", "a", "1", strings.Repeat("f", maxKeyLength-7)},
+	} {
+		if f, err := s.Begin(k, s.Generation(k), FillSpec{Size: 1}); !errors.Is(err, ErrNoRoom) {
+			f.Abort(nil)
+			t.Errorf("%s: begun: %v", name, err)
+		}
+		if _, err := s.Link(k, s.Generation(k), FillSpec{Size: -1, SHA256: stored.Digest}); !errors.Is(err, ErrMiss) {
+			t.Errorf("%s: linked: %v", name, err)
+		}
+	}
+	longest := Key{"u", "p", "a", "1", strings.Repeat("f", maxKeyLength-8)}
+	s.put(t, longest, []byte("y"))
+	if err := s.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.content(t, longest); string(got) != "y" {
+		t.Errorf("the longest key has %q", got)
+	}
+}
+
+// TestAPurgeTellsTheBytesThatNobodyNamesAnyMore purges a file's names one after the other.
+func TestAPurgeTellsTheBytesThatNobodyNamesAnyMore(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	for _, name := range []string{"one", "other"} {
+		s.put(t, testKey(name), randomBytes(1000, 1))
+	}
+	for _, want := range []struct {
+		name  string
+		bytes int64
+	}{{"one", 0}, {"other", 1000}} {
+		if purged, err := s.Purge(context.Background(), Selector(testKey(want.name))); err != nil || purged != (Purged{1, want.bytes}) {
+			t.Errorf("%s: purged %+v, %v", want.name, purged, err)
 		}
 	}
 }
