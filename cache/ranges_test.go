@@ -164,3 +164,32 @@ func TestReadingPartsOfAStoredFileIsNoSignOfDamage(t *testing.T) {
 		})
 	}
 }
+
+// takesPart takes some of a file from the kernel, as a connection does that breaks.
+type takesPart struct{ bytes.Buffer }
+
+func (w *takesPart) ReadFrom(from io.Reader) (int64, error) {
+	n, err := io.CopyN(&w.Buffer, from, 1000)
+	return n, errors.Join(err, errLine)
+}
+
+// TestAReaderWhoseConnectionBrokeBeginsWhereItIsTold sends parts of a fill, and then other ones from the same reader.
+func TestAReaderWhoseConnectionBrokeBeginsWhereItIsTold(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	data := randomBytes(1<<20, 1)
+	f := s.begin(t, testKey("a"), FillSpec{Size: int64(len(data))})
+	reader := f.follow(t)
+	f.write(t, data[:900_000])
+	for _, from := range []int64{500_000, 100_000, 100_500, 0} {
+		if _, err := reader.Seek(from, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		var sent takesPart
+		if n, err := reader.WriteTo(&sent); n != 1000 || !errors.Is(err, errLine) || !bytes.Equal(sent.Bytes(), data[from:from+1000]) {
+			t.Errorf("sent %d bytes from %d on, or others, %v", n, from, err)
+		}
+		if at, err := reader.Seek(0, io.SeekCurrent); err != nil || at != from+1000 {
+			t.Errorf("then it is at %d, %v", at, err)
+		}
+	}
+}
