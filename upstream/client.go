@@ -98,6 +98,8 @@ type Client struct {
 	// distrustsHead is until when it isn't asked by HEAD all the same.
 	distrustsHead atomic.Int64
 
+	// answerGrace is the constant of that name, and longer in tests, whose machine may be slow.
+	answerGrace time.Duration
 	// refusesExpect is until when uploads are sent without an expectation of the edge's, in Unix nanoseconds: GitLab, or
 	// something in front of it, refuses them (expectation.go).
 	refusesExpect atomic.Int64
@@ -150,7 +152,7 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.Hold == nil {
 		cfg.Hold = func() (release func()) { return func() {} }
 	}
-	client := &Client{cfg: cfg, upstream: base.String(), strangers: newStrangersShare(cfg.MaxConnections)}
+	client := &Client{cfg: cfg, upstream: base.String(), answerGrace: answerGrace, strangers: newStrangersShare(cfg.MaxConnections)}
 	for _, text := range cfg.StorageHosts {
 		host, err := ParseStorageHost(text)
 		if err != nil {

@@ -67,7 +67,7 @@ func (w *informing) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // sendExpecting sends a request with the edge's expectation. Where that is refused by 417 before a byte of the body was drawn,
 // the request is sent once more without it (RFC 9110, section 10.1.1).
 func (c *Client) sendExpecting(request *http.Request) (*http.Response, error) {
-	body := &untouchedBody{ReadCloser: request.Body, answered: make(chan struct{}), closed: make(chan struct{})}
+	body := &untouchedBody{ReadCloser: request.Body, grace: c.answerGrace, answered: make(chan struct{}), closed: make(chan struct{})}
 	request = request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
 		Got100Continue: func() { body.continued.Store(true) },
 	}))
@@ -97,6 +97,8 @@ func (c *Client) sendExpecting(request *http.Request) (*http.Response, error) {
 type untouchedBody struct {
 	io.ReadCloser
 
+	// grace is how long a body that no 100 has asked for waits for an answer that may be on its way.
+	grace time.Duration
 	// continued says that a 100 has come. answered is closed when an answer has, closed when its body is closed.
 	continued        atomic.Bool
 	answered, closed chan struct{}
@@ -116,7 +118,7 @@ func (b *untouchedBody) Read(p []byte) (int, error) {
 		case <-b.answered:
 			<-b.closed // an error would cut the answer
 			return 0, errTakenBack
-		case <-time.After(answerGrace):
+		case <-time.After(b.grace):
 		}
 	}
 	b.mu.Lock()

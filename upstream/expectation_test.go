@@ -248,6 +248,7 @@ func TestA417OnAConnectionThatIsKeptIsNotRelayedEither(t *testing.T) {
 	})
 	for range 20 {
 		client := newClient(t, url, expecting)
+		client.AwaitAnswersFor(time.Minute)
 		var status int
 		_, err := put(client, context.Background(), strings.NewReader("bytes"), upstream.Forwarding{
 			OnAnswer: func(response *http.Response) { status = response.StatusCode },
@@ -262,6 +263,7 @@ func TestARefusalOnAConnectionThatIsKeptDrawsNoBody(t *testing.T) {
 	url := keepingFront(t, func(string) string { return "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n" })
 	for range 20 {
 		client := newClient(t, url, expecting)
+		client.AwaitAnswersFor(time.Minute)
 		body := &drawn{Reader: strings.NewReader(strings.Repeat("x", 1<<20))}
 		delivery, err := put(client, context.Background(), body, upstream.Forwarding{})
 		if err != nil || body.bytes.Load() != 0 || delivery.IsWhole() {
