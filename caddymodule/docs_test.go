@@ -1,12 +1,9 @@
 package caddymodule
 
 import (
-	"go/parser"
-	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -151,41 +148,6 @@ func TestTheReadmesCommandsNameTheVariablesOfTheirCaddyfile(t *testing.T) {
 	}
 }
 
-// TestTheStoreAndTheUpstreamKnowNeitherEachOtherNorCaddy holds the border between the packages.
-func TestTheStoreAndTheUpstreamKnowNeitherEachOtherNorCaddy(t *testing.T) {
-	const own = "github.com/gitlab-edge/caddy-gitlab-packages/"
-	for folder, forbidden := range map[string][]string{
-		"../cache":               {"github.com/caddyserver/", "github.com/prometheus/", own, "net/http"},
-		"../upstream":            {"github.com/caddyserver/", "github.com/prometheus/", own + "cache", own + "caddymodule"},
-		"../upstream/gitlabtest": {"github.com/caddyserver/", "github.com/prometheus/", own},
-	} {
-		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %d files, %v", folder, len(files), err)
-		}
-		for _, file := range files {
-			if strings.HasSuffix(file, "_test.go") {
-				continue
-			}
-			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, imported := range parsed.Imports {
-				path, err := strconv.Unquote(imported.Path.Value)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, prefix := range forbidden {
-					if strings.HasPrefix(path, prefix) {
-						t.Errorf("%s imports %s", file, path)
-					}
-				}
-			}
-		}
-	}
-}
-
 var (
 	backticked = regexp.MustCompile("`([^`]+)`")
 	goFile     = regexp.MustCompile(`\A(?:\w+/)*\w+\.go\z`)
@@ -194,12 +156,16 @@ var (
 	testFunc   = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
-// testsAndCode returns the names of all tests of the three packages, and the text of all else in them.
+// testsAndCode returns the names of all tests of cache, upstream, and caddymodule with the packages below it, and the text of
+// all else in them.
 func testsAndCode(t *testing.T) (tests map[string]bool, code string) {
 	t.Helper()
 	tests = make(map[string]bool)
-	for _, folder := range []string{".", "../cache", "../upstream"} {
-		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	for _, folder := range goFolders(t) {
+		if folder != "cache" && folder != "upstream" && !strings.HasPrefix(folder, "caddymodule") {
+			continue
+		}
+		files, err := filepath.Glob(filepath.Join("..", folder, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", folder, len(files), err)
 		}
