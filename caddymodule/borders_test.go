@@ -33,8 +33,10 @@ var borders = map[string][]string{
 	"upstream":            {httpPackages},
 	"upstream/gitlabtest": {httpPackages},
 	// Caddy's face brings both together.
-	"caddymodule": {"cache", "upstream", "upstream/gitlabtest", caddyPackages, prometheusPackages, httpPackages},
-	"cmd/caddy":   {"caddymodule", caddyPackages},
+	"caddymodule":                     {"cache", "upstream", "upstream/gitlabtest", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
+	"caddymodule/redactlog":           {"upstream", caddyPackages},
+	"caddymodule/internal/goldentest": {caddyPackages},
+	"cmd/caddy":                       {"caddymodule", caddyPackages},
 	// Benchmarks know the edge as callers do: by HTTP.
 	"bench": {"upstream/gitlabtest", httpPackages},
 }

@@ -3,27 +3,17 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/internal/goldentest"
 )
 
 // FuzzCaddyfile reads anything as the directive. What is taken means the same when it is written as JSON and read again;
 // what isn't is refused with its place.
 func FuzzCaddyfile(f *testing.F) {
-	files, err := filepath.Glob("testdata/caddyfile/*.caddyfiletest")
-	if err != nil || len(files) == 0 {
-		f.Fatalf("no goldens: %v", err)
-	}
-	for _, file := range files {
-		golden, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		input, _, _ := strings.Cut(string(golden), goldenSeparator)
+	for _, input := range goldentest.Inputs(f, "testdata/caddyfile") {
 		_, directive, ok := strings.Cut(input, "gitlab_packages")
 		if end := strings.LastIndex(directive, "}"); ok && end >= 0 {
 			f.Add("gitlab_packages" + directive[:end])

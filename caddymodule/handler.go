@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/time/rate"
 
 	"github.com/caddyserver/caddy/v2"
@@ -447,18 +448,11 @@ func (r *Rules) provision() (*upstream.Rules, error) {
 // checkHeaderNames refuses names that no header can have.
 func checkHeaderNames(names []string) error {
 	for _, name := range names {
-		if !validHeaderName(name) {
+		if !httpguts.ValidHeaderFieldName(name) {
 			return fmt.Errorf("%q is no header name", name)
 		}
 	}
 	return nil
-}
-
-// validHeaderName reports whether name is a token (RFC 9110, section 5.6.2).
-func validHeaderName(name string) bool {
-	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-	})
 }
 
 // Cleanup gives the transports back. Requests of this handler may still be served, and its fills go on: they hold

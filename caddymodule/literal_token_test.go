@@ -7,6 +7,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/internal/goldentest"
 )
 
 func TestATokenThatIsWrittenOutIsWarnedOfAndNotRepeated(t *testing.T) {
@@ -18,7 +20,7 @@ func TestATokenThatIsWrittenOutIsWarnedOfAndNotRepeated(t *testing.T) {
 		logged := new(bytes.Buffer)
 		core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(logged), zapcore.InfoLevel)
 		setForTest(t, &adapterLog, func() *zap.Logger { return zap.New(core) })
-		adapted := adaptForGolden(t, "localhost {\n\tgitlab_packages https://gitlab.example.com {\n\t\tapi_token "+token+"\n\t}\n}\n")
+		adapted := goldentest.Adapt(t, "localhost {\n\tgitlab_packages https://gitlab.example.com {\n\t\tapi_token "+token+"\n\t}\n}\n")
 		if strings.HasPrefix(adapted, "error: ") {
 			t.Fatalf("%s: %s", token, adapted)
 		}

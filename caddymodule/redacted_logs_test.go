@@ -18,6 +18,9 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
+// unseen is the secret of the tests of logs. No log may show it.
+const unseen = "glpat-unseen"
+
 // redactedCaddyfile is a Caddy of which every log is redacted. One of its paths leads to where nobody answers, so that
 // errors are logged with the requests that met them; another is answered with a signed URL. Arguments: storage, the
 // default log, the access log, the site's address, GitLab, the cache, GitLab's origin, the signature.

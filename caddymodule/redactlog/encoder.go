@@ -1,4 +1,4 @@
-package caddymodule
+package redactlog
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap/buffer"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/term"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,13 +19,13 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(new(RedactedEncoder))
+	caddy.RegisterModule(new(Encoder))
 }
 
 // encoders is the namespace of Caddy's log encoders.
 const encoders = "caddy.logging.encoders"
 
-// RedactedEncoder hides the secrets in each log entry, wherever they stand, and leaves the rest to another encoder:
+// Encoder hides the secrets in each log entry, wherever they stand, and leaves the rest to another encoder:
 //
 //   - A field that is named like a secret reads REDACTED, at any depth; a list there has one element that reads so. Case
 //     doesn't matter, nor do hyphens and underscores. The names are those of the headers and query parameters by which
@@ -38,11 +39,11 @@ const encoders = "caddy.logging.encoders"
 // `unexpected token: EOF`, only what looks like a secret is hidden.
 //
 // Use it for each log, the default one too, since errors of Caddy's are logged with the request that met them.
-type RedactedEncoder struct {
+type Encoder struct {
 	// The encoder that writes what is left. Default: json, or console if the log goes to a terminal.
 	WrappedRaw json.RawMessage `json:"wrap,omitempty" caddy:"namespace=caddy.logging.encoders inline_key=format"`
 
-	// Further headers to hide, such as those of the handler's identity_headers; as names of fields, parameters and members
+	// Further headers to hide, such as those of a gitlab_packages handler's identity_headers; as names of fields, parameters and members
 	// of JSON they are hidden too. Default: none.
 	Headers []string `json:"headers,omitempty"`
 
@@ -52,16 +53,16 @@ type RedactedEncoder struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (*RedactedEncoder) CaddyModule() caddy.ModuleInfo {
+func (*Encoder) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  encoders + ".gitlab_redacted",
-		New: func() caddy.Module { return new(RedactedEncoder) },
+		New: func() caddy.Module { return new(Encoder) },
 	}
 }
 
 // Provision loads the wrapped encoder. A header's name that is none is an error, and so is a placeholder that stands for
 // nothing.
-func (e *RedactedEncoder) Provision(ctx caddy.Context) error {
+func (e *Encoder) Provision(ctx caddy.Context) error {
 	e.context = ctx
 	replacer := caddy.NewReplacer()
 	for i, header := range e.Headers {
@@ -94,7 +95,7 @@ func (e *RedactedEncoder) Provision(ctx caddy.Context) error {
 }
 
 // ConfigureDefaultFormat makes console the default if the log goes to a terminal, as Caddy's own encoders do.
-func (e *RedactedEncoder) ConfigureDefaultFormat(opener caddy.WriterOpener) error {
+func (e *Encoder) ConfigureDefaultFormat(opener caddy.WriterOpener) error {
 	if !e.wrappedIsDefault {
 		if wrapped, ok := e.wrapped.(caddy.ConfiguresFormatterDefault); ok {
 			return wrapped.ConfigureDefaultFormat(opener)
@@ -118,18 +119,31 @@ var isTerminal = func() bool { return term.IsTerminal(int(os.Stderr.Fd())) }
 //		wrap    <encoder> ...
 //		headers <name>...
 //	}
-func (e *RedactedEncoder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (e *Encoder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the encoder's name
 	if d.NextArg() {
 		return d.Errf("unexpected %q after gitlab_redacted; settings go into a block", d.Val())
 	}
-	return parseBlock(d, "gitlab_redacted", map[string]func(*caddyfile.Dispenser) error{
-		"wrap":    e.parseWrap,
-		"headers": e.parseHeaders,
-	})
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch option := d.Val(); {
+		case option == "wrap" && e.WrappedRaw == nil:
+			err = e.parseWrap(d)
+		case option == "headers" && e.Headers == nil:
+			err = e.parseHeaders(d)
+		case option == "wrap" || option == "headers":
+			err = d.Errf("%s is set twice", option)
+		default:
+			err = d.Errf("gitlab_redacted has no option %q", option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (e *RedactedEncoder) parseWrap(d *caddyfile.Dispenser) error {
+func (e *Encoder) parseWrap(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
 		return d.Err("wrap needs an encoder, such as json or console")
 	}
@@ -146,15 +160,25 @@ func (e *RedactedEncoder) parseWrap(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (e *RedactedEncoder) parseHeaders(d *caddyfile.Dispenser) error {
-	if err := listOption(&e.Headers)(d); err != nil {
-		return err
+func (e *Encoder) parseHeaders(d *caddyfile.Dispenser) error {
+	if e.Headers = d.RemainingArgs(); len(e.Headers) == 0 {
+		return d.Err("headers needs at least one value")
 	}
 	if strings.Contains(strings.Join(e.Headers, ""), "{") {
 		return nil // checked when placeholders are resolved
 	}
 	if err := checkHeaderNames(e.Headers); err != nil {
 		return d.Err(err.Error())
+	}
+	return nil
+}
+
+// checkHeaderNames refuses names that no header can have.
+func checkHeaderNames(names []string) error {
+	for _, name := range names {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("%q is no header name", name)
+		}
 	}
 	return nil
 }
@@ -229,8 +253,8 @@ func hiddenInPlaceOf(value any) any {
 
 // Interface guards.
 var (
-	_ zapcore.Encoder                  = (*RedactedEncoder)(nil)
-	_ caddy.Provisioner                = (*RedactedEncoder)(nil)
-	_ caddy.ConfiguresFormatterDefault = (*RedactedEncoder)(nil)
-	_ caddyfile.Unmarshaler            = (*RedactedEncoder)(nil)
+	_ zapcore.Encoder                  = (*Encoder)(nil)
+	_ caddy.Provisioner                = (*Encoder)(nil)
+	_ caddy.ConfiguresFormatterDefault = (*Encoder)(nil)
+	_ caddyfile.Unmarshaler            = (*Encoder)(nil)
 )

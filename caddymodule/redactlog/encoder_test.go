@@ -1,4 +1,4 @@
-package caddymodule
+package redactlog
 
 import (
 	"bytes"
@@ -26,9 +26,9 @@ import (
 const unseen = "glpat-unseen"
 
 // redactedEncoder provisions the encoder from its JSON config.
-func redactedEncoder(t testing.TB, config string) *RedactedEncoder {
+func redactedEncoder(t testing.TB, config string) *Encoder {
 	t.Helper()
-	encoder := new(RedactedEncoder)
+	encoder := new(Encoder)
 	if err := json.Unmarshal([]byte(config), encoder); err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,9 @@ func TestTheDefaultFormatIsConsoleOnATerminalAndJSONElsewhere(t *testing.T) {
 		"what is wrapped has no choice": {`{"wrap":{"format":"gitlab_redacted","wrap":{"format":"json"}}}`, true, caddy.StderrWriter{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			setForTest(t, &isTerminal, func() bool { return test.terminal })
+			before := isTerminal
+			t.Cleanup(func() { isTerminal = before })
+			isTerminal = func() bool { return test.terminal }
 			encoder := redactedEncoder(t, test.config)
 			if err := encoder.ConfigureDefaultFormat(test.opener); err != nil {
 				t.Fatal(err)
@@ -310,7 +312,7 @@ func TestTheEncoderRefusesWhatItCannotUse(t *testing.T) {
 		`{"headers":[""]}`:                   true,
 		`{"wrap":{"format":"jason"}}`:        true,
 	} {
-		encoder := new(RedactedEncoder)
+		encoder := new(Encoder)
 		if err := json.Unmarshal([]byte(config), encoder); err != nil {
 			t.Fatal(err)
 		}
