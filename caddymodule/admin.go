@@ -13,29 +13,16 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
 
 func init() {
 	caddy.RegisterModule(new(adminAPI))
 }
 
-// adminAPI is the edge's part of Caddy's admin API: JSON below /gitlab_packages/. It holds nothing, since it is made
-// before a config's apps and never cleaned up; each call looks up the app that is in force.
-//
-//	GET    /gitlab_packages/status     how the edge does (admin_status.go)
-//	GET    /gitlab_packages/projects   which projects are served, and why (admin_projects.go)
-//	POST   /gitlab_packages/enable     switch a project, or all, on; likewise disable, reset
-//	GET    /gitlab_packages/entries    what is stored (admin_entries.go)
-//	POST   /gitlab_packages/purge      remove files, mark them stale, forget grants (admin_purge.go)
-//	POST   /gitlab_packages/verify     compare all files with their SHA-256; GET tells, DELETE stops (admin_verify.go)
-//	POST   /gitlab_packages/warm       fetch a package in advance; GET tells, DELETE stops (admin_warm.go)
+// adminAPI is the edge's part of Caddy's admin API: JSON below /gitlab_packages/, of which package adminapi is the manual. It
+// holds nothing, since it is made before a config's apps and never cleaned up; each call looks up the app that is in force.
 type adminAPI struct{}
-
-// adminPath is where the API is mounted.
-const adminPath = "/gitlab_packages/"
-
-// maxAdminRequest bounds a request's body, in bytes.
-const maxAdminRequest = 1 << 20
 
 // CaddyModule returns the Caddy module information.
 func (*adminAPI) CaddyModule() caddy.ModuleInfo {
@@ -44,29 +31,29 @@ func (*adminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (a *adminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(a.serve)}}
+	return []caddy.AdminRoute{{Pattern: adminapi.Path, Handler: caddy.AdminHandlerFunc(a.serve)}}
 }
 
 // adminCall answers one kind of call: with what becomes JSON, or an error, which is a caddy.APIError where the caller is
 // to blame.
 type adminCall func(a *App, r *http.Request) (any, error)
 
-// adminCalls are all calls, by path below adminPath and method.
+// adminCalls are all calls, by path below adminapi.Path and method.
 var adminCalls = map[string]map[string]adminCall{
-	"status":   {http.MethodGet: (*App).adminStatus},
-	"projects": {http.MethodGet: (*App).adminProjects},
-	"enable":   {http.MethodPost: (*App).adminEnable},
-	"disable":  {http.MethodPost: (*App).adminDisable},
-	"reset":    {http.MethodPost: (*App).adminReset},
-	"entries":  {http.MethodGet: (*App).adminEntries},
-	"purge":    {http.MethodPost: (*App).adminPurge},
-	"verify":   {http.MethodGet: (*App).adminVerification, http.MethodPost: (*App).adminVerify, http.MethodDelete: (*App).adminStopVerifying},
-	"warm":     {http.MethodGet: (*App).adminWarming, http.MethodPost: (*App).adminWarm, http.MethodDelete: (*App).adminStopWarming},
+	adminapi.CallStatus:   {http.MethodGet: (*App).adminStatus},
+	adminapi.CallProjects: {http.MethodGet: (*App).adminProjects},
+	adminapi.CallEnable:   {http.MethodPost: (*App).adminEnable},
+	adminapi.CallDisable:  {http.MethodPost: (*App).adminDisable},
+	adminapi.CallReset:    {http.MethodPost: (*App).adminReset},
+	adminapi.CallEntries:  {http.MethodGet: (*App).adminEntries},
+	adminapi.CallPurge:    {http.MethodPost: (*App).adminPurge},
+	adminapi.CallVerify:   {http.MethodGet: (*App).adminVerification, http.MethodPost: (*App).adminVerify, http.MethodDelete: (*App).adminStopVerifying},
+	adminapi.CallWarm:     {http.MethodGet: (*App).adminWarming, http.MethodPost: (*App).adminWarm, http.MethodDelete: (*App).adminStopWarming},
 }
 
 // serve answers one call.
 func (*adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
-	methods, ok := adminCalls[strings.TrimPrefix(r.URL.Path, adminPath)]
+	methods, ok := adminCalls[strings.TrimPrefix(r.URL.Path, adminapi.Path)]
 	if !ok {
 		return apiError(http.StatusNotFound, "there is no %s", r.URL.Path)
 	}
@@ -84,7 +71,7 @@ func (*adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxAdminRequest)
+	r.Body = http.MaxBytesReader(w, r.Body, adminapi.MaxRequest)
 	answer, err := call(app, r)
 	if err != nil {
 		if _, known := errors.AsType[caddy.APIError](err); known {
@@ -129,7 +116,7 @@ func readJSON(r *http.Request, into any) error {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return badRequest("the body can't be read, or has more than %d bytes", maxAdminRequest)
+		return badRequest("the body can't be read, or has more than %d bytes", adminapi.MaxRequest)
 	}
 	if err := refuseEmptyFields(body); err != nil {
 		return err

@@ -5,43 +5,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
-
-const (
-	// listedEntries is how many entries a page has by default, maxListedEntries at most.
-	listedEntries, maxListedEntries = 100, 1000
-)
-
-// entryStatus is a stored file as the list shows it.
-type entryStatus struct {
-	Upstream string `json:"upstream"`
-	Project  string `json:"project"`
-	Package  string `json:"package"`
-	Version  string `json:"version"`
-	File     string `json:"file"`
-	// Size is in bytes.
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
-	// Stored is when GitLab was asked for the content; Confirmed when it last named it as the current one, missing if it
-	// hasn't been asked since the start, a publish or a purge.
-	Stored    time.Time  `json:"stored"`
-	Confirmed *time.Time `json:"confirmed,omitempty"`
-	LastUsed  time.Time  `json:"last_used"`
-	// Hits is how often it was served from the store since the start.
-	Hits uint32 `json:"hits"`
-	// PinnedUntil is missing where it isn't pinned.
-	PinnedUntil *time.Time `json:"pinned_until,omitempty"`
-}
-
-// entryList is the answer to GET entries.
-type entryList struct {
-	Entries []entryStatus `json:"entries"`
-	// Next is the parameter `after` of the next page; missing on the last.
-	Next string `json:"next,omitempty"`
-}
 
 // place is where a page of entries ends: the number of a source and the last key of it.
 type place struct {
@@ -72,10 +39,10 @@ func (a *App) adminEntries(r *http.Request) (any, error) {
 			return nil, badRequest("the parameter %q is empty; leave it out to list all", name)
 		}
 	}
-	limit := listedEntries
+	limit := adminapi.ListedEntries
 	if limitText != "" {
-		if limit, err = strconv.Atoi(limitText); err != nil || limit < 1 || limit > maxListedEntries {
-			return nil, badRequest("limit is %q; it must be a number from 1 to %d", limitText, maxListedEntries)
+		if limit, err = strconv.Atoi(limitText); err != nil || limit < 1 || limit > adminapi.MaxListedEntries {
+			return nil, badRequest("limit is %q; it must be a number from 1 to %d", limitText, adminapi.MaxListedEntries)
 		}
 	}
 	from, err := parsePlace(after)
@@ -86,7 +53,7 @@ func (a *App) adminEntries(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := entryList{Entries: []entryStatus{}}
+	list := adminapi.EntryList{Entries: []adminapi.EntryStatus{}}
 	for number, source := range sources {
 		if number < from.Source {
 			continue
@@ -160,8 +127,8 @@ func handlersFor(handlers []*Handler, known string) (found []*Handler) {
 	return found
 }
 
-func newEntryStatus(entry cache.Listed) entryStatus {
-	status := entryStatus{
+func newEntryStatus(entry cache.Listed) adminapi.EntryStatus {
+	status := adminapi.EntryStatus{
 		Upstream: entry.Key.Upstream, Project: entry.Key.Project, Package: entry.Key.Package, Version: entry.Key.Version,
 		File: entry.Key.File, Size: entry.Size, SHA256: entry.Digest.String(), Stored: entry.Stored, LastUsed: entry.LastUsed,
 		Hits: entry.Hits,

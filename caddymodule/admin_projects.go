@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
@@ -16,28 +17,6 @@ const maxLearntByList = 100
 
 // maxListedProjects bounds the list of projects of which files are stored.
 const maxListedProjects = 10_000
-
-// projectStatus is a project as the list shows it.
-type projectStatus struct {
-	Upstream string `json:"upstream"`
-	// Project is the spelling that the config, an admin or the callers use; Names are its other names, as far as they are
-	// known.
-	Project string   `json:"project"`
-	Names   []string `json:"names,omitempty"`
-	// State is on or off; undecided while the run-time switches can't be read and none are known, and where api_token is set, some project is off, and GitLab hasn't said yet to which
-	// project the name belongs.
-	State string `json:"state"`
-	// From is "run time", "run time, for all", "config" or "config's default"; Since is when it was said at run time.
-	From  string     `json:"from"`
-	Since *time.Time `json:"since,omitempty"`
-}
-
-// projectList is the answer to GET projects.
-type projectList struct {
-	// Others is what holds for projects that aren't listed.
-	Others   []projectStatus `json:"others"`
-	Projects []projectStatus `json:"projects"`
-}
 
 func (s switchState) sinceOrNil() *time.Time {
 	if s.since.IsZero() {
@@ -67,12 +46,14 @@ func (a *App) adminProjects(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := projectList{Others: []projectStatus{}, Projects: []projectStatus{}}
+	list := adminapi.ProjectList{Others: []adminapi.ProjectStatus{}, Projects: []adminapi.ProjectStatus{}}
 	seen := make(map[string]bool)
 	for _, h := range handlers {
 		others := h.stateOfOthers()
-		row := projectStatus{Upstream: h.client.Upstream(), State: others.decision(), From: others.from, Since: others.sinceOrNil()}
-		if !slices.ContainsFunc(list.Others, func(other projectStatus) bool { return other.Upstream == row.Upstream && other.State == row.State }) {
+		row := adminapi.ProjectStatus{Upstream: h.client.Upstream(), State: others.decision(), From: others.from, Since: others.sinceOrNil()}
+		if !slices.ContainsFunc(list.Others, func(other adminapi.ProjectStatus) bool {
+			return other.Upstream == row.Upstream && other.State == row.State
+		}) {
 			list.Others = append(list.Others, row)
 		}
 		names, err := h.knownProjects(r.Context())
@@ -90,7 +71,7 @@ func (a *App) adminProjects(r *http.Request) (any, error) {
 			}
 		}
 	}
-	slices.SortStableFunc(list.Projects, func(a, b projectStatus) int {
+	slices.SortStableFunc(list.Projects, func(a, b adminapi.ProjectStatus) int {
 		return cmp.Or(cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Project, b.Project))
 	})
 	return list, nil
@@ -145,42 +126,12 @@ func (h *Handler) learnNames(ctx context.Context, names []string) {
 }
 
 // projectStatus tells what is known of a project, and asks nobody.
-func (h *Handler) projectStatus(project string) projectStatus {
+func (h *Handler) projectStatus(project string) adminapi.ProjectStatus {
 	state := h.stateOf(project)
-	return projectStatus{
+	return adminapi.ProjectStatus{
 		Upstream: h.client.Upstream(), Project: project, Names: slices.Sorted(slices.Values(h.knownNames(project))),
 		State: state.decision(), From: state.from, Since: state.sinceOrNil(),
 	}
-}
-
-// switchRequest is the body of POST enable, disable and reset.
-type switchRequest struct {
-	// Upstream is the GitLab; it may be left out where there is one.
-	Upstream string `json:"upstream,omitempty"`
-	// Project is an id or a path.
-	Project string `json:"project,omitempty"`
-	// All switches all projects of which nothing else was said at run time. It must be said, so that a forgotten field
-	// doesn't.
-	All bool `json:"all,omitempty"`
-}
-
-func (s switchRequest) check() error {
-	switch {
-	case s.All && s.Project != "":
-		return badRequest("either all, or a project; not both")
-	case !s.All && s.Project == "":
-		return badRequest("which project? Name one, or say all")
-	}
-	return nil
-}
-
-// switchAnswer is the answer to them: what holds now.
-type switchAnswer struct {
-	projectStatus
-	// Kept are projects that were switched by themselves at run time, and keep their state while all others are switched.
-	Kept []projectStatus `json:"kept,omitempty"`
-	// Warning says that the project may have names for which this doesn't hold. Names are those for which it does.
-	Warning string `json:"warning,omitempty"`
 }
 
 func (a *App) adminEnable(r *http.Request) (any, error)  { return a.adminSwitch(r, true, false) }
@@ -189,12 +140,12 @@ func (a *App) adminReset(r *http.Request) (any, error)   { return a.adminSwitch(
 
 // adminSwitch switches a project, or all, on or off, or takes back what was said at run time.
 func (a *App) adminSwitch(r *http.Request, on, reset bool) (any, error) {
-	var request switchRequest
+	var request adminapi.SwitchRequest
 	if err := readJSON(r, &request); err != nil {
 		return nil, err
 	}
-	if err := request.check(); err != nil {
-		return nil, err
+	if err := request.Check(); err != nil {
+		return nil, badRequest("%w", err)
 	}
 	handlers, err := a.handlersOfOne(request.Upstream)
 	if err != nil {
@@ -226,7 +177,7 @@ func (a *App) switchProject(ctx context.Context, handlers []*Handler, project st
 		return nil, err
 	}
 	a.tellSwitched(before, after)
-	answer := switchAnswer{projectStatus: h.projectStatus(project)}
+	answer := adminapi.SwitchAnswer{ProjectStatus: h.projectStatus(project)}
 	answer.Names = names[1:]
 	var uncovered []string
 	if len(names) == 1 {
@@ -269,13 +220,13 @@ func (a *App) switchAll(ctx context.Context, handlers []*Handler, to *runtimeSwi
 	}
 	a.tellSwitched(before, after)
 	others := h.stateOfOthers()
-	answer := switchAnswer{projectStatus: projectStatus{Upstream: known, State: others.decision(), From: others.from, Since: others.sinceOrNil()}}
+	answer := adminapi.SwitchAnswer{ProjectStatus: adminapi.ProjectStatus{Upstream: known, State: others.decision(), From: others.from, Since: others.sinceOrNil()}}
 	for name, said := range a.switches.of(known).Projects {
 		if said.isFirst(name) {
 			answer.Kept = append(answer.Kept, h.projectStatus(name))
 		}
 	}
-	slices.SortFunc(answer.Kept, func(a, b projectStatus) int { return cmp.Compare(a.Project, b.Project) })
+	slices.SortFunc(answer.Kept, func(a, b adminapi.ProjectStatus) int { return cmp.Compare(a.Project, b.Project) })
 	return answer, nil
 }
 

@@ -7,58 +7,19 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
-
-// purgeRequest is the body of POST purge. It names a project, and from the left to the right as much more as it is to be
-// about; or all. A field that is missing at the right end means all of it; an empty one, or null, is refused (readJSON).
-type purgeRequest struct {
-	// Upstream restricts the purge to one GitLab; all if it is left out.
-	Upstream string `json:"upstream,omitempty"`
-	Project  string `json:"project,omitempty"`
-	Package  string `json:"package,omitempty"`
-	Version  string `json:"version,omitempty"`
-	File     string `json:"file,omitempty"`
-	// All purges everything. It must be said, so that a forgotten field doesn't.
-	All bool `json:"all,omitempty"`
-	// Soft marks files as stale instead of removing them: GitLab is asked before they are served again.
-	Soft bool `json:"soft,omitempty"`
-	// Grants forgets whom GitLab allowed what, of a project or of all, instead of removing files: each caller is asked
-	// about anew.
-	Grants bool `json:"grants,omitempty"`
-}
-
-// purgeAnswer is the answer: how many entries were removed or marked, how many bytes became free, and how many grants
-// were forgotten.
-type purgeAnswer struct {
-	Entries int   `json:"entries"`
-	Bytes   int64 `json:"bytes"`
-	Grants  int   `json:"grants"`
-}
-
-func (p purgeRequest) check() error {
-	switch {
-	case p.All && p.Project+p.Package+p.Version+p.File != "":
-		return badRequest("either all, or a project; not both")
-	case !p.All && p.Project == "":
-		return badRequest("what is to be purged? Name a project, and its package, version and file if you like; or say all")
-	case p.Package == "" && p.Version+p.File != "", p.Version == "" && p.File != "":
-		return badRequest("a version needs its package, and a file its version")
-	case p.Grants && (p.Soft || p.Package != ""):
-		return badRequest("grants are those of a project or of all, and can't be soft")
-	}
-	return nil
-}
 
 // adminPurge answers POST purge. All names of the project count, as far as they are known.
 func (a *App) adminPurge(r *http.Request) (any, error) {
-	var request purgeRequest
+	var request adminapi.PurgeRequest
 	if err := readJSON(r, &request); err != nil {
 		return nil, err
 	}
-	if err := request.check(); err != nil {
-		return nil, err
+	if err := request.Check(); err != nil {
+		return nil, badRequest("%w", err)
 	}
-	var answer purgeAnswer
+	var answer adminapi.PurgeAnswer
 	if request.Grants {
 		return a.forgetGrants(r.Context(), request)
 	}
@@ -107,7 +68,7 @@ func (s entrySource) soften(ctx context.Context) (int, error) {
 }
 
 // forgetGrants forgets whom GitLab allowed what.
-func (a *App) forgetGrants(ctx context.Context, request purgeRequest) (any, error) {
+func (a *App) forgetGrants(ctx context.Context, request adminapi.PurgeRequest) (any, error) {
 	handlers, err := a.handlersOf(request.Upstream)
 	if err != nil {
 		return nil, err
@@ -116,7 +77,7 @@ func (a *App) forgetGrants(ctx context.Context, request purgeRequest) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	var answer purgeAnswer
+	var answer adminapi.PurgeAnswer
 	for _, known := range upstreamsOf(handlers) {
 		names, _ := namesOf(ctx, handlersFor(handlers, known), project)
 		if project == "" {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -99,16 +100,16 @@ func TestStatusTellsWhatTheEdgeDid(t *testing.T) {
 	e := startEdge(t, gitlab.URL, "retries 0", withAdmin)
 	body := someBytes(50_000, 1)
 	publishOld(gitlab, "app.bin", body)
-	before := mustCall[edgeStatus](t, e, http.MethodGet, "status", "")
+	before := mustCall[adminapi.Status](t, e, http.MethodGet, "status", "")
 	e.mustGet(t, "app.bin", developer, body)
 	awaitNoFlight(t)
 	for range 3 {
 		e.mustGet(t, "app.bin", developer, body)
 	}
-	var after edgeStatus
+	var after adminapi.Status
 	await(t, func() bool {
-		after = mustCall[edgeStatus](t, e, http.MethodGet, "status", "")
-		return after.Requests[outcomeHit] == before.Requests[outcomeHit]+3 && after.Requests[outcomeMiss] == before.Requests[outcomeMiss]+1
+		return after.Requests[string(outcomeHit)] == before.Requests[string(outcomeHit)]+3 &&
+			after.Requests[string(outcomeMiss)] == before.Requests[string(outcomeMiss)]+1
 	})
 	// Of one fetch four downloads lived. What other tests did to the counts of the process doesn't matter.
 	saved := before.BytesUpstream - after.BytesUpstream
@@ -139,7 +140,7 @@ func TestStatusTellsWhatTheEdgeDid(t *testing.T) {
 		e.do(t, call{path: filePath("other.bin"), token: developer})
 	}
 	await(t, func() bool {
-		return mustCall[edgeStatus](t, e, http.MethodGet, "status", "").Upstreams[0].GitLab == "down"
+		return mustCall[adminapi.Status](t, e, http.MethodGet, "status", "").Upstreams[0].GitLab == "down"
 	})
 	e.expectCLI(t, 0, []string{"not in all", "down", "GitLab can't be asked", "502 Bad Gateway", filepath.Join(e.directory)}, "status")
 	e.expectCLI(t, 0, []string{"working; " + gitlab.URL + ": gitlab down"}, "status", "--check")
@@ -231,7 +232,7 @@ func TestEntriesAreListedByPagesAndByAllNamesOfAProject(t *testing.T) {
 	var files []string
 	after := ""
 	for pages := 0; pages == 0 || after != ""; pages++ {
-		page := mustCall[entryList](t, e, http.MethodGet, "entries?project=Group%2FApp&limit=2&after="+after, "")
+		page := mustCall[adminapi.EntryList](t, e, http.MethodGet, "entries?project=Group%2FApp&limit=2&after="+after, "")
 		for _, entry := range page.Entries {
 			files = append(files, entry.Project+" "+entry.File)
 			if entry.SHA256 != hexSHA256([]byte(entry.File)) || entry.Size != 6 || entry.Confirmed == nil || entry.LastUsed.Before(entry.Stored) {
@@ -246,7 +247,7 @@ func TestEntriesAreListedByPagesAndByAllNamesOfAProject(t *testing.T) {
 	if got, want := strings.Join(files, ", "), "group/app f1.bin, 24 f0.bin, 24 f1.bin, 24 f2.bin, 24 f3.bin, 24 f4.bin"; got != want {
 		t.Errorf("listed %s", got)
 	}
-	one := mustCall[entryList](t, e, http.MethodGet, "entries?project=24&package=pkg&version=1.0.0&file=f3.bin", "")
+	one := mustCall[adminapi.EntryList](t, e, http.MethodGet, "entries?project=24&package=pkg&version=1.0.0&file=f3.bin", "")
 	if len(one.Entries) != 2-1 || one.Entries[0].File != "f3.bin" || one.Next != "" {
 		t.Errorf("one file: %+v", one)
 	}
@@ -287,7 +288,7 @@ func TestPurgeRemovesAtOnceByEveryName(t *testing.T) {
 	for _, purge := range [][]string{{"24", "pkg", "1.0.0"}, {"group/app", "pkg"}, {"24"}, {"--all"}} {
 		fill()
 		e.expectCLI(t, 0, []string{"3 files are removed, 2 B became free"}, append([]string{"purge"}, purge...)...)
-		if got := mustCall[entryList](t, e, http.MethodGet, "entries", ""); len(got.Entries) != 0 {
+		if got := mustCall[adminapi.EntryList](t, e, http.MethodGet, "entries", ""); len(got.Entries) != 0 {
 			t.Errorf("%v left %+v", purge, got)
 		}
 	}
@@ -388,7 +389,7 @@ func TestAVerificationCanBeStopped(t *testing.T) {
 	}
 	e.expectCLI(t, 0, []string{"running"}, "verify", "--detach")
 	await(t, func() bool {
-		list := mustCall[verificationList](t, e, http.MethodGet, "verify", "")
+		list := mustCall[adminapi.VerificationList](t, e, http.MethodGet, "verify", "")
 		return list.Verifications[0].Running && list.Verifications[0].Bytes > 0
 	})
 	out := e.expectCLI(t, 0, nil, "verify", "--stop")
@@ -423,7 +424,7 @@ func TestWarmFetchesWhatIsNotStoredAndPinsIt(t *testing.T) {
 	if gets := gitlab.CountFetches() - before; gets != 0 {
 		t.Errorf("%d bodies were fetched again", gets)
 	}
-	entry := mustCall[entryList](t, e, http.MethodGet, "entries?limit=1", "").Entries[0]
+	entry := mustCall[adminapi.EntryList](t, e, http.MethodGet, "entries?limit=1", "").Entries[0]
 	if entry.PinnedUntil == nil || time.Until(*entry.PinnedUntil) < 29*24*time.Hour {
 		t.Errorf("pinned until %v", entry.PinnedUntil)
 	}

@@ -3,31 +3,9 @@ package caddymodule
 import (
 	"net/http"
 	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
-
-// verificationStatus tells how far the verification of one directory is.
-type verificationStatus struct {
-	Directory string `json:"directory"`
-	Running   bool   `json:"running"`
-	// Begun is missing if there was none since the start, Ended while it runs.
-	Begun *time.Time `json:"begun,omitempty"`
-	Ended *time.Time `json:"ended,omitempty"`
-	// Entries is how many were looked at, of Total; Bytes how many were read, of about TotalBytes.
-	Entries    int   `json:"entries"`
-	Total      int   `json:"total"`
-	Bytes      int64 `json:"bytes"`
-	TotalBytes int64 `json:"total_bytes"`
-	// Files is how many were read, Damaged how many of them were wrong, short or gone, and were removed. Known at the end.
-	Files   int `json:"files"`
-	Damaged int `json:"damaged"`
-	// Error says why it didn't come to its end.
-	Error string `json:"error,omitempty"`
-}
-
-// verificationList is the answer to all calls about verifications.
-type verificationList struct {
-	Verifications []verificationStatus `json:"verifications"`
-}
 
 // adminVerify answers POST verify: it begins to verify all stores, where that isn't going on already.
 func (a *App) adminVerify(r *http.Request) (any, error) {
@@ -62,7 +40,7 @@ func (a *App) withVerifications(r *http.Request, do func(*state) error) (any, er
 	if err != nil {
 		return nil, err
 	}
-	list := verificationList{Verifications: []verificationStatus{}}
+	list := adminapi.VerificationList{Verifications: []adminapi.VerificationStatus{}}
 	for _, state := range statesOf(handlers) {
 		if err := do(state); err != nil {
 			return nil, err
@@ -72,7 +50,7 @@ func (a *App) withVerifications(r *http.Request, do func(*state) error) (any, er
 	return list, nil
 }
 
-func (s *state) verificationStatus() verificationStatus {
+func (s *state) verificationStatus() adminapi.VerificationStatus {
 	var total int64
 	if store := s.store.Load(); store != nil {
 		stats := store.Stats()
@@ -81,7 +59,7 @@ func (s *state) verificationStatus() verificationStatus {
 	v := &s.verification
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	status := verificationStatus{
+	status := adminapi.VerificationStatus{
 		Directory: s.directory, Running: v.running, Entries: v.progress.Entries, Total: v.progress.Total, Bytes: v.progress.Bytes,
 		TotalBytes: max(total, v.progress.Bytes), Begun: timeOrNil(v.begun), Ended: timeOrNil(v.ended),
 		Files: v.result.Blobs, Damaged: v.result.Damaged,

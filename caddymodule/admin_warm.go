@@ -6,50 +6,13 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// warmRequest is the body of POST warm.
-type warmRequest struct {
-	// Upstream is the GitLab; it may be left out where there is one.
-	Upstream string `json:"upstream,omitempty"`
-	// Project is the spelling by which callers ask; files belong to it.
-	Project string `json:"project,omitempty"`
-	Package string `json:"package,omitempty"`
-	// Version is the one to fetch; all if it is left out.
-	Version string `json:"version,omitempty"`
-	// Token is a GitLab token that may read the project. Default: the handler's api_token; without that the edge asks
-	// anonymously.
-	Token string `json:"token,omitempty"`
-	// Pin keeps the files from eviction for that long, such as 30d; not at all if it is left out.
-	Pin string `json:"pin,omitempty"`
-}
-
-// warmingStatus is the answer to all calls about a warming: how far it is.
-type warmingStatus struct {
-	ID      string `json:"id"`
-	Running bool   `json:"running"`
-	// Listed says that GitLab has told which files there are; Files is how many, Bytes their size.
-	Listed bool  `json:"listed"`
-	Files  int   `json:"files"`
-	Bytes  int64 `json:"bytes"`
-	// Already were here before, Fetched came, Pinned were pinned, Failed came to nothing. DoneBytes is the size of all
-	// that are done with.
-	Already   int   `json:"already"`
-	Fetched   int   `json:"fetched"`
-	Pinned    int   `json:"pinned"`
-	Failed    int   `json:"failed"`
-	DoneBytes int64 `json:"done_bytes"`
-	// Errors say of the first few files why they failed; Error why the warming as a whole did.
-	Errors []string   `json:"errors,omitempty"`
-	Error  string     `json:"error,omitempty"`
-	Begun  time.Time  `json:"begun"`
-	Ended  *time.Time `json:"ended,omitempty"`
-}
-
 // adminWarm answers POST warm.
 func (a *App) adminWarm(r *http.Request) (any, error) {
-	var request warmRequest
+	var request adminapi.WarmRequest
 	if err := readJSON(r, &request); err != nil {
 		return nil, err
 	}
@@ -136,10 +99,10 @@ func (a *App) findWarming(r *http.Request) (*warming, error) {
 	return nil, apiError(http.StatusNotFound, "there is no warming %q, or it is long over", id)
 }
 
-func (w *warming) status() warmingStatus {
+func (w *warming) status() adminapi.WarmingStatus {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	status := warmingStatus{
+	status := adminapi.WarmingStatus{
 		ID: w.id, Running: w.ended.IsZero(), Listed: w.listed, Files: w.files, Bytes: w.bytes, Already: w.already, Fetched: w.fetched,
 		Pinned: w.pinned, Failed: w.failed, DoneBytes: w.doneBytes, Errors: w.errors, Begun: w.begun.UTC(), Ended: timeOrNil(w.ended),
 	}

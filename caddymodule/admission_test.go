@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -307,7 +308,7 @@ func TestAListTellsOfWhichNamesGitLabSaidNothing(t *testing.T) {
 	e, gitlab, settings := startWithFiles(t)
 	e.reload(t, settings("api_token "+administrator+"\nprojects on {\n off 24\n}"))
 	stateOf := func(name string) string {
-		for _, p := range mustCall[projectList](t, e, http.MethodGet, "projects", "").Projects {
+		for _, p := range mustCall[adminapi.ProjectList](t, e, http.MethodGet, "projects", "").Projects {
 			if p.Project == name {
 				return p.State + " " + fmt.Sprint(p.Names)
 			}

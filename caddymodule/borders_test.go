@@ -33,7 +33,8 @@ var borders = map[string][]string{
 	"upstream":            {httpPackages},
 	"upstream/gitlabtest": {httpPackages},
 	// Caddy's face brings both together.
-	"caddymodule":                     {"cache", "upstream", "upstream/gitlabtest", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
+	"caddymodule":                     {"cache", "upstream", "upstream/gitlabtest", "caddymodule/adminapi", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
+	"caddymodule/adminapi":            {},
 	"caddymodule/redactlog":           {"upstream", caddyPackages},
 	"caddymodule/internal/goldentest": {caddyPackages},
 	"cmd/caddy":                       {"caddymodule", caddyPackages},

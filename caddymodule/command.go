@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
 
 func init() {
@@ -40,7 +41,7 @@ const exitWrong = 4
 // verbs are the sub-commands.
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
-		statusVerb(), projectsVerb(), switchVerb("enable"), switchVerb("disable"), switchVerb("reset"), entriesVerb(), purgeVerb(),
+		statusVerb(), projectsVerb(), switchVerb(adminapi.CallEnable), switchVerb(adminapi.CallDisable), switchVerb(adminapi.CallReset), entriesVerb(), purgeVerb(),
 		verifyVerb(), warmVerb(), demoCommand(),
 	}
 }
@@ -85,7 +86,7 @@ func (i *invocation) call(method, path string, query url.Values, body, into any)
 		}
 		content = bytes.NewReader(encoded)
 	}
-	path = adminPath + path
+	path = adminapi.Path + path
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
 
 func statusVerb() *cobra.Command {
@@ -28,8 +30,8 @@ used, or the run-time switches can't be read from Caddy's storage. A GitLab that
 	}
 	check := command.Flags().Bool("check", false, "One line, and an exit code, for health checks")
 	return verb(command, func(i *invocation) (int, error) {
-		var status edgeStatus
-		if err := i.call(http.MethodGet, "status", nil, nil, &status); err != nil {
+		var status adminapi.Status
+		if err := i.call(http.MethodGet, adminapi.CallStatus, nil, nil, &status); err != nil {
 			return 1, err
 		}
 		if *check {
@@ -40,28 +42,28 @@ used, or the run-time switches can't be read from Caddy's storage. A GitLab that
 }
 
 // check prints one line about the edge.
-func (i *invocation) check(status edgeStatus) (int, error) {
+func (i *invocation) check(status adminapi.Status) (int, error) {
 	for _, store := range status.Stores {
 		if !store.Usable {
 			return 1, fmt.Errorf("the cache directory %s can't be used", store.Directory)
 		}
 	}
 	switch status.Switches {
-	case switchesRecalled.String():
+	case adminapi.SwitchesRecalled:
 		return 1, errors.New("the run-time switches can't be read from Caddy's storage; those known last are in force")
-	case switchesUnknown.String():
+	case adminapi.SwitchesUnknown:
 		return 1, errors.New("the run-time switches can't be read from Caddy's storage, and none are known; all requests get 503")
 	}
 	var down strings.Builder
 	for _, gitlab := range status.Upstreams {
-		if gitlab.GitLab != "up" || gitlab.ObjectStorage != "up" {
+		if gitlab.GitLab != adminapi.Up || gitlab.ObjectStorage != adminapi.Up {
 			printf(&down, "; %s: gitlab %s, object storage %s", gitlab.Upstream, gitlab.GitLab, gitlab.ObjectStorage)
 		}
 	}
 	return 0, i.show(status, func() { printf(i.out, "working%s\n", down.String()) })
 }
 
-func (i *invocation) showStatus(status edgeStatus) {
+func (i *invocation) showStatus(status adminapi.Status) {
 	working := "yes"
 	if !status.Working {
 		working = "not in all; see below"
@@ -70,7 +72,7 @@ func (i *invocation) showStatus(status edgeStatus) {
 	if status.HitRatio != nil {
 		ratio = fmt.Sprintf("%.1f %% of downloads", 100**status.HitRatio)
 	}
-	outcomes := slices.SortedFunc(maps.Keys(status.Requests), func(a, b outcome) int {
+	outcomes := slices.SortedFunc(maps.Keys(status.Requests), func(a, b string) int {
 		return cmp.Or(cmp.Compare(status.Requests[b], status.Requests[a]), cmp.Compare(a, b))
 	})
 	requests := make([]string, 0, len(outcomes))
@@ -101,7 +103,7 @@ func (i *invocation) showStatus(status edgeStatus) {
 	}
 }
 
-func (i *invocation) showStores(stores []storeStatus) {
+func (i *invocation) showStores(stores []adminapi.StoreStatus) {
 	rows := make([][]string, 0, len(stores))
 	for _, store := range stores {
 		usable := "yes"
@@ -117,7 +119,7 @@ func (i *invocation) showStores(stores []storeStatus) {
 	i.table("CACHE DIRECTORY | USABLE | USED | OF | ENTRIES | PINNED | FILLS | GRANTS | EVICTED | DISK ERRORS | DAMAGED", rows)
 }
 
-func (i *invocation) showUpstreams(upstreams []upstreamStatus) {
+func (i *invocation) showUpstreams(upstreams []adminapi.UpstreamStatus) {
 	rows := make([][]string, 0, len(upstreams))
 	for _, gitlab := range upstreams {
 		rows = append(rows, []string{gitlab.Upstream, gitlab.GitLab, gitlab.ObjectStorage, gitlab.Switched + " (" + gitlab.From + sinceText(gitlab.Since) + ")"})
@@ -125,7 +127,7 @@ func (i *invocation) showUpstreams(upstreams []upstreamStatus) {
 	i.table("GITLAB | GITLAB | STORAGE | PROJECTS", rows)
 }
 
-func (i *invocation) showFailures(failures []failure) {
+func (i *invocation) showFailures(failures []adminapi.Failure) {
 	rows := make([][]string, 0, len(failures))
 	for _, failed := range failures {
 		rows = append(rows, []string{failed.Time.Local().Format(time.DateTime), strconv.Itoa(failed.Times) + "×", failed.What, failed.File, failed.Error})
@@ -149,8 +151,8 @@ served, and whether that was said in the config or at run time, and when.`,
 		Args: cobra.NoArgs,
 	}
 	return verb(command, func(i *invocation) (int, error) {
-		var list projectList
-		if err := i.call(http.MethodGet, "projects", nil, nil, &list); err != nil {
+		var list adminapi.ProjectList
+		if err := i.call(http.MethodGet, adminapi.CallProjects, nil, nil, &list); err != nil {
 			return 1, err
 		}
 		return 0, i.show(list, func() {
@@ -166,7 +168,7 @@ served, and whether that was said in the config or at run time, and when.`,
 	})
 }
 
-func projectRow(name string, p projectStatus) []string {
+func projectRow(name string, p adminapi.ProjectStatus) []string {
 	since := ""
 	if p.Since != nil {
 		since = p.Since.Local().Format(time.DateTime)
@@ -184,7 +186,7 @@ all. With --json it prints one line for each page.`,
 	}
 	flags := command.Flags()
 	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
-	limit := flags.Int("limit", listedEntries, "How many to show, or to ask for at a time")
+	limit := flags.Int("limit", adminapi.ListedEntries, "How many to show, or to ask for at a time")
 	all := flags.Bool("all", false, "Show all")
 	return verb(command, func(i *invocation) (int, error) {
 		if err := i.refuseEmptyNames(); err != nil {
@@ -200,8 +202,8 @@ all. With --json it prints one line for each page.`,
 			query.Set("upstream", *upstream)
 		}
 		for first := true; ; first = false {
-			var list entryList
-			if err := i.call(http.MethodGet, "entries", query, nil, &list); err != nil {
+			var list adminapi.EntryList
+			if err := i.call(http.MethodGet, adminapi.CallEntries, query, nil, &list); err != nil {
 				return 1, err
 			}
 			if err := i.show(list, func() { i.showEntries(list, first, *all) }); err != nil {
@@ -215,7 +217,7 @@ all. With --json it prints one line for each page.`,
 	})
 }
 
-func (i *invocation) showEntries(list entryList, first, all bool) {
+func (i *invocation) showEntries(list adminapi.EntryList, first, all bool) {
 	if first && len(list.Entries) == 0 {
 		printf(i.out, "nothing is stored under that name\n")
 		return
@@ -245,13 +247,14 @@ func (i *invocation) showEntries(list entryList, first, all bool) {
 	}
 }
 
+// switchVerb is the verb of one of the calls that switch projects; both have the same name.
 func switchVerb(what string) *cobra.Command {
 	told := map[string][2]string{
-		"enable": {"Serves a project, or all, from now on", `Serves a project from now on, whatever the config says. With --all: all projects that weren't switched by themselves
+		adminapi.CallEnable: {"Serves a project, or all, from now on", `Serves a project from now on, whatever the config says. With --all: all projects that weren't switched by themselves
 at run time.`},
-		"disable": {"Answers 404 for a project, or for all, from now on", `Answers 404 for a project from now on, whatever the config says, to everybody and for every method. With --all: for
+		adminapi.CallDisable: {"Answers 404 for a project, or for all, from now on", `Answers 404 for a project from now on, whatever the config says, to everybody and for every method. With --all: for
 all projects that weren't switched by themselves at run time.`},
-		"reset": {"Takes back what was said of a project, or of all, at run time", `Takes back what enable or disable said of a project; the config's word holds again. With --all: what they said of
+		adminapi.CallReset: {"Takes back what was said of a project, or of all, at run time", `Takes back what enable or disable said of a project; the config's word holds again. With --all: what they said of
 all.`},
 	}[what]
 	command := &cobra.Command{
@@ -270,11 +273,11 @@ storage, over reloads and restarts, and reaches other instances that share the s
 		if err := i.refuseEmptyNames(); err != nil {
 			return 1, err
 		}
-		request := switchRequest{Upstream: *upstream, All: *all}
+		request := adminapi.SwitchRequest{Upstream: *upstream, All: *all}
 		if len(i.args) == 1 {
 			request.Project = i.args[0]
 		}
-		var answer switchAnswer
+		var answer adminapi.SwitchAnswer
 		if err := i.call(http.MethodPost, what, nil, request, &answer); err != nil {
 			return 1, err
 		}
@@ -284,7 +287,7 @@ storage, over reloads and restarts, and reaches other instances that share the s
 				name = "(all others)"
 			}
 			rows := make([][]string, 0, 1+len(answer.Kept))
-			rows = append(rows, projectRow(name, answer.projectStatus))
+			rows = append(rows, projectRow(name, answer.ProjectStatus))
 			for _, p := range answer.Kept {
 				rows = append(rows, projectRow(p.Project, p))
 			}
@@ -316,14 +319,14 @@ and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
 		if err := i.refuseEmptyNames(); err != nil {
 			return 1, err
 		}
-		request := purgeRequest{Upstream: *upstream, All: *all, Soft: *soft, Grants: *grants}
+		request := adminapi.PurgeRequest{Upstream: *upstream, All: *all, Soft: *soft, Grants: *grants}
 		for at, field := range []*string{&request.Project, &request.Package, &request.Version, &request.File} {
 			if at < len(i.args) {
 				*field = i.args[at]
 			}
 		}
-		var answer purgeAnswer
-		if err := i.call(http.MethodPost, "purge", nil, request, &answer); err != nil {
+		var answer adminapi.PurgeAnswer
+		if err := i.call(http.MethodPost, adminapi.CallPurge, nil, request, &answer); err != nil {
 			return 1, err
 		}
 		return 0, i.show(answer, func() {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
 
 const (
@@ -105,12 +107,12 @@ Exits with 4 if a file was damaged.`,
 	stop := flags.Bool("stop", false, "Stop the running one")
 	command.MarkFlagsMutuallyExclusive("detach", "stop")
 	return verb(command, func(i *invocation) (int, error) {
-		var list verificationList
+		var list adminapi.VerificationList
 		method := http.MethodPost
 		if *stop {
 			method = http.MethodDelete
 		}
-		if err := i.call(method, "verify", nil, nil, &list); err != nil {
+		if err := i.call(method, adminapi.CallVerify, nil, nil, &list); err != nil {
 			return 1, err
 		}
 		if !*detach && !*stop {
@@ -125,11 +127,11 @@ Exits with 4 if a file was damaged.`,
 	})
 }
 
-func (i *invocation) watchVerifying(list *verificationList) error {
+func (i *invocation) watchVerifying(list *adminapi.VerificationList) error {
 	progress := i.newProgress("verifying")
 	defer progress.end()
 	err := i.watch(func() (over bool, err error) {
-		if err := i.call(http.MethodGet, "verify", nil, nil, list); err != nil {
+		if err := i.call(http.MethodGet, adminapi.CallVerify, nil, nil, list); err != nil {
 			return false, err
 		}
 		over = true
@@ -148,7 +150,7 @@ func (i *invocation) watchVerifying(list *verificationList) error {
 	return err
 }
 
-func (i *invocation) showVerifications(list verificationList) {
+func (i *invocation) showVerifications(list adminapi.VerificationList) {
 	rows := make([][]string, 0, len(list.Verifications))
 	for _, v := range list.Verifications {
 		state := "done"
@@ -166,7 +168,7 @@ func (i *invocation) showVerifications(list verificationList) {
 }
 
 // verdictOf is the exit code that a verification deserves.
-func verdictOf(list verificationList, stopped bool) (int, error) {
+func verdictOf(list adminapi.VerificationList, stopped bool) (int, error) {
 	for _, v := range list.Verifications {
 		switch {
 		case v.Running:
@@ -206,12 +208,12 @@ Exits with 4 if a file could not be fetched or pinned.`,
 		if err != nil {
 			return 1, err
 		}
-		request := warmRequest{Upstream: *upstream, Project: i.args[0], Package: i.args[1], Token: token, Pin: *pin}
+		request := adminapi.WarmRequest{Upstream: *upstream, Project: i.args[0], Package: i.args[1], Token: token, Pin: *pin}
 		if len(i.args) == 3 {
 			request.Version = i.args[2]
 		}
-		var status warmingStatus
-		if err := i.call(http.MethodPost, "warm", nil, request, &status); err != nil {
+		var status adminapi.WarmingStatus
+		if err := i.call(http.MethodPost, adminapi.CallWarm, nil, request, &status); err != nil {
 			return 1, err
 		}
 		if !*detach {
@@ -243,7 +245,7 @@ func readToken(path string, stdin io.Reader) (string, error) {
 	case "":
 		return "", nil
 	case "-":
-		content, err = io.ReadAll(io.LimitReader(stdin, maxAdminRequest))
+		content, err = io.ReadAll(io.LimitReader(stdin, adminapi.MaxRequest))
 	default:
 		content, err = os.ReadFile(path) //nolint:gosec // the user's own file
 	}
@@ -257,13 +259,13 @@ func readToken(path string, stdin io.Reader) (string, error) {
 	return token, nil
 }
 
-func (i *invocation) watchWarming(status *warmingStatus) error {
+func (i *invocation) watchWarming(status *adminapi.WarmingStatus) error {
 	progress := i.newProgress("fetching")
 	defer progress.end()
 	id := status.ID
 	err := i.watch(func() (over bool, err error) {
-		*status = warmingStatus{}
-		if err := i.call(http.MethodGet, "warm", url.Values{"id": {id}}, nil, status); err != nil {
+		*status = adminapi.WarmingStatus{}
+		if err := i.call(http.MethodGet, adminapi.CallWarm, url.Values{"id": {id}}, nil, status); err != nil {
 			return false, err
 		}
 		progress.show(status.DoneBytes, status.Bytes, fmt.Sprintf("%d of %d files", status.Already+status.Fetched+status.Failed, status.Files))
@@ -275,7 +277,7 @@ func (i *invocation) watchWarming(status *warmingStatus) error {
 	return err
 }
 
-func (i *invocation) showWarming(status warmingStatus) {
+func (i *invocation) showWarming(status adminapi.WarmingStatus) {
 	if status.Running {
 		printf(i.out, "%s is running: %d of %d files\n", status.ID, status.Already+status.Fetched, status.Files)
 		return

@@ -42,8 +42,8 @@
 //
 // # The admin's side
 //
-// The admin API (admin.go) looks up the app in force and answers from the admin_*.go beside it, one for each kind of call;
-// failures.go remembers what went wrong, verify.go and warm.go do the long work. The verbs of the command line
+// The admin API (admin.go) looks up the app in force and answers from the admin_*.go beside it, one for each kind of call; its
+// requests and answers are in package adminapi. failures.go remembers what went wrong, verify.go and warm.go do the long work. The verbs of the command line
 // (command.go, command_show.go, command_work.go) call it; demo.go stands by itself. Switches at run time are in
 // switch_store.go, which reads them by switch_reading.go and keeps copies of them for when they are damaged
 // (switch_copies.go); what decides is in switches.go. Events for Caddy's events app are in events.go. logger.go keeps logs

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -65,11 +66,11 @@ func TestASwitchIsListedOnceWithAllItsNames(t *testing.T) {
 	e, _ := startSwitchable(t, "api_token "+administrator)
 	e.expectCLI(t, 0, nil, "disable", "group/app")
 	e.reload(t, "")
-	list := mustCall[projectList](t, e, http.MethodGet, "projects", "")
+	list := mustCall[adminapi.ProjectList](t, e, http.MethodGet, "projects", "")
 	if len(list.Projects) != 1 || list.Projects[0].Project != "group/app" || fmt.Sprint(list.Projects[0].Names) != "[24]" {
 		t.Errorf("listed %+v", list.Projects)
 	}
-	answer := mustCall[switchAnswer](t, e, http.MethodPost, "disable", `{"all":true}`)
+	answer := mustCall[adminapi.SwitchAnswer](t, e, http.MethodPost, "disable", `{"all":true}`)
 	if len(answer.Kept) != 1 || answer.Kept[0].Project != "group/app" {
 		t.Errorf("kept %+v", answer.Kept)
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"go.uber.org/zap"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
 
 // switchesReading is what a config could read of the run-time switches.
@@ -24,7 +26,7 @@ const (
 
 // String is what status says.
 func (r switchesReading) String() string {
-	return [...]string{"read", "recalled", "unknown"}[r]
+	return [...]string{adminapi.SwitchesRead, adminapi.SwitchesRecalled, adminapi.SwitchesUnknown}[r]
 }
 
 func (s *switchStore) reading() switchesReading { return switchesReading(s.readingNow.Load()) }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -94,7 +95,7 @@ func TestProjectsAreListedWithTheirStateAndWhereItWasSaid(t *testing.T) {
 	e.expectStatus(t, http.StatusOK, "25") // now one of its files is stored
 	awaitNoFlight(t)
 	e.expectCLI(t, 0, nil, "disable", "24")
-	list := mustCall[projectList](t, e, http.MethodGet, "projects", "")
+	list := mustCall[adminapi.ProjectList](t, e, http.MethodGet, "projects", "")
 	if len(list.Others) != 1 || list.Others[0].State != "on" || list.Others[0].From != fromDefault {
 		t.Errorf("others: %+v", list.Others)
 	}

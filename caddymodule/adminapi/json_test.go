@@ -1,0 +1,102 @@
+package adminapi_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
+)
+
+// TestTheNamesInJSONStayWhatScriptsKnow writes each request and answer with all its fields. The names are those that people's
+// scripts use: none may be changed.
+func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
+	at := time.Date(2026, time.November, 28, 12, 0, 0, 0, time.UTC)
+	ratio := 0.5
+	project := adminapi.ProjectStatus{Upstream: "u", Project: "24", Names: []string{"group/app"}, State: "off", From: "run time", Since: &at}
+	const projectJSON = `"upstream":"u","project":"24","names":["group/app"],"state":"off","from":"run time","since":"2026-11-28T12:00:00Z"`
+	for want, value := range map[string]any{
+		`{"started":"2026-11-28T12:00:00Z","uptime_seconds":1,"working":true,"switches":"read","requests":{"hit":2},"hit_ratio":0.5,` +
+			`"bytes_sent":{"disk":3},"bytes_upstream":4,"bytes_saved":5,` +
+			`"stores":[{"directory":"d","usable":true,"loading":true,"bytes":1,"max_size":2,"pinned_bytes":3,"memory_bytes":4,"entries":5,"files":6,"fills":7,` +
+			`"grants":8,"evictions":9,"no_room":10,"disk_errors":11,"checksum_failures":12,"damaged_files":13}],` +
+			`"upstreams":[{"upstream":"u","gitlab":"up","object_storage":"down","probe_answered":true,"switched":"on","from":"config","since":"2026-11-28T12:00:00Z"}],` +
+			`"recent_failures":[{"time":"2026-11-28T12:00:00Z","what":"w","file":"f","error":"e","times":2}]}`: adminapi.Status{
+			Started: at, UptimeSeconds: 1, Working: true, Switches: adminapi.SwitchesRead, Requests: map[string]int64{"hit": 2}, HitRatio: &ratio,
+			BytesSent: map[string]int64{"disk": 3}, BytesUpstream: 4, BytesSaved: 5,
+			Stores: []adminapi.StoreStatus{{
+				Directory: "d", Usable: true, Loading: true, Bytes: 1, MaxSize: 2, PinnedBytes: 3, MemoryBytes: 4, Entries: 5, Files: 6, Fills: 7, Grants: 8,
+				Evictions: 9, NoRoom: 10, DiskErrors: 11, ChecksumFailures: 12, Damaged: 13,
+			}},
+			Upstreams:      []adminapi.UpstreamStatus{{Upstream: "u", GitLab: adminapi.Up, ObjectStorage: adminapi.Down, ProbeAnswered: true, Switched: "on", From: "config", Since: &at}},
+			RecentFailures: []adminapi.Failure{{Time: at, What: "w", File: "f", Error: "e", Times: 2}},
+		},
+		`{"others":[{"upstream":"u","project":"","state":"on","from":"config's default"}],"projects":[{` + projectJSON + `}]}`: adminapi.ProjectList{
+			Others: []adminapi.ProjectStatus{{Upstream: "u", State: "on", From: "config's default"}}, Projects: []adminapi.ProjectStatus{project},
+		},
+		`{"upstream":"u","project":"24"}`: adminapi.SwitchRequest{Upstream: "u", Project: "24"},
+		`{"all":true}`:                    adminapi.SwitchRequest{All: true},
+		`{` + projectJSON + `,"kept":[{` + projectJSON + `}],"warning":"w"}`: adminapi.SwitchAnswer{
+			ProjectStatus: project, Kept: []adminapi.ProjectStatus{project}, Warning: "w",
+		},
+		`{"entries":[{"upstream":"u","project":"24","package":"p","version":"1","file":"f","size":1,"sha256":"s","stored":"2026-11-28T12:00:00Z",` +
+			`"confirmed":"2026-11-28T12:00:00Z","last_used":"2026-11-28T12:00:00Z","hits":2,"pinned_until":"2026-11-28T12:00:00Z"}],"next":"n"}`: adminapi.EntryList{
+			Entries: []adminapi.EntryStatus{{
+				Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", Size: 1, SHA256: "s", Stored: at, Confirmed: &at, LastUsed: at, Hits: 2, PinnedUntil: &at,
+			}},
+			Next: "n",
+		},
+		`{"upstream":"u","project":"24","package":"p","version":"1","file":"f","all":true,"soft":true,"grants":true}`: adminapi.PurgeRequest{
+			Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", All: true, Soft: true, Grants: true,
+		},
+		`{"entries":1,"bytes":2,"grants":3}`: adminapi.PurgeAnswer{Entries: 1, Bytes: 2, Grants: 3},
+		`{"verifications":[{"directory":"d","running":true,"begun":"2026-11-28T12:00:00Z","ended":"2026-11-28T12:00:00Z","entries":1,"total":2,"bytes":3,` +
+			`"total_bytes":4,"files":5,"damaged":6,"error":"e"}]}`: adminapi.VerificationList{Verifications: []adminapi.VerificationStatus{{
+			Directory: "d", Running: true, Begun: &at, Ended: &at, Entries: 1, Total: 2, Bytes: 3, TotalBytes: 4, Files: 5, Damaged: 6, Error: "e",
+		}}},
+		`{"upstream":"u","project":"24","package":"p","version":"1","token":"t","pin":"30d"}`: adminapi.WarmRequest{
+			Upstream: "u", Project: "24", Package: "p", Version: "1", Token: "t", Pin: "30d",
+		},
+		`{"id":"i","running":true,"listed":true,"files":1,"bytes":2,"already":3,"fetched":4,"pinned":5,"failed":6,"done_bytes":7,"errors":["e"],"error":"f",` +
+			`"begun":"2026-11-28T12:00:00Z","ended":"2026-11-28T12:00:00Z"}`: adminapi.WarmingStatus{
+			ID: "i", Running: true, Listed: true, Files: 1, Bytes: 2, Already: 3, Fetched: 4, Pinned: 5, Failed: 6, DoneBytes: 7, Errors: []string{"e"}, Error: "f", Begun: at, Ended: &at,
+		},
+	} {
+		got, err := json.Marshal(value)
+		if err != nil || string(got) != want {
+			t.Errorf("%T is written as\n%s, want\n%s; %v", value, got, want, err)
+		}
+	}
+}
+
+func TestARequestSaysWhatItIsAbout(t *testing.T) {
+	for _, test := range []struct {
+		request interface{ Check() error }
+		want    string
+	}{
+		{adminapi.SwitchRequest{Project: "24"}, ""},
+		{adminapi.SwitchRequest{All: true}, ""},
+		{adminapi.SwitchRequest{}, "which project? Name one, or say all"},
+		{adminapi.SwitchRequest{Upstream: "u"}, "which project? Name one, or say all"},
+		{adminapi.SwitchRequest{Project: "24", All: true}, "either all, or a project; not both"},
+		{adminapi.PurgeRequest{All: true}, ""},
+		{adminapi.PurgeRequest{All: true, Soft: true}, ""},
+		{adminapi.PurgeRequest{Project: "24", Package: "p", Version: "1", File: "f", Soft: true}, ""},
+		{adminapi.PurgeRequest{Project: "24", Grants: true}, ""},
+		{adminapi.PurgeRequest{All: true, Grants: true}, ""},
+		{adminapi.PurgeRequest{}, "what is to be purged? Name a project, and its package, version and file if you like; or say all"},
+		{adminapi.PurgeRequest{All: true, File: "f"}, "either all, or a project; not both"},
+		{adminapi.PurgeRequest{Project: "24", Version: "1"}, "a version needs its package, and a file its version"},
+		{adminapi.PurgeRequest{Project: "24", Package: "p", File: "f"}, "a version needs its package, and a file its version"},
+		{adminapi.PurgeRequest{Project: "24", Grants: true, Soft: true}, "grants are those of a project or of all, and can't be soft"},
+		{adminapi.PurgeRequest{Project: "24", Package: "p", Grants: true}, "grants are those of a project or of all, and can't be soft"},
+	} {
+		told := ""
+		if err := test.request.Check(); err != nil {
+			told = err.Error()
+		}
+		if told != test.want {
+			t.Errorf("%+v: %q, want %q", test.request, told, test.want)
+		}
+	}
+}

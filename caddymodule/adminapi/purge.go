@@ -1,0 +1,44 @@
+package adminapi
+
+import "errors"
+
+// PurgeRequest is the body of POST purge. It names a project, and from the left to the right as much more as it is to be
+// about; or all. A field that is missing at the right end means all of it; an empty one, or null, is refused.
+type PurgeRequest struct {
+	// Upstream restricts the purge to one GitLab; all if it is left out.
+	Upstream string `json:"upstream,omitempty"`
+	Project  string `json:"project,omitempty"`
+	Package  string `json:"package,omitempty"`
+	Version  string `json:"version,omitempty"`
+	File     string `json:"file,omitempty"`
+	// All purges everything. It must be said, so that a forgotten field doesn't.
+	All bool `json:"all,omitempty"`
+	// Soft marks files as stale instead of removing them: GitLab is asked before they are served again.
+	Soft bool `json:"soft,omitempty"`
+	// Grants forgets whom GitLab allowed what, of a project or of all, instead of removing files: each caller is asked
+	// about anew.
+	Grants bool `json:"grants,omitempty"`
+}
+
+// Check returns an error if it isn't clear what is to be purged.
+func (p PurgeRequest) Check() error {
+	switch {
+	case p.All && p.Project+p.Package+p.Version+p.File != "":
+		return errors.New("either all, or a project; not both")
+	case !p.All && p.Project == "":
+		return errors.New("what is to be purged? Name a project, and its package, version and file if you like; or say all")
+	case p.Package == "" && p.Version+p.File != "", p.Version == "" && p.File != "":
+		return errors.New("a version needs its package, and a file its version")
+	case p.Grants && (p.Soft || p.Package != ""):
+		return errors.New("grants are those of a project or of all, and can't be soft")
+	}
+	return nil
+}
+
+// PurgeAnswer is the answer to POST purge: how many entries were removed or marked, how many bytes became free, and how many grants
+// were forgotten.
+type PurgeAnswer struct {
+	Entries int   `json:"entries"`
+	Bytes   int64 `json:"bytes"`
+	Grants  int   `json:"grants"`
+}
