@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
@@ -60,11 +61,20 @@ func mustCall[T any](t testing.TB, e *edge, method, path, body string) (answer T
 	return answer
 }
 
+// exitWrong is the exit code of a verb that was done and found something wrong, as the command's help says.
+const exitWrong = 4
+
+// commandLine is `caddy gitlab-packages` as package command has registered it.
+func commandLine() *cobra.Command {
+	root := &cobra.Command{Use: "gitlab-packages", SilenceErrors: true}
+	caddycmd.Commands()["gitlab-packages"].CobraFunc(root)
+	return root
+}
+
 // cli runs `caddy gitlab-packages` with arguments against the edge's admin API.
 func (e *edge) cli(t testing.TB, args ...string) (code int, out string) {
 	t.Helper()
-	root := &cobra.Command{Use: "gitlab-packages", SilenceErrors: true}
-	root.AddCommand(verbs()...)
+	root := commandLine()
 	var printed bytes.Buffer
 	root.SetOut(&printed)
 	root.SetErr(&printed)

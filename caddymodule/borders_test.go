@@ -33,8 +33,9 @@ var borders = map[string][]string{
 	"upstream":            {httpPackages},
 	"upstream/gitlabtest": {httpPackages},
 	// Caddy's face brings both together.
-	"caddymodule":                     {"cache", "upstream", "upstream/gitlabtest", "caddymodule/adminapi", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
+	"caddymodule":                     {"cache", "upstream", "caddymodule/adminapi", "caddymodule/command", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
 	"caddymodule/adminapi":            {},
+	"caddymodule/command":             {"caddymodule/adminapi", "upstream/gitlabtest", caddyPackages, httpPackages},
 	"caddymodule/redactlog":           {"upstream", caddyPackages},
 	"caddymodule/internal/goldentest": {caddyPackages},
 	"cmd/caddy":                       {"caddymodule", caddyPackages},

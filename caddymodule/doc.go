@@ -1,6 +1,7 @@
 // Package caddymodule is the edge's Caddy face: the handler http.handlers.gitlab_packages with its directive
 // gitlab_packages, the app gitlab_packages, and the admin API admin.api.gitlab_packages. Each build with the handler also has
-// the log encoder gitlab_redacted (package redactlog) and the command `caddy gitlab-packages` (leaves.go).
+// the log encoder gitlab_redacted (package redactlog) and the command `caddy gitlab-packages` (package command), which know
+// nothing of it; leaves.go imports them.
 //
 // # The way of one GET
 //
@@ -43,11 +44,10 @@
 // # The admin's side
 //
 // The admin API (admin.go) looks up the app in force and answers from the admin_*.go beside it, one for each kind of call; its
-// requests and answers are in package adminapi. failures.go remembers what went wrong, verify.go and warm.go do the long work. The verbs of the command line
-// (command.go, command_show.go, command_work.go) call it; demo.go stands by itself. Switches at run time are in
-// switch_store.go, which reads them by switch_reading.go and keeps copies of them for when they are damaged
-// (switch_copies.go); what decides is in switches.go. Events for Caddy's events app are in events.go. logger.go keeps logs
-// from filling up.
+// requests and answers are in package adminapi, and the verbs that call it in package command. failures.go remembers what went
+// wrong, verify.go and warm.go do the long work. Switches at run time are in switch_store.go, which reads them by
+// switch_reading.go and keeps copies of them for when they are damaged (switch_copies.go); what decides is in switches.go.
+// Events for Caddy's events app are in events.go. logger.go keeps logs from filling up.
 //
 // # What lives how long
 //

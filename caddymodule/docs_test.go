@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
@@ -91,7 +89,7 @@ func TestTheReadmeTellsAdminsOfAllThatTheyCanUse(t *testing.T) {
 	for call := range adminCalls {
 		expect("admin call", call)
 	}
-	for _, verb := range verbs() {
+	for _, verb := range commandLine().Commands() {
 		expect("verb", "gitlab-packages "+verb.Name())
 	}
 	for _, event := range []string{eventDiskFull, eventUpstreamDown, eventUpstreamUp, eventSwitched} {
@@ -110,8 +108,7 @@ func TestTheReadmesCommandsAreUnderstood(t *testing.T) {
 		t.Fatalf("found only %d commands", len(lines))
 	}
 	for _, line := range lines {
-		root := &cobra.Command{Use: "gitlab-packages"}
-		root.AddCommand(verbs()...)
+		root := commandLine()
 		command, args, err := root.Find(strings.Fields(line[1]))
 		if err == nil {
 			err = command.ParseFlags(args)

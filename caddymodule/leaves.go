@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
-	// The log encoder is no part of the handler, and belongs into each build that has it: xcaddy is told of this package alone.
+	// The command line and the log encoder are no part of the handler, but belong into each build that has it. xcaddy is told of
+	// this package alone.
+	_ "github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/command"
 	_ "github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/redactlog"
 )

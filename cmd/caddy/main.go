@@ -1,6 +1,6 @@
 // Command caddy is Caddy with its standard modules and the GitLab packages edge.
-// It is what `xcaddy build` makes from xcaddy.json; the edge's own verbs live in
-// package caddymodule, so that every such build has them.
+// It is what `xcaddy build` makes from xcaddy.json; package caddymodule brings the
+// edge's own verbs, so that every such build has them.
 package main
 
 import (

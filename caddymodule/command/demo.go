@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"context"
@@ -237,11 +237,6 @@ The edge stays up until Ctrl-C. Try:
   curl -sS --header "PRIVATE-TOKEN: %[3]s" %[4]s/api/v4/projects/group%%2Fapp/packages/generic/my_package/0.0.1/hello.txt
   find %[6]s/blobs -type f -exec sha256sum {} +
 `, demoJobToken, d.url(demoProject, demoVersion), demoUserToken, d.edge, demoProject, cacheDirectory)
-}
-
-// printf prints for people; a terminal that is gone is no failure of the demonstration.
-func printf(out io.Writer, format string, values ...any) {
-	_, _ = fmt.Fprintf(out, format, values...)
 }
 
 // digestOf returns a file's SHA-256 and size.

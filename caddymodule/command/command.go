@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -156,6 +157,19 @@ func (i *invocation) table(head string, rows [][]string) {
 		printf(table, "%s\n", strings.Join(row, "\t"))
 	}
 	_ = table.Flush() // a terminal that is gone is no failure
+}
+
+// printf prints for people; a terminal that is gone is no failure.
+func printf(out io.Writer, format string, values ...any) {
+	_, _ = fmt.Fprintf(out, format, values...)
+}
+
+// sizeText writes a number of bytes for people, as a Caddyfile has it.
+func sizeText(bytes int64) string {
+	if bytes < 0 {
+		return "-" + sizeText(-bytes)
+	}
+	return humanize.IBytes(uint64(bytes))
 }
 
 // isForPeople reports whether what is printed goes to a terminal.
