@@ -9,6 +9,6 @@
 // what the edge does. It runs the edge from a Caddyfile, and therefore needs a build that has the handler.
 //
 // Package caddymodule imports this package, so that each build with the handler has the command; this package must not import
-// caddymodule. The tests here need no edge. The verbs against a running edge are tested there: see admin_test.go, whose
-// expectCLI runs a verb as people do.
+// caddymodule. The tests here have a stand-in for the admin API and need no edge. What verbs do to a running edge is tested there:
+// see admin_test.go, whose expectCLI runs a verb as people do.
 package command
