@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -17,11 +16,11 @@ func TestEachBuildWithTheHandlerHasTheEncoderAndTheCommand(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	var verbs []string
+	verbs := ""
 	for _, verb := range commandLine().Commands() {
-		verbs = append(verbs, verb.Name())
+		verbs += " " + verb.Name()
 	}
-	if want := []string{"demo", "disable", "enable", "entries", "projects", "purge", "reset", "status", "verify", "warm"}; !slices.Equal(verbs, want) {
-		t.Errorf("the verbs are %v", verbs)
+	if verbs != " demo disable enable entries projects purge reset status verify warm" {
+		t.Errorf("the verbs are%s", verbs)
 	}
 }

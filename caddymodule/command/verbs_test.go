@@ -200,9 +200,19 @@ func TestAVerbCallsTheAPIAndPrintsItsAnswer(t *testing.T) {
 // TestAnEmptyNameIsRefusedBeforeAnythingIsCalled has verbs with a name that a variable which wasn't set left empty.
 func TestAnEmptyNameIsRefusedBeforeAnythingIsCalled(t *testing.T) {
 	for _, args := range [][]string{
-		{"purge", ""}, {"purge", "24", ""}, {"purge", "24", "p", "1", "", "--soft"}, {"purge", "24", "--upstream", ""},
-		{"enable", ""}, {"disable", ""}, {"reset", ""}, {"disable", "--all", "--upstream", ""}, {"entries", ""}, {"entries", "24", "--upstream", ""},
-		{"warm", "24", ""}, {"warm", "24", "p", ""}, {"warm", "24", "p", "--upstream", ""},
+		{"purge", ""},
+		{"purge", "24", ""},
+		{"purge", "24", "p", "1", "", "--soft"},
+		{"purge", "24", "--upstream", ""},
+		{"enable", ""},
+		{"disable", ""},
+		{"reset", ""},
+		{"disable", "--all", "--upstream", ""},
+		{"entries", ""},
+		{"entries", "24", "--upstream", ""},
+		{"warm", "24", ""},
+		{"warm", "24", "p", ""},
+		{"warm", "24", "p", "--upstream", ""},
 	} {
 		api := newStandIn(t, struct{}{})
 		if code, _, failure := api.run(t, args...); code != 1 || !strings.Contains(failure, "an empty name would mean more than is said") || len(api.calls) != 0 {

@@ -43,7 +43,7 @@ func compare(t *testing.T, file string) {
 	input, want, _ := strings.Cut(string(golden), separator)
 	got := Adapt(t, input)
 	if *update {
-		if err := os.WriteFile(file, []byte(input+separator+got), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(input+separator+got), 0o600); err != nil { //nolint:gosec // the same file
 			t.Fatal(err)
 		}
 		return
