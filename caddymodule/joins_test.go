@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,4 +98,75 @@ func TestANewerFileThatCannotBeKeptEndsTheOlderInEveryStorageMode(t *testing.T) 
 			t.Errorf("in an outage: %s, %q", got.Status, got.cacheStatus())
 		}
 	})
+}
+
+// TestAFetchThatAnAnswerHasContradictedIsNotJoinedUnasked publishes a file twice beside the edge: while the first of the two is
+// fetched, GitLab names the second to somebody.
+func TestAFetchThatAnAnswerHasContradictedIsNotJoinedUnasked(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h")
+	oldest, older, newest := someBytes(1000, 1), someBytes(1<<20, 2), someBytes(1200, 3)
+	publishOld(gitlab, "app.bin", oldest)
+	e.mustGet(t, "app.bin", developer, oldest)
+	awaitNoFlight(t)
+	publishOld(gitlab, "app.bin", older)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 500_000, Release: release})
+	first, rest := e.beginDownload(t, "app.bin", colleague, 1)
+	publishOld(gitlab, "app.bin", newest)
+	if got := e.do(t, call{method: http.MethodHead, path: filePath("app.bin"), token: administrator}); got.ContentLength != int64(len(newest)) {
+		t.Fatalf("whom GitLab names the newest to: %s, %d bytes", got.Status, got.ContentLength)
+	}
+	ends := make(chan answer, 1)
+	go func() { ends <- e.do(t, call{path: filePath("app.bin"), token: developer}) }() // ends with the file, or with the release
+	await(t, func() bool { return len(ends) == 1 || following() > 0 })
+	close(release)
+	if got := <-ends; hexSHA256(got.body) != hexSHA256(newest) {
+		t.Errorf("who has a yes, afterwards: %s, %d bytes, %q", got.Status, len(got.body), got.cacheStatus())
+	}
+	if digest, err := digestOfRest(first, rest); err != nil || digest != hexSHA256(older) {
+		t.Errorf("the download that had begun before: %v", err)
+	}
+}
+
+// TestAFetchOfAFileThatNothingNamesIsNotJoinedAfterMaxAge has a file replaced while it is fetched, of which GitLab names nothing
+// but the length: a yes doesn't tell that it is about the same content.
+func TestAFetchOfAFileThatNothingNamesIsNotJoinedAfterMaxAge(t *testing.T) {
+	older, newer := someBytes(1<<20, 1), someBytes(1<<20, 2)
+	var replaced atomic.Bool
+	release := make(chan struct{})
+	gitlab := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		body, stalls := older, true
+		if replaced.Load() {
+			body, stalls = newer, false
+		}
+		w.Header().Set("Content-Disposition", "attachment")
+		if isQuestion(r) {
+			w.Header().Set("Content-Range", "bytes 0-0/1048576")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(body[:1])
+			return
+		}
+		w.Header().Set("Content-Length", "1048576")
+		_, _ = w.Write(body[:500_000])
+		_ = http.NewResponseController(w).Flush()
+		if stalls {
+			<-release
+		}
+		_, _ = w.Write(body[500_000:])
+	})
+	e := startEdge(t, gitlab, "max_age 1m\ngrant_ttl 1h")
+	first, rest := e.beginDownload(t, "app.bin", developer, 1)
+	replaced.Store(true)
+	putForward(2 * time.Minute)
+	ends := make(chan answer, 1)
+	go func() { ends <- e.do(t, call{path: filePath("app.bin"), token: colleague}) }() // ends with the file, or with the release
+	await(t, func() bool { return len(ends) == 1 || following() > 0 })
+	close(release)
+	if got := <-ends; hexSHA256(got.body) != hexSHA256(newer) {
+		t.Errorf("who comes later: %s, %d bytes, %q", got.Status, len(got.body), got.cacheStatus())
+	}
+	if digest, err := digestOfRest(first, rest); err != nil || digest != hexSHA256(older) {
+		t.Errorf("the download that had begun before: %v", err)
+	}
 }

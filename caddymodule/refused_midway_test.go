@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"testing"
@@ -107,5 +108,37 @@ func TestWhereTheDiskBreaksEachCallerGoesOnInTheirOwnName(t *testing.T) {
 			}
 			e.expectInAnOutage(t, gitlab, "small.bin", map[string]bool{developer: refused != developer, colleague: refused != colleague})
 		})
+	}
+}
+
+// TestNoFetchGoesOnInTheNameOfWhoHasLeft has a follower leave before the body breaks off, and its leader be refused then.
+func TestNoFetchGoesOnInTheNameOfWhoHasLeft(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h")
+	body := someBytes(4<<20, 1)
+	publishOld(gitlab, "big.bin", body)
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, CutAfter: 2 << 20, Release: release})
+	first, rest := e.beginDownload(t, "big.bin", developer, 1)
+	ctx, leave := context.WithCancel(context.Background())
+	response, err := e.begin(call{path: filePath("big.bin"), token: colleague, context: ctx})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	await(t, func() bool { return following() == 1 })
+	leave()
+	await(t, func() bool { return following() == 0 })
+	shutOut(gitlab, developer)
+	gitlab.ResetRequests()
+	close(release)
+	if _, err := digestOfRest(first, rest); err == nil {
+		t.Error("a file looks whole whose rest was refused")
+	}
+	awaitNoFlight(t)
+	for _, request := range gitlab.Requests() {
+		if request.Header.Get("Private-Token") == colleague {
+			t.Errorf("GitLab was asked in the name of who had left: %s", request.Path)
+		}
 	}
 }
