@@ -5,6 +5,7 @@ import (
 	"runtime/pprof"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
@@ -17,6 +18,14 @@ func waitingForQuestions(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return strings.Count(stacks.String(), "(*download).askOnce(")
+}
+
+// questionsUnderWay counts the questions themselves. GitLab may hear of each more than once, when it is slow.
+func questionsUnderWay() int {
+	asks := &runningState().asks
+	asks.mu.Lock()
+	defer asks.mu.Unlock()
+	return len(asks.running)
 }
 
 // TestAQuestionUnderWayAnswersOnlyForCallersWhoAreAlike holds GitLab's answer about one caller back, and has another come whom
@@ -41,6 +50,7 @@ func TestAQuestionUnderWayAnswersOnlyForCallersWhoAreAlike(t *testing.T) {
 		"the same caller after publish": {one, true, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
+			setForTest(t, &checkTimeout, time.Minute) // none of the answers that are held is given up
 			gitlab := newGitLab(t)
 			gitlab.SetChecksums(true)
 			e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h")
@@ -59,7 +69,7 @@ func TestAQuestionUnderWayAnswersOnlyForCallersWhoAreAlike(t *testing.T) {
 			gitlab.Inject(gitlabtest.Fault{Question: true, Hang: true, Release: release, Times: -1})
 			ends := make(chan answer, 2)
 			go func() { ends <- e.do(t, one) }() // ends with the release
-			await(t, func() bool { return gitlab.CountQuestions() == 1 })
+			await(t, func() bool { return gitlab.CountQuestions() > 0 })
 			if test.publish {
 				if got := e.put(t, one.path, body); got.StatusCode != http.StatusCreated {
 					t.Fatal(got.Status)
@@ -67,9 +77,8 @@ func TestAQuestionUnderWayAnswersOnlyForCallersWhoAreAlike(t *testing.T) {
 			}
 			go func() { ends <- e.do(t, test.second) }() // ends with the release
 			await(t, func() bool { return waitingForQuestions(t) == 2 })
-			await(t, func() bool { return gitlab.CountQuestions() >= test.asked })
-			if asked := gitlab.CountQuestions(); asked != test.asked {
-				t.Errorf("GitLab was asked %d questions, want %d", asked, test.asked)
+			if asked := questionsUnderWay(); asked != test.asked {
+				t.Errorf("%d questions are under way, want %d", asked, test.asked)
 			}
 			close(release)
 			for range 2 {

@@ -99,6 +99,9 @@ func TestRangesOfEveryFormAndOrderBringWhatTheyName(t *testing.T) {
 	release := make(chan struct{})
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, StallAfter: 1 << 20, Release: release})
 	first, rest := e.beginDownload(t, "cold.bin", developer, 1)
+	pastTheEnd := "bytes=10-19,99999999-" // what isn't there is not far ahead
+	got := e.do(t, call{path: filePath("cold.bin"), token: developer, header: http.Header{"Range": {pastTheEnd}}})
+	expectParts(t, "cold.bin, early, "+pastTheEnd, got, body, rangeForms[pastTheEnd])
 	answers := make(map[string]chan answer)
 	for asked := range rangeForms {
 		answered := make(chan answer, 1)
