@@ -76,10 +76,7 @@ func TestAQuestionUnderWayAnswersOnlyForCallersWhoAreAlike(t *testing.T) {
 				}
 			}
 			go func() { ends <- e.do(t, test.second) }() // ends with the release
-			await(t, func() bool { return waitingForQuestions(t) == 2 })
-			if asked := questionsUnderWay(); asked != test.asked {
-				t.Errorf("%d questions are under way, want %d", asked, test.asked)
-			}
+			await(t, func() bool { return waitingForQuestions(t) == 2 && questionsUnderWay() == test.asked })
 			close(release)
 			for range 2 {
 				if got := <-ends; got.StatusCode != http.StatusOK && test.second.token+test.second.header.Get("Authorization") != "" {
