@@ -118,6 +118,7 @@ func TestStatusTellsWhatTheEdgeDid(t *testing.T) {
 	}
 	var after adminapi.Status
 	await(t, func() bool {
+		after = mustCall[adminapi.Status](t, e, http.MethodGet, "status", "")
 		return after.Requests[string(outcomeHit)] == before.Requests[string(outcomeHit)]+3 &&
 			after.Requests[string(outcomeMiss)] == before.Requests[string(outcomeMiss)]+1
 	})

@@ -8,21 +8,20 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// fetch asks GitLab for a flight's file. Where an earlier fetch broke off for good and what had arrived is kept, it asks for the
-// rest; the flight has a fill then that goes on from there. GitLab's answer is this caller's either way: it must be a yes, and
+// fetch asks GitLab for the flight's file, in the leader's name. Where an earlier fetch broke off for good and what had arrived is kept, it asks for the
+// rest; the flight has a fill then that goes on from there. GitLab's answer is the leader's either way: it must be a yes, and
 // name the very content of what is kept.
-func (h *Handler) fetch(
-	ctx context.Context, fl *flight, s *state, store *cache.Store, caller upstream.Caller, ref upstream.Ref,
-) (*upstream.Download, error) {
-	kept := store.TakeBeginning(fl.key, fl.generation)
+func (f *flight) fetch(ctx context.Context) (*upstream.Download, error) {
+	client, caller := f.h.client, f.leader.caller
+	kept := f.store.TakeBeginning(f.key, f.generation)
 	if kept == nil {
-		return h.client.Fetch(ctx, caller, ref)
+		return client.Fetch(ctx, caller, f.ref)
 	}
-	body, err := h.client.FetchRest(ctx, caller, ref, kept.Progress().(upstream.Progress))
+	body, err := client.FetchRest(ctx, caller, f.ref, kept.Progress().(upstream.Progress))
 	switch {
 	case errors.Is(err, upstream.ErrChanged), isAnswered(err):
 		// The file is another one, or this caller is refused, or its rest alone can't be had: the whole of it tells.
-		if body, err = h.client.Fetch(ctx, caller, ref); err != nil {
+		if body, err = client.Fetch(ctx, caller, f.ref); err != nil {
 			kept.PutBack()
 		} else {
 			kept.Drop()
@@ -35,12 +34,12 @@ func (h *Handler) fetch(
 		kept.Drop() // all of the file comes
 		return body, nil
 	}
-	fl.kept = body.Offset()
-	_ = fl.expectSum(s, body) // the rest is of what the location has given before
-	if fl.fill, err = store.Continue(kept, fl.generation, fl.specOf(body)); err != nil {
-		fl.fill, fl.kept = nil, 0
+	f.kept = body.Offset()
+	f.expectSum(body) // the rest is of what the location has given before
+	if f.fill, err = f.store.Continue(kept, f.generation, f.specOf(body)); err != nil {
+		f.fill, f.kept = nil, 0
 		_ = body.Close()
-		return h.client.Fetch(ctx, caller, ref)
+		return client.Fetch(ctx, caller, f.ref)
 	}
 	body.Verified = body.SHA256() != "" // by Commit
 	return body, nil

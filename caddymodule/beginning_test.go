@@ -268,13 +268,13 @@ func TestTheSumOfOneLocationIsNotAskedOfAnother(t *testing.T) {
 	s, key := &state{publishedSums: newPublishedSums()}, cache.Key{File: "a"}
 	s.publishedSums.note(key, cache.Generation{}, cache.Digest{1})
 	s.publishedSums.settle(key, cache.Generation{}, "/old", cache.Digest{1})
-	fl, body := &flight{key: key}, &upstream.Download{Identity: upstream.Identity{Location: "/old"}}
-	fl.expectSum(s, body)
+	fl, body := &flight{state: s, target: target{key: key}}, &upstream.Download{Identity: upstream.Identity{Location: "/old"}}
+	fl.expectSum(body)
 	if spec := fl.specOf(body); spec.SHA256 != (cache.Digest{1}) {
 		t.Errorf("the location that has given it: %s", spec.SHA256)
 	}
 	body.Identity.Location = "/new"
-	fl.expectSum(s, body)
+	fl.expectSum(body)
 	if spec := fl.specOf(body); !spec.SHA256.IsZero() {
 		t.Errorf("another one: %s", spec.SHA256)
 	}

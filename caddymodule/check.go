@@ -40,7 +40,7 @@ const (
 
 // describe answers a HEAD for a file that isn't here: GitLab's answer to the check has all that is asked for. If the
 // check that was made already led to object storage, another one follows it there.
-func (d *download) describe() bool {
+func (d *download) describe() {
 	if d.answer == nil || d.answer.Unproven || d.answer.Identity.Length < 0 {
 		answer := d.askOnce(upstream.Question{Follow: true}, untilAnswered)
 		d.answer = &answer
@@ -49,22 +49,22 @@ func (d *download) describe() bool {
 	switch answer.Verdict {
 	case upstream.Allowed:
 		if answer.Identity.Length < 0 {
-			return d.forward(outcomeForwarded, d.missReason())
+			d.forward(outcomeForwarded, d.missReason())
+			return
 		}
-		if !d.admit() {
-			return true
+		if d.admit() {
+			d.setOutcome(outcomeDescribed, cacheStatusForward(d.missReason(), http.StatusOK))
+			d.sendDescription(answer)
 		}
-		d.setOutcome(outcomeDescribed, cacheStatusForward(d.missReason(), http.StatusOK))
-		d.sendDescription(answer)
-		return true
 	case upstream.Unreachable:
 		if d.checkWasCut() {
-			return d.forward(outcomeForwarded, fwdBypass)
+			d.forward(outcomeForwarded, fwdBypass)
+		} else {
+			d.refuseUnreachable(answer.Err)
 		}
-		return d.refuseUnreachable(answer.Err)
 	case upstream.RateLimited, upstream.Refused:
+		d.relayRefused(answer.No)
 	}
-	return d.relayRefused(answer.No)
 }
 
 // checkWasCut reports whether the check came to nothing since the edge closes, and not for want of GitLab. Then that is no
@@ -119,7 +119,7 @@ func (d *download) beginAsking(key askKey, one *ask, question upstream.Question)
 		begun := time.Now()
 		answer := h.client.Check(state.ctx, question)
 		h.metrics.checked(answer, time.Since(begun))
-		h.hear(state, store, key.grant, key.key, question.Caller, answer)
+		h.hear(state, store, key.key, reader{question.Caller, key.grant}, answer)
 		state.asks.end(key, one, answer)
 	}()
 }

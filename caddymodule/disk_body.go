@@ -128,7 +128,7 @@ func (b *diskBody) goOnFromGitLabLocked() error {
 	}
 	if err != nil {
 		if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
-			x.h.hear(x.state, x.store, x.grantKey(), x.key, x.caller(), answerOfFetch(nil, refused))
+			x.h.hear(x.state, x.store, x.key, x.reader(), answerOfFetch(nil, refused))
 		}
 		return err
 	}

@@ -18,9 +18,9 @@
 //     of the first byte (check.go), which serves all callers who are alike (ask.go). Yes, and the same content: the grant and
 //     the entry are renewed. No: GitLab's answer is relayed (respond.go). No answer: errors.go, or what is stored for those
 //     whom GitLab allowed within offline_grace.
-//   - There is neither, or the content is another one: the caller leads a flight (flight.go), one GET whose answer is also
-//     that to the question about the caller, and whose body goes into the store. Everybody who wants the file follows it
-//     (follow.go), each with GitLab's yes to themselves. A caller with many fetches waits their turn (turns.go). A condition
+//   - There is neither, or the content is another one: the caller leads a flight (lead.go, flight.go), one GET of the
+//     file (fetch_target.go) whose answer is also that to the question about the caller, and whose body goes into the store
+//     (fetch.go). Everybody who wants the file follows it (follow.go), each with GitLab's yes to themselves. A caller with many fetches waits their turn (turns.go). A condition
 //     that can't be judged yet is none (conditions.go). A file whose fetches fail rests (rest.go); what arrived of one whose
 //     body broke off is where the next fetch goes on (beginning.go). What doesn't fit in the end is remembered for a while
 //     (outgrown.go).

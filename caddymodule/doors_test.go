@@ -15,7 +15,7 @@ func TestEachStateThatOthersFeelHasOneDoor(t *testing.T) {
 	doors := map[string][]string{
 		`\.Raise\(`:             {"change.go", "admin_purge.go"},
 		`\.Question\(`:          {"change.go", "hear.go"},
-		`\.Doubt\(`:             {"flight.go", "serve.go"},
+		`\.Doubt\(`:             {"fetch.go", "serve.go"},
 		`grants\.Allow\(`:       {"hear.go"},
 		`grants\.Refuse\(`:      {"hear.go"},
 		`grants\.Forget\(`:      {"admin_purge.go"},

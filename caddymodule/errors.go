@@ -44,7 +44,7 @@ func (x *exchange) refuseInvalid(err error) {
 
 // refuseUnreachable answers when GitLab can't be asked and nothing may be served without it: 503 where GitLab itself
 // said so, else 502.
-func (x *exchange) refuseUnreachable(err error) bool {
+func (x *exchange) refuseUnreachable(err error) {
 	x.setOutcome(outcomeUnreachable, cacheStatusLocal(outcomeUnreachable))
 	status, body, retryAfter := http.StatusBadGateway, bodyUnreachable, strconv.Itoa(retryAfterSeconds)
 	if unreachable, ok := errors.AsType[*upstream.UnreachableError](err); ok {
@@ -64,7 +64,6 @@ func (x *exchange) refuseUnreachable(err error) bool {
 	x.h.logger.Log(level, "GitLab can't be asked", zap.Stringer("ref", x.ref), zap.Int("status", status), zap.Error(err))
 	x.w.Header().Set("Retry-After", retryAfter)
 	x.writeJSON(status, body)
-	return true
 }
 
 func (x *exchange) writeJSON(status int, body string) {

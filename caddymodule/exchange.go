@@ -23,7 +23,8 @@ type exchange struct {
 	r *http.Request
 	// body guards r.Body; nil if there is none.
 	body *callerBody
-	ref  upstream.Ref
+	// target is which file; its key is of the handler's GitLab.
+	target
 	// path is the escaped path that is forwarded.
 	path string
 	// organization says that the path names an organization (upstream.Route).
@@ -37,7 +38,6 @@ type exchange struct {
 	// Set by openStore.
 	state *state
 	store *cache.Store
-	key   cache.Key
 	// grant is made by grantKey when it is first needed.
 	grant upstream.GrantKey
 
@@ -73,7 +73,7 @@ func escapedPath(u *url.URL) string {
 }
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, route upstream.Route) *exchange {
-	x := &exchange{h: h, w: w, r: r, body: guardBody(w, r), ref: route.Ref, path: route.Path, organization: route.Organization}
+	x := &exchange{h: h, w: w, r: r, body: guardBody(w, r), target: h.targetOf(route.Ref), path: route.Path, organization: route.Organization}
 	x.record.ref, x.record.begun = route.Ref, time.Now()
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		replacer.Map(x.record.placeholder)
@@ -91,6 +91,9 @@ func (x *exchange) caller() upstream.Caller {
 		Trace:      traceOf(x.r),
 	}
 }
+
+// reader is the caller as one who may read the file, if GitLab says yes.
+func (x *exchange) reader() reader { return reader{x.caller(), x.grantKey()} }
 
 // traceOf returns the trace context that Caddy's tracing directive has put into the request, in a form that it has made
 // itself; nil where that directive isn't on, whatever the caller sent.
@@ -153,21 +156,17 @@ func isDownload(r *http.Request) bool {
 func (x *exchange) openStore() bool {
 	x.state = x.h.attachment.state
 	x.store = x.state.store.Load()
-	x.key = cache.Key{
-		Upstream: x.h.client.Upstream(),
-		Project:  x.ref.Project, Package: x.ref.Package, Version: x.ref.Version, File: x.ref.File,
-	}
 	return x.store != nil
 }
 
 // forward sends the caller's own request on to GitLab, uncached, and relays the answer.
-func (x *exchange) forward(outcome outcome, reason string) bool {
-	return x.forwardWith(outcome, reason, upstream.Forwarding{})
+func (x *exchange) forward(outcome outcome, reason string) {
+	x.forwardWith(outcome, reason, upstream.Forwarding{})
 }
 
 // forwardWith is forward with more to say about how. The answer's own Cache-Status, if GitLab is another edge, stays
 // in front of ours (RFC 9211, section 2).
-func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forwarding) bool {
+func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forwarding) {
 	how.Caller, how.Path, how.DropHeaders, how.Standing = x.caller(), x.path, x.h.DropHeaders, x.standing()
 	if how.Delivery == nil {
 		how.Delivery = new(upstream.Delivery)
@@ -198,21 +197,22 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 	if isDownload(request) {
 		request = judgeableByGitLab(request)
 	}
-	if err := x.h.client.Forward(x.w, request, how); err != nil {
-		if _, ok := errors.AsType[*notAdmittedError](err); ok {
-			x.refuseUnadmitted(err)
-			return true
-		}
-		if x.r.Context().Err() != nil {
-			return x.abandon()
-		}
-		if broken := how.Delivery.Broken(); broken != nil {
-			x.refuseBody(broken)
-			return true
-		}
-		return x.refuseUnreachable(err)
+	err := x.h.client.Forward(x.w, request, how)
+	if err == nil {
+		return
 	}
-	return true
+	if _, ok := errors.AsType[*notAdmittedError](err); ok {
+		x.refuseUnadmitted(err)
+		return
+	}
+	if x.r.Context().Err() != nil {
+		x.abandon()
+	}
+	if broken := how.Delivery.Broken(); broken != nil {
+		x.refuseBody(broken)
+		return
+	}
+	x.refuseUnreachable(err)
 }
 
 // standing is what GitLab is known to think of the caller.
@@ -230,7 +230,7 @@ func (x *exchange) standing() upstream.Standing {
 // abandon ends a request whose caller has left before a byte of the answer was written. The caller may only have ended
 // its sending and still read: net/http can't tell, and would make an empty 200 of a handler that returns. An upload would
 // look taken, a file empty. So the connection ends without an answer.
-func (x *exchange) abandon() bool {
+func (x *exchange) abandon() {
 	x.record.outcome = outcomeAbandoned
 	panic(http.ErrAbortHandler)
 }

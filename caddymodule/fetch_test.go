@@ -403,6 +403,7 @@ func TestAnEdgeIsAGitLabToTheNextEdge(t *testing.T) {
 	if err := caddy.Load(config, true); err != nil {
 		t.Fatal(err)
 	}
+	e.awaitOneListener(t)
 	body := someBytes(300_000, 1)
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)

@@ -55,12 +55,12 @@ func TestWhatTheLeaderReadsIsTheirsToClose(t *testing.T) {
 	given := downloadOf(t, body)
 	closing, closeEdge := context.WithCancel(context.Background())
 	defer closeEdge()
-	var all flights
-	fl, _ := all.begin(cache.Key{File: "app.bin"}, cache.Generation{}, nil)
+	fl := newFlight("app.bin", cache.Generation{})
+	fl.state, fl.leader.ctx = &state{ctx: closing}, context.Background()
 	ended := make(chan struct{})
 	go func() { // ends with the edge
 		defer close(ended)
-		fl.giveLeader(given, context.Background(), closing)
+		fl.giveLeader(given)
 	}()
 	<-fl.handover
 	closeEdge()
@@ -71,8 +71,9 @@ func TestWhatTheLeaderReadsIsTheirsToClose(t *testing.T) {
 	// A leader who has left takes nothing.
 	left, leave := context.WithCancel(context.Background())
 	leave()
-	fl, _ = all.begin(cache.Key{File: "other.bin"}, cache.Generation{}, nil)
-	fl.giveLeader(given, left, context.Background())
+	fl = newFlight("other.bin", cache.Generation{})
+	fl.state, fl.leader.ctx = &state{ctx: context.Background()}, left
+	fl.giveLeader(given)
 	if !body.closed.Load() {
 		t.Error("what nobody took wasn't closed")
 	}
@@ -82,17 +83,21 @@ func TestWhatTheLeaderReadsIsTheirsToClose(t *testing.T) {
 // when another has begun after it.
 func TestAFlightOfANewerGenerationIsNotReplacedByAnOlderOne(t *testing.T) {
 	var all flights
-	key := cache.Key{File: "app.bin"}
 	older := cache.Generation{}
 	newer := older.Next()
-	if _, ok := all.begin(key, older, nil); !ok {
+	if !all.add(newFlight("app.bin", older), nil) {
 		t.Fatal("the first did not begin")
 	}
-	fl, ok := all.begin(key, newer, nil)
-	if !ok {
+	fl := newFlight("app.bin", newer)
+	if !all.add(fl, nil) {
 		t.Fatal("after a publish none began")
 	}
-	if _, ok := all.begin(key, older, nil); ok || all.running(key, newer, nil) != fl {
+	if all.add(newFlight("app.bin", older), nil) || all.running(fl.key, newer, nil) != fl {
 		t.Error("the newer flight was replaced")
 	}
+}
+
+// newFlight is a flight that hasn't begun, of no edge.
+func newFlight(file string, generation cache.Generation) *flight {
+	return (*Handler)(nil).newFlight(nil, nil, target{key: cache.Key{File: file}}, generation, leader{})
 }

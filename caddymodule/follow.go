@@ -29,7 +29,8 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 			// GitLab can't compare, and what it would send may be another file's. A server may always send all (RFC 9110, 14.2).
 			ranges, d.r = "", withoutRange(d.r)
 		} else if fl.affords(length, d.h.rangeWait) || !d.waitsFor(fl.fill, start) {
-			return d.forward(outcomeForwarded, fwdPartial)
+			d.forward(outcomeForwarded, fwdPartial)
+			return true
 		}
 	}
 	if outcome != outcomeMiss {
@@ -57,13 +58,14 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 	body.source = reader
 
 	if fl.fill.Size() < 0 && d.r.Method == http.MethodHead {
-		return d.describe()
+		d.describe()
+		return true
 	}
 	if d.r.Method != http.MethodHead {
 		// Nothing is promised before the first byte is there: a fetch that fails until then costs the caller only time.
 		if err := d.awaitFirst(ranges, body); err != nil {
 			if d.r.Context().Err() != nil {
-				return d.abandon()
+				d.abandon()
 			}
 			d.ruledOut = fl
 			return d.giveUpOn(fl)
@@ -99,7 +101,8 @@ func (d *download) giveUpOn(fl *flight) (done bool) {
 	if d.broken++; d.broken < maxBroken {
 		return false
 	}
-	return d.refuseUnreachable(&upstream.UnreachableError{Err: err})
+	d.refuseUnreachable(&upstream.UnreachableError{Err: err})
+	return true
 }
 
 // rangeFarAhead returns where the farthest of the ranges that are asked for begins, if that is more than range_wait bytes

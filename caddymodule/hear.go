@@ -12,18 +12,18 @@ import (
 // the caller's own rights, and the question's for all others (docs/who-may-change-what.md). A no ends nothing for others: a
 // 404 to somebody who lately held a yes is only worth asking again, since whoever may not read a project hears 404 for every
 // file in it.
-func (h *Handler) hear(s *state, store *cache.Store, grant upstream.GrantKey, key cache.Key, caller upstream.Caller, answer upstream.Answer) {
+func (h *Handler) hear(s *state, store *cache.Store, key cache.Key, who reader, answer upstream.Answer) {
 	switch answer.Verdict {
 	case upstream.Allowed:
-		s.grants.Allow(grant, answer.Yes(caller, h.grantLife()))
+		s.grants.Allow(who.grant, answer.Yes(who.caller, h.grantLife()))
 	case upstream.Refused:
 		// Looked at before the no ends the grant.
-		held, ok := s.grants.Granted(grant)
+		held, ok := s.grants.Granted(who.grant)
 		lately := ok && (held.Covers(upstream.UseFresh, h.grantLife(), answer.Sent) || held.Covers(upstream.UseOffline, h.grantLife(), answer.Sent))
 		if lately && answer.Status == http.StatusNotFound {
 			store.Question(key, answer.Sent, cache.GoneForOne)
 		}
-		s.grants.Refuse(grant, answer.Refusal(caller))
+		s.grants.Refuse(who.grant, answer.Refusal(who.caller))
 	case upstream.RateLimited, upstream.Unreachable:
 	}
 }

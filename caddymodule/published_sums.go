@@ -83,21 +83,12 @@ func (p publishedSums) settle(key cache.Key, generation cache.Generation, locati
 // errUnlikeUpload says that a body isn't what was published through the edge, and that no second body was like it.
 var errUnlikeUpload = errors.New("the body isn't what was uploaded through the edge, and its location doesn't give it twice")
 
-// uploadJudge judges the whole body of a flight of whose file a sum is expected, and no more.
-type uploadJudge struct {
-	h        *Handler
-	state    *state
-	store    *cache.Store
-	leader   leader
-	ref      upstream.Ref
-	expected cache.Digest
-}
-
-// judge returns a cache.ErrChecksum unless the body's sum is the expected one. If it is another, either the body is damaged, or
-// somebody has published beside the edge. So the location is read once more: what comes twice wasn't damaged on its way.
-func (j *uploadJudge) judge(ctx context.Context, fl *flight, came cache.Digest) error {
-	if came != j.expected {
-		again, err := j.sumAgain(ctx, fl)
+// compareWithUpload returns a cache.ErrChecksum unless the whole body's sum is the expected one. If it is another, either the body
+// is damaged, or somebody has published beside the edge. So the location is read once more: what comes twice wasn't damaged on
+// its way.
+func (f *flight) compareWithUpload(ctx context.Context, came cache.Digest) error {
+	if came != f.expected {
+		again, err := f.sumAgain(ctx)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUnlikeUpload, err) // nobody knows whether it is damaged
 		}
@@ -105,22 +96,22 @@ func (j *uploadJudge) judge(ctx context.Context, fl *flight, came cache.Digest) 
 			return fmt.Errorf("%w: %w", cache.ErrChecksum, errUnlikeUpload)
 		}
 	}
-	j.state.publishedSums.settle(fl.key, fl.generation, fl.identity.Location, came)
+	f.state.publishedSums.settle(f.key, f.generation, f.identity.Location, came)
 	return nil
 }
 
-// sumAgain fetches a flight's content a second time, in the name of the caller who leads it, and keeps its sum alone.
-func (j *uploadJudge) sumAgain(ctx context.Context, fl *flight) (sum cache.Digest, err error) {
+// sumAgain fetches the flight's content a second time, in the name of the caller who leads it, and keeps its sum alone.
+func (f *flight) sumAgain(ctx context.Context) (sum cache.Digest, err error) {
 	begun := time.Now()
-	body, err := j.h.client.Fetch(ctx, j.leader.caller, j.ref, fl.identity)
-	j.h.metrics.fetched(err, time.Since(begun))
-	j.h.hear(j.state, j.store, j.leader.grant, fl.key, j.leader.caller, answerOfFetch(body, err))
+	body, err := f.h.client.Fetch(ctx, f.leader.caller, f.ref, f.identity)
+	f.h.metrics.fetched(err, time.Since(begun))
+	f.hear(f.leader.reader, answerOfFetch(body, err))
 	if err != nil {
 		return cache.Digest{}, err
 	}
 	defer body.Close()
-	if !body.Storable() || body.Identity.Location != fl.identity.Location {
+	if !body.Storable() || body.Identity.Location != f.identity.Location {
 		return cache.Digest{}, upstream.ErrChanged
 	}
-	return cache.DigestOf(&countedReader{Reader: body, read: j.h.metrics.received})
+	return cache.DigestOf(&countedReader{Reader: body, read: f.h.metrics.received})
 }

@@ -85,16 +85,18 @@ func (x *exchange) sendDescription(answer upstream.Answer) {
 // relayRefused sends GitLab's answer to a check or a fetch to the caller about whom GitLab was asked. Where the caller's own
 // request could be answered otherwise, that goes to GitLab. It is the only way in which a refused download is answered, whether
 // the file is stored or not: a stranger must see no difference.
-func (x *exchange) relayRefused(refused *upstream.RefusedAnswer) bool {
+func (x *exchange) relayRefused(refused *upstream.RefusedAnswer) {
 	if refused == nil {
-		return x.forward(outcomeRefused, fwdRefused)
+		x.forward(outcomeRefused, fwdRefused)
+		return
 	}
 	outcome := outcomeRefused
 	if refused.Status == http.StatusTooManyRequests {
 		outcome = outcomeRateLimited
 	}
 	if !refused.Relayable() {
-		return x.forward(outcome, fwdRefused)
+		x.forward(outcome, fwdRefused)
+		return
 	}
 	x.record.outcome = outcome
 	x.record.answering()
@@ -113,7 +115,6 @@ func (x *exchange) relayRefused(refused *upstream.RefusedAnswer) bool {
 		// A caller who left doesn't read it; there is nothing else to do.
 		_, _ = x.w.Write(refused.Body)
 	}
-	return true
 }
 
 // isConnectionHeader reports whether a header is about one connection and must not be relayed (RFC 9110, section
@@ -129,9 +130,9 @@ func isConnectionHeader(name string) bool {
 
 // stream sends a body that can't be stored to the one caller it was fetched for. Where neither GitLab nor its storage named
 // a sum, nobody can know whether a body without framing has come whole; it is passed on as it is.
-func (d *download) stream(body *upstream.Download) bool {
+func (d *download) stream(body *upstream.Download) {
 	if !d.admit() {
-		return true
+		return
 	}
 	file := describedBy(body.Identity, body.Disposition)
 	d.setOutcome(outcomeStreamed, cacheStatusForward(d.missReason(), http.StatusOK))
@@ -157,7 +158,6 @@ func (d *download) stream(body *upstream.Download) bool {
 	}
 	d.w.WriteHeader(http.StatusOK)
 	d.copyAsItComes(source)
-	return true
 }
 
 // relayed notes bytes that came from GitLab or its storage for this caller alone.

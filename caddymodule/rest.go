@@ -55,15 +55,14 @@ type restState struct {
 
 func newRests() *rests { return &rests{failing: newLRU[restKey, restState](maxRests)} }
 
-// fetchEnd is what a fetch has shown of its file.
+// fetchEnd is what a fetch has shown of its file. One that ended for a reason of the caller's or the edge's own shows nothing, and
+// a refusal is about who asks.
 type fetchEnd int
 
 const (
-	// fetchSaysNothing: it ended for a reason of the caller's or the edge's own.
-	fetchSaysNothing fetchEnd = iota
 	// fetchFailed: GitLab, its storage or the line failed.
-	fetchFailed
-	// fetchWentWell: a whole body came. A refusal says nothing: it is about who asks.
+	fetchFailed fetchEnd = iota
+	// fetchWentWell: a whole body came.
 	fetchWentWell
 )
 
@@ -72,7 +71,6 @@ func (r *rests) note(key restKey, end fetchEnd, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch end {
-	case fetchSaysNothing:
 	case fetchWentWell:
 		r.failing.Remove(key)
 	case fetchFailed:
@@ -116,36 +114,39 @@ func isOfTheFile(trouble *upstream.UnreachableError, leader upstream.Standing) b
 	return trouble.Trouble != upstream.TroubleCaller && (leader == upstream.Trusted || trouble.Server == upstream.ServerStorage)
 }
 
+// restOf is what the flight's file rests under for the holder of a grant.
+func (f *flight) restOf(grant upstream.GrantKey) restKey {
+	return restKey{f.h.access, f.key, grant.Fingerprint}
+}
+
 // noteFetch takes in that a fetch failed before its body, if it did.
-func (h *Handler) noteFetch(s *state, key cache.Key, leader leader, err error) {
+func (f *flight) noteFetch(err error) {
 	unreachable, failed := errors.AsType[*upstream.UnreachableError](err)
-	if !failed || s.ctx.Err() != nil {
+	if !failed || f.state.ctx.Err() != nil {
 		return
 	}
 	switch unreachable.Trouble {
 	case upstream.TroubleNetwork, upstream.TroubleFront, upstream.TroubleUnusable:
-		rest := restKey{h.access, key, leader.grant.Fingerprint}
-		if isOfTheFile(unreachable, leader.standing) {
+		rest := f.restOf(f.leader.grant)
+		if isOfTheFile(unreachable, f.leader.standing) {
 			rest = rest.forAll()
 		}
-		s.rests.note(rest, fetchFailed, s.now())
+		f.state.rests.note(rest, fetchFailed, f.state.now())
 	case upstream.TroubleNotAsked, upstream.TroubleCaller, upstream.TroubleEdge:
 	}
 }
 
 // noteBody takes in how the body of a fetch has ended, to which GitLab has said yes.
-func (h *Handler) noteBody(s *state, key cache.Key, leader upstream.GrantKey, err error) {
-	rest := restKey{h.access, key, leader.Fingerprint}
-	end := fetchFailed
+func (f *flight) noteBody(err error) {
+	own := f.restOf(f.leader.grant)
 	switch {
 	case err == nil:
-		end = fetchWentWell
-		s.rests.note(rest.forAll(), end, s.now())
+		f.state.rests.note(own.forAll(), fetchWentWell, f.state.now())
+		f.state.rests.note(own, fetchWentWell, f.state.now())
 	case errors.Is(err, cache.ErrFillsEnded), errors.Is(err, cache.ErrSuperseded), errors.Is(err, cache.ErrNoRoom), errors.Is(err, cache.ErrDisk),
-		errors.Is(err, cache.ErrClosed), s.ctx.Err() != nil:
-		end = fetchSaysNothing
+		errors.Is(err, cache.ErrClosed), f.state.ctx.Err() != nil:
+		// For a reason of the edge's own.
 	default:
-		rest = rest.forAll()
+		f.state.rests.note(own.forAll(), fetchFailed, f.state.now())
 	}
-	s.rests.note(rest, end, s.now())
 }

@@ -109,7 +109,8 @@ func (d *download) attempt() (done bool) {
 	entry, err := d.store.Lookup(d.key)
 	if err != nil && !errors.Is(err, cache.ErrMiss) {
 		d.storeTrouble("looking up an entry", err)
-		return d.forward(outcomeForwarded, fwdBypass)
+		d.forward(outcomeForwarded, fwdBypass)
+		return true
 	}
 	stored := err == nil
 	granted := d.isGranted(upstream.UseFresh)
@@ -125,7 +126,8 @@ func (d *download) attempt() (done bool) {
 	if !stored && running == nil && d.asksByFetching() {
 		// Cold. Asking and fetching are one request: GitLab's answer to it is the caller's authorisation.
 		if d.r.Method == http.MethodHead {
-			return d.describe()
+			d.describe()
+			return true
 		}
 		if d.isAllowed() {
 			return d.lead()
@@ -140,19 +142,21 @@ func (d *download) attempt() (done bool) {
 		d.check(entry, stored, running)
 	}
 	if d.r.Context().Err() != nil {
-		return d.abandon()
+		d.abandon()
 	}
 	switch d.answer.Verdict {
 	case upstream.Allowed:
 	case upstream.Unreachable:
 		if d.checkWasCut() {
-			return d.forward(outcomeForwarded, fwdBypass)
+			d.forward(outcomeForwarded, fwdBypass)
+			return true
 		}
 		return d.serveOffline(entry, stored)
 	case upstream.RateLimited:
 		return d.serveRateLimited(entry, stored)
 	case upstream.Refused:
-		return d.relayRefused(d.answer.No)
+		d.relayRefused(d.answer.No)
+		return true
 	}
 	return d.serveAllowed(entry, stored, running)
 }
@@ -178,6 +182,7 @@ func (d *download) asksByFetching() bool {
 // is on its way, else a fetch.
 func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight) (done bool) {
 	if stored && d.agrees(identityOf(entry)) {
+		d.takeAsProven()
 		if !d.isStillAllowed() {
 			d.answer = nil
 			return false
@@ -197,12 +202,15 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 		d.replaced = true
 		if !d.answer.Unproven && !d.state.formers.has(d.key, d.answer.Identity, d.answer.Sent) {
 			// It isn't the current file any more, for nobody: also if the new one can't be had or kept. A location that nothing
-			// has vouched for is no yes yet: what the fetch finds there decides (fly).
+			// has vouched for is no yes yet: what the fetch finds there decides (fetch.go).
 			d.store.Doubt(d.key, d.answer.Sent, cache.OtherContentNamed)
 		}
 	}
 	if running != nil {
 		if d.mayFollow(running) {
+			if d.agrees(running.identity) {
+				d.takeAsProven()
+			}
 			if !d.isStillAllowed() {
 				d.answer = nil
 				return false
@@ -210,22 +218,25 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 			return d.follow(running, outcomeJoined)
 		}
 		if d.r.Context().Err() != nil {
-			return d.abandon()
+			d.abandon()
 		}
 		d.ruledOut = running
 		var unreachable *upstream.UnreachableError
 		switch {
-		case errors.As(running.err, &unreachable) && running.access == d.h.access && isOfTheFile(unreachable, running.standing):
+		case errors.As(running.err, &unreachable) && running.h.access == d.h.access && isOfTheFile(unreachable, running.leader.standing):
 			// Fail together: were each to try in turn, the last would wait for all the others' time-outs.
-			return d.refuseUnreachable(unreachable)
+			d.refuseUnreachable(unreachable)
+			return true
 		case errors.Is(running.err, errNotStored):
-			return d.forward(outcomeForwarded, fwdBypass)
+			d.forward(outcomeForwarded, fwdBypass)
+			return true
 		case running.err != nil:
 			return false // its leader was refused; the next attempt leads, or follows who does
 		}
 	}
 	if d.r.Method == http.MethodHead {
-		return d.describe()
+		d.describe()
+		return true
 	}
 	return d.lead()
 }
@@ -248,19 +259,20 @@ func (d *download) isFresh(entry cache.Entry) bool {
 	return !entry.Confirmed.IsZero() && !entry.Questioned && d.state.now().Sub(entry.Confirmed) < d.h.maxAge
 }
 
-// agrees reports whether GitLab's answer to the check names this very content. An answer that rests on a storage
-// location becomes a grant here, since content from that location is what storage has already given.
+// agrees reports whether GitLab's answer to the check names this very content.
 func (d *download) agrees(identity upstream.Identity) bool {
-	if upstream.Compare(identity, d.answer.Identity) != upstream.Same {
-		return false
-	}
+	return upstream.Compare(identity, d.answer.Identity) == upstream.Same
+}
+
+// takeAsProven makes a grant of an answer that names what is here already, or on its way: one that rests on a storage location is
+// a yes then, since content from that location is what storage has already given.
+func (d *download) takeAsProven() {
 	d.answer.Unproven = false
-	d.h.hear(d.state, d.store, d.grantKey(), d.key, d.caller(), *d.answer)
-	return true
+	d.h.hear(d.state, d.store, d.key, d.reader(), *d.answer)
 }
 
 // mayFollow reports, after a check that allowed this caller, whether the flight brings what the caller may have: the
-// same content, or content that the check doesn't contradict and that GitLab named recently.
+// same content, or content that the check doesn't contradict and that GitLab named recently. It waits for the flight's head.
 func (d *download) mayFollow(running *flight) bool {
 	if !d.awaitHead(running) || running.err != nil {
 		return false
@@ -273,6 +285,12 @@ func (d *download) mayFollow(running *flight) bool {
 	}
 	// Of a path, the yes could be about another project than the flight (grantCovers).
 	return !running.lags && (!running.sent.Before(d.answer.Sent) || (d.grantKey().File == "" && d.answeredWithin(running, d.h.maxAge)))
+}
+
+// awaitHead waits until GitLab's answer to a flight's fetch is known, which is told as waiting. False means that the caller left.
+func (d *download) awaitHead(fl *flight) bool {
+	defer d.record.waited(time.Now())
+	return fl.waitHead(d.r.Context())
 }
 
 // answeredWithin reports whether GitLab's answer to the flight's fetch was asked for at most that long ago, and nothing has
@@ -289,7 +307,8 @@ func (d *download) serveOffline(entry cache.Entry, stored bool) bool {
 	if d.answer.Err.Trouble.IsOutage() && d.mayServeUnasked(entry, stored, upstream.UseOffline) {
 		return d.serveEntry(entry, outcomeOffline)
 	}
-	return d.refuseUnreachable(d.answer.Err)
+	d.refuseUnreachable(d.answer.Err)
+	return true
 }
 
 // serveRateLimited answers when GitLab said 429 to the check: it didn't look at the credential, so only a young grant
@@ -298,7 +317,8 @@ func (d *download) serveRateLimited(entry cache.Entry, stored bool) bool {
 	if d.mayServeUnasked(entry, stored, upstream.UseRateLimited) {
 		return d.serveEntry(entry, outcomeOffline)
 	}
-	return d.relayRefused(d.answer.No)
+	d.relayRefused(d.answer.No)
+	return true
 }
 
 // mayServeUnasked reports whether a caller may have what is stored although GitLab can't be asked: their grant is still good
@@ -316,7 +336,8 @@ func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
 	if err != nil {
 		if !errors.Is(err, cache.ErrMiss) {
 			d.storeTrouble("opening a blob", err)
-			return d.forward(outcomeForwarded, fwdBypass)
+			d.forward(outcomeForwarded, fwdBypass)
+			return true
 		}
 		return false // evicted or found damaged; the next attempt fetches it
 	}

@@ -88,31 +88,31 @@ func TestAYesToThePathsNextOwnerJoinsNoFetchOfItsFirst(t *testing.T) {
 		_, _ = w.Write(body[300_000:])
 	})
 	e := startEdge(t, gitlab, "max_age 1h\ngrant_ttl 1h")
-	begin := func(token string) *http.Response {
+	begin := func(token string) (answer *http.Response, body io.Reader) {
 		response, err := e.begin(call{path: of("group%2Fapp", "app.bin"), token: token})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = response.Body.Close() })
-		return response
+		return response, response.Body
 	}
-	honest := begin(developer)
+	_, honest := begin(developer)
 	first := make([]byte, 1000)
-	if _, err := io.ReadFull(honest.Body, first); err != nil || !bytes.Equal(first, secret[:1000]) {
+	if _, err := io.ReadFull(honest, first); err != nil || !bytes.Equal(first, secret[:1000]) {
 		t.Fatal(err)
 	}
 	passedOn.Store(true)
-	theirs := begin(attacker)
-	status := strings.Join(theirs.Header.Values("Cache-Status"), ", ")
+	answer, theirs := begin(attacker)
+	status := strings.Join(answer.Header.Values("Cache-Status"), ", ")
 	their := make([]byte, 1000)
-	if _, err := io.ReadFull(theirs.Body, their); err != nil || bytes.Equal(their, first) {
-		t.Errorf("the path's next owner gets the first one's file: %s, %q, %v", theirs.Status, status, err)
+	if _, err := io.ReadFull(theirs, their); err != nil || bytes.Equal(their, first) {
+		t.Errorf("the path's next owner gets the first one's file: %s, %q, %v", answer.Status, status, err)
 	}
-	if digest, err := digestOfRest(their, theirs.Body); !t.Failed() && (err != nil || digest != hexSHA256(planted)) {
+	if digest, err := digestOfRest(their, theirs); !t.Failed() && (err != nil || digest != hexSHA256(planted)) {
 		t.Errorf("the next owner's own file: %v, %q", err, status)
 	}
 	close(release)
-	if digest, err := digestOfRest(first, honest.Body); err != nil || digest != hexSHA256(secret) {
+	if digest, err := digestOfRest(first, honest); err != nil || digest != hexSHA256(secret) {
 		t.Errorf("the download that had begun before: %v", err)
 	}
 }

@@ -171,20 +171,6 @@ var (
 	errLookAgain = errors.New("the world has changed while the fetch waited for its turn")
 )
 
-// lead fetches the file in this caller's name, for everybody, when it is this caller's turn.
-func (d *download) lead() bool {
-	turn, err := d.takeTurn()
-	switch {
-	case err == nil:
-		return d.leadNow(turn)
-	case errors.Is(err, errLookAgain):
-		return false
-	case errors.Is(err, errTurnLate):
-		return d.forward(outcomeForwarded, fwdBypass)
-	}
-	return d.abandon()
-}
-
 // turnOwner is who this caller is where turns are counted: by the address whatever grant_scope says, since a token that many
 // runners share is many callers.
 func (d *download) turnOwner() turnOwner {

@@ -111,15 +111,17 @@ func TestAFlightThatSomebodyFollowsDoesNotCount(t *testing.T) {
 	var all turns
 	var flights flights
 	owner := turnOwner{address: "192.0.2.1"}
-	fl, _ := flights.begin(cache.Key{File: "app.bin"}, cache.Generation{}, nil)
+	fl := newFlight("app.bin", cache.Generation{})
+	flights.add(fl, nil)
 	taken, _, _ := all.take(t.Context(), owner, 1)
 	fl.count(taken)
 	flights.end(fl)
 	if len(all.queues) != 0 {
 		t.Error("a flight that is over counts")
 	}
-	fl, _ = flights.begin(cache.Key{File: "app.bin"}, cache.Generation{}, nil)
-	fl.followers = map[*exchange]follower{new(exchange): {}}
+	fl = newFlight("app.bin", cache.Generation{})
+	flights.add(fl, nil)
+	fl.followers = map[*exchange]reader{new(exchange): {}}
 	taken, _, _ = all.take(t.Context(), owner, 1)
 	fl.count(taken)
 	if len(all.queues) != 0 {

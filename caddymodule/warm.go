@@ -170,15 +170,13 @@ func (w *warming) warm(ctx context.Context, s *state, store *cache.Store, caller
 	if err := h.rules.Check(file.Ref); err != nil {
 		return fmt.Errorf("nobody could download it: %w", err)
 	}
-	key := cache.Key{
-		Upstream: h.client.Upstream(), Project: file.Ref.Project, Package: file.Ref.Package, Version: file.Ref.Version, File: file.Ref.File,
-	}
-	entry, err := store.Lookup(key)
+	target := h.targetOf(file.Ref)
+	entry, err := store.Lookup(target.key)
 	switch {
 	case err == nil && file.SHA256 != "" && entry.Digest.String() == file.SHA256:
 		w.count(&w.already)
 	case err == nil || errors.Is(err, cache.ErrMiss):
-		if err := w.fetch(ctx, s, store, caller, key, file.Ref); err != nil {
+		if err := w.fetch(ctx, s, store, caller, target); err != nil {
 			return err
 		}
 		w.count(&w.fetched)
@@ -188,7 +186,7 @@ func (w *warming) warm(ctx context.Context, s *state, store *cache.Store, caller
 	if w.pinUntil.IsZero() {
 		return nil
 	}
-	switch err := store.Pin(ctx, key, w.pinUntil); {
+	switch err := store.Pin(ctx, target.key, w.pinUntil); {
 	case errors.Is(err, cache.ErrNoRoom):
 		return errors.New("it is here and not pinned: max_pinned allows no more")
 	case err != nil:
@@ -205,18 +203,22 @@ func (w *warming) count(counter *int) {
 }
 
 // fetch leads a flight for a file, or waits for the one that somebody else leads, until the file is stored.
-func (w *warming) fetch(ctx context.Context, s *state, store *cache.Store, caller upstream.Caller, key cache.Key, ref upstream.Ref) error {
-	h := w.handler
-	grant := upstream.GrantKey{
-		Upstream: key.Upstream, Fingerprint: s.fingerprinter.Of(caller.Credential), Project: key.Project, File: upstream.FileOf(ref),
-	}
+func (w *warming) fetch(ctx context.Context, s *state, store *cache.Store, caller upstream.Caller, target target) error {
+	h, key := w.handler, target.key
+	who := reader{caller, upstream.GrantKey{
+		Upstream: key.Upstream, Fingerprint: s.fingerprinter.Of(caller.Credential), Project: key.Project, File: upstream.FileOf(target.ref),
+	}}
 	// Nobody waits to be handed what can't be stored.
 	nobody, leave := context.WithCancel(ctx)
 	leave()
 	for range maxAttempts {
 		generation := store.Generation(key)
-		fl, leads := s.flights.begin(key, generation, nil)
-		if !leads {
+		fl := h.newFlight(s, store, target, generation, leader{
+			reader: who, question: askKey{access: h.access, grant: who.grant, key: key, generation: generation},
+			standing: upstream.Trusted, insists: true, ctx: nobody,
+		})
+		switch err := fl.begin(nil, nil); {
+		case errors.Is(err, errOvertaken):
 			if err := w.await(ctx, s.flights.running(key, generation, nil)); err != nil {
 				return err
 			}
@@ -224,13 +226,10 @@ func (w *warming) fetch(ctx context.Context, s *state, store *cache.Store, calle
 				return nil
 			}
 			continue
+		case err != nil:
+			return err
 		}
-		if !s.enter() {
-			s.flights.turnAway(fl)
-			return errClosing
-		}
-		h.transports.hold()
-		h.fly(fl, s, store, ref, leader{caller, grant, askKey{access: h.access, grant: grant, key: key, generation: generation}, upstream.Trusted, nobody})
+		<-fl.over // a warming that is stopped ends with the files that it fetches
 		switch {
 		case fl.err != nil:
 			return fl.err

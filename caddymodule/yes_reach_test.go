@@ -40,8 +40,10 @@ func TestHowFarAYesReaches(t *testing.T) {
 					path                 string
 					name, version, names string
 				}{
-					{project, projectPath, "pkg", "1.0.0", "app.bin"}, {project, projectPath, "pkg", "2.0.0", "app.bin"},
-					{project, projectPath, "gkp", "1.0.0", "app.bin"}, {project, projectPath, "pkg", "1.0.0", "other.bin"},
+					{project, projectPath, "pkg", "1.0.0", "app.bin"},
+					{project, projectPath, "pkg", "2.0.0", "app.bin"},
+					{project, projectPath, "gkp", "1.0.0", "app.bin"},
+					{project, projectPath, "pkg", "1.0.0", "other.bin"},
 					{otherProject, "group/other", "pkg", "1.0.0", "app.bin"},
 				} {
 					body := someBytes(1000, byte(i)) //nolint:gosec // few
