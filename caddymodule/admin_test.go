@@ -369,7 +369,7 @@ func TestVerifyFindsWhatIsDamagedAndTheExitCodeTells(t *testing.T) {
 		e.mustGet(t, file, developer, []byte(file))
 	}
 	awaitNoFlight(t)
-	state := statesInUse()[0]
+	state := process.statesInUse()[0]
 	if err := state.store.Load().Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +395,7 @@ func TestAVerificationCanBeStopped(t *testing.T) {
 	publishOld(gitlab, "app.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
 	awaitNoFlight(t)
-	if err := statesInUse()[0].store.Load().Sync(t.Context()); err != nil {
+	if err := process.statesInUse()[0].store.Load().Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	e.expectCLI(t, 0, []string{"running"}, "verify", "--detach")
