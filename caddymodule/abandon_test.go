@@ -29,7 +29,7 @@ func TestACallerWhoOnlyEndsItsSendingNeverReadsAnEmptyYes(t *testing.T) {
 		}
 		<-r.Context().Done() // an answer comes too late for the caller
 	})
-	setForTest(t, &closePatience, 0)
+	setForTest(t, &process.closePatience, 0)
 	e := startEdge(t, gitlab, "")
 	e.mustGet(t, "stored.bin", developer, []byte("x"))
 	awaitNoFlight(t)

@@ -16,8 +16,9 @@ type place struct {
 	Key    cache.Key `json:"k"`
 }
 
-// entrySource is one selection of one store.
+// entrySource is one selection of the store that a state had when the call began.
 type entrySource struct {
+	state    *state
 	store    *cache.Store
 	selector cache.Selector
 }
@@ -111,7 +112,7 @@ func (a *App) entrySources(r *http.Request, wanted cache.Selector) (sources []en
 			return nil, err
 		}
 		for _, selector := range selectors {
-			sources = append(sources, entrySource{store, selector})
+			sources = append(sources, entrySource{state, store, selector})
 		}
 	}
 	return sources, nil

@@ -54,14 +54,9 @@ func (a *App) adminPurge(r *http.Request) (any, error) {
 // soften marks a source's entries as stale, those on their way in too: these first, since they are entries by the time
 // that they aren't on their way any more.
 func (s entrySource) soften(ctx context.Context) (int, error) {
-	for _, state := range statesInUse() {
-		if state.store.Load() != s.store {
-			continue
-		}
-		for _, key := range state.flights.keys() {
-			if s.selector.Matches(key) {
-				s.store.Raise(key, cache.SoftPurged)
-			}
+	for _, key := range s.state.flights.keys() {
+		if s.selector.Matches(key) {
+			s.store.Raise(key, cache.SoftPurged)
 		}
 	}
 	return s.store.Soften(ctx, s.selector)

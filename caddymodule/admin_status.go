@@ -12,9 +12,6 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// processStarted is when this process began to count.
-var processStarted = time.Now()
-
 // adminStatus answers GET status.
 func (a *App) adminStatus(r *http.Request) (any, error) {
 	if err := readQuery(r, nil); err != nil {
@@ -24,7 +21,7 @@ func (a *App) adminStatus(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	status := processMetrics.status()
+	status := a.process.status()
 	status.Switches = a.switches.reading().String()
 	status.Working = a.switches.reading() == switchesRead
 	for _, state := range statesOf(handlers) {
@@ -41,13 +38,13 @@ func (a *App) adminStatus(r *http.Request) (any, error) {
 }
 
 // status is what the process has counted.
-func (m *metrics) status() adminapi.Status {
+func (p *processWide) status() adminapi.Status {
 	status := adminapi.Status{
-		Started: processStarted.UTC(), UptimeSeconds: int64(time.Since(processStarted).Seconds()), Working: true,
-		Requests: make(map[string]int64), BytesSent: make(map[string]int64), RecentFailures: processFailures.recent(),
+		Started: p.started.UTC(), UptimeSeconds: int64(time.Since(p.started).Seconds()), Working: true,
+		Requests: make(map[string]int64), BytesSent: make(map[string]int64), RecentFailures: p.failures.recent(),
 	}
 	var served, downloads int64
-	for outcome, counters := range m.requests {
+	for outcome, counters := range p.metrics.requests {
 		var count int64
 		for _, counter := range counters {
 			count += countOf(counter)
@@ -70,11 +67,11 @@ func (m *metrics) status() adminapi.Status {
 		status.HitRatio = &ratio
 	}
 	var sent int64
-	for source, counter := range m.sent {
+	for source, counter := range p.metrics.sent {
 		status.BytesSent[sourceNames[source]] = countOf(counter)
 		sent += countOf(counter)
 	}
-	status.BytesUpstream = countOf(m.upstreamBytes)
+	status.BytesUpstream = countOf(p.metrics.upstreamBytes)
 	// A fetch that nobody waited for until its end has cost more than it gave.
 	status.BytesSaved = max(0, sent-status.BytesUpstream)
 	return status

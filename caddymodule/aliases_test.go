@@ -11,7 +11,7 @@ import (
 )
 
 func TestAProjectThatIsOffStaysOffByAllNamesOverAReloadInAnOutage(t *testing.T) {
-	lastSwitches.Store(nil)
+	process.lastSwitches.Store(nil)
 	gitlab := newGitLab(t)
 	options := "retries 0\napi_token " + administrator
 	e := startEdge(t, gitlab.URL, options, withAdmin)
@@ -44,7 +44,7 @@ func TestWhatIsKnownOfNamesEndsWithTheLastHandlerAndHoldsNoToken(t *testing.T) {
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "api_token "+administrator)
 	kept := func() (sources []string) {
-		aliasMemories.Range(func(source, memory any) bool {
+		process.aliasMemories.Range(func(source, memory any) bool {
 			sources = append(sources, fmt.Sprintf("%v %+v", source, memory))
 			return true
 		})

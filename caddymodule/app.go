@@ -22,6 +22,7 @@ func init() {
 // the first handler brings it. It exists because a config is in force from the start of its apps on, and not before:
 // what handlers do when they are provisioned must not touch a running edge (design, "Life cycle with Caddy").
 type App struct {
+	process  *processWide
 	switches *switchStore
 	events   *eventSender
 
@@ -51,9 +52,6 @@ type attachment struct {
 	state *state
 }
 
-// states holds the state of each cache directory in use, across reloads.
-var states = caddy.NewUsagePool()
-
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: appName, New: func() caddy.Module { return new(App) }}
@@ -61,8 +59,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds what the app needs of Caddy. It opens nothing.
 func (a *App) Provision(ctx caddy.Context) error {
+	a.process = process
 	a.started = make(chan struct{})
-	a.switches = newSwitchStore(ctx.Storage(), ctx.Logger())
+	a.switches = newSwitchStore(a.process, ctx.Storage(), ctx.Logger())
 	events, err := newEventSender(ctx)
 	if err != nil {
 		return err
@@ -103,8 +102,8 @@ func (a *App) Start() error {
 	// Ends with Stop, or when the handlers of an event have ended that it is handing on then: nobody waits for those.
 	go a.events.send(ctx)
 	for _, at := range a.attachments {
-		value, _, err := states.LoadOrNew(at.directory, func() (caddy.Destructor, error) {
-			return newState(at.directory, at.settings), nil
+		value, _, err := a.process.states.LoadOrNew(at.directory, func() (caddy.Destructor, error) {
+			return newState(a.process, at.directory, at.settings), nil
 		})
 		if err != nil {
 			return fmt.Errorf("opening the state of %s: %w", at.directory, err)
@@ -139,16 +138,12 @@ func (a *App) Stop() error {
 			continue
 		}
 		at.state.disown(at)
-		if _, err := states.Delete(at.directory); err != nil && failed == nil {
+		if _, err := a.process.states.Delete(at.directory); err != nil && failed == nil {
 			failed = fmt.Errorf("closing the store in %s: %w", at.directory, err)
 		}
 	}
 	return failed
 }
-
-// startPatience is how long a request waits for the app to start. When another app of the config fails to, this one may
-// never: then the config that stays in force waits for the requests of the one that failed. Tests change it.
-var startPatience = 10 * time.Second
 
 // errNotStarted says that the config hasn't come into force.
 var errNotStarted = errors.New("the edge hasn't started")
@@ -160,7 +155,7 @@ func (a *App) wait(ctx context.Context) error {
 		return nil
 	default:
 	}
-	timer := time.NewTimer(startPatience)
+	timer := time.NewTimer(a.process.startPatience)
 	defer timer.Stop()
 	select {
 	case <-a.started:

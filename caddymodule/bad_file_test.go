@@ -18,7 +18,7 @@ import (
 func freezeClock(t *testing.T) {
 	t.Helper()
 	now := time.Now()
-	setForTest(t, &clock, func() time.Time { return now.Add(time.Duration(testClock.Load())) })
+	setForTest(t, &process.clock, func() time.Time { return now.Add(time.Duration(testClock.Load())) })
 }
 
 // fetchesOf counts the requests to GitLab for the body of a file.

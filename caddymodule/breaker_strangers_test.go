@@ -84,8 +84,8 @@ func expectNoOutage(t *testing.T, e *edge, gitlab *gitlabtest.Server, body []byt
 // broken one breaks on the way to it.
 func TestStrangersBodiesOpenNoBreaker(t *testing.T) {
 	const times = 50
-	setForTest(t, &breakerPause, 20*time.Millisecond) // probes may follow each other soon
-	setForTest(t, &bodyPatience, 100*time.Millisecond)
+	setForTest(t, &process.breakerPause, 20*time.Millisecond) // probes may follow each other soon
+	setForTest(t, &process.bodyPatience, 100*time.Millisecond)
 	for name, request := range brokenBodies("edge.example") {
 		t.Run(name, func(t *testing.T) {
 			gitlab := newGitLab(t)
@@ -120,7 +120,7 @@ func TestStrangersBodiesOpenNoBreaker(t *testing.T) {
 }
 
 func TestUploadsThatStrangersHoldOpenOpenNoBreaker(t *testing.T) {
-	setForTest(t, &breakerPause, 20*time.Millisecond)
+	setForTest(t, &process.breakerPause, 20*time.Millisecond)
 	gitlab := newGitLab(t)
 	held := make(chan struct{}, 50)
 	e := startEdge(t, frontOf(t, gitlab, func(_ http.ResponseWriter, r *http.Request) bool {
@@ -171,7 +171,7 @@ func runningForwards(gitlab *gitlabtest.Server) (running int) {
 // TestHeadersThatAreTooLargeForTheLineOpenNoBreaker sends more headers than HTTP/2 takes to GitLab, with requests that are
 // forwarded, that ask about a stored file, and that fetch one.
 func TestHeadersThatAreTooLargeForTheLineOpenNoBreaker(t *testing.T) {
-	setForTest(t, &breakerPause, 20*time.Millisecond)
+	setForTest(t, &process.breakerPause, 20*time.Millisecond)
 	gitlab := newGitLab(t)
 	target, err := url.Parse(gitlab.URL)
 	if err != nil {
@@ -215,7 +215,7 @@ func TestHeadersThatAreTooLargeForTheLineOpenNoBreaker(t *testing.T) {
 // TestNobodyCanHoldTheTryThatFindsGitLabBack has strangers hold requests of all kinds open from before an outage until after
 // it, and begin new ones all the time: each could be the one that is let through to see whether GitLab is back.
 func TestNobodyCanHoldTheTryThatFindsGitLabBack(t *testing.T) {
-	setForTest(t, &breakerPause, 20*time.Millisecond)
+	setForTest(t, &process.breakerPause, 20*time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	body := someBytes(1000, 1)

@@ -12,6 +12,9 @@ import (
 // stateCollector reads the numbers of all states in use when a registry is gathered, and adds them up: cache directories
 // are the admin's to name, and no closed set.
 type stateCollector struct {
+	// states returns those in use.
+	states func() []*state
+
 	gauges, counters []stateMetric
 	breakersOpen     *prometheus.Desc
 
@@ -35,24 +38,27 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 // descGrants is apart, since grants aren't the stores'.
 var descGrants = describe("grants", "Callers whom GitLab's yes is remembered for.")
 
-var processStates = &stateCollector{
-	gauges: []stateMetric{
-		{describe("store_bytes", "Bytes that count towards max_size."), func(s cache.Stats) int64 { return s.Bytes }},
-		{describe("store_max_bytes", "What max_size allows, in bytes."), func(s cache.Stats) int64 { return s.MaxSize }},
-		{describe("store_pinned_bytes", "Bytes of files that are pinned."), func(s cache.Stats) int64 { return s.Pinned }},
-		{describe("memory_bytes", "Bytes in the memory tier."), func(s cache.Stats) int64 { return s.MemoryBytes }},
-		{describe("entries", "Files by name."), func(s cache.Stats) int64 { return int64(s.Entries) }},
-		{describe("fills", "Files on their way in."), func(s cache.Stats) int64 { return s.Fills }},
-	},
-	counters: []stateMetric{
-		{describe("evictions_total", "Entries evicted to make room."), func(s cache.Stats) int64 { return s.Evictions }},
-		{describe("stored_bytes_total", "Bytes of files that were stored."), func(s cache.Stats) int64 { return s.StoredBytes }},
-		{describe("no_room_total", "Files that were not stored for want of room."), func(s cache.Stats) int64 { return s.NoRoom }},
-		{describe("checksum_failures_total", "Bodies and stored files whose checksum was wrong."), func(s cache.Stats) int64 { return s.ChecksumFailures }},
-		{describe("damaged_files_total", "Stored files that were found wrong, short or gone."), func(s cache.Stats) int64 { return s.Damaged }},
-		{describe("disk_errors_total", "Errors of the disk."), func(s cache.Stats) int64 { return s.DiskErrors }},
-	},
-	breakersOpen: describe("breakers_open", "Servers that aren't asked, since they failed the edge's own probe.", "server"),
+func newStateCollector(states func() []*state) *stateCollector {
+	return &stateCollector{
+		states: states,
+		gauges: []stateMetric{
+			{describe("store_bytes", "Bytes that count towards max_size."), func(s cache.Stats) int64 { return s.Bytes }},
+			{describe("store_max_bytes", "What max_size allows, in bytes."), func(s cache.Stats) int64 { return s.MaxSize }},
+			{describe("store_pinned_bytes", "Bytes of files that are pinned."), func(s cache.Stats) int64 { return s.Pinned }},
+			{describe("memory_bytes", "Bytes in the memory tier."), func(s cache.Stats) int64 { return s.MemoryBytes }},
+			{describe("entries", "Files by name."), func(s cache.Stats) int64 { return int64(s.Entries) }},
+			{describe("fills", "Files on their way in."), func(s cache.Stats) int64 { return s.Fills }},
+		},
+		counters: []stateMetric{
+			{describe("evictions_total", "Entries evicted to make room."), func(s cache.Stats) int64 { return s.Evictions }},
+			{describe("stored_bytes_total", "Bytes of files that were stored."), func(s cache.Stats) int64 { return s.StoredBytes }},
+			{describe("no_room_total", "Files that were not stored for want of room."), func(s cache.Stats) int64 { return s.NoRoom }},
+			{describe("checksum_failures_total", "Bodies and stored files whose checksum was wrong."), func(s cache.Stats) int64 { return s.ChecksumFailures }},
+			{describe("damaged_files_total", "Stored files that were found wrong, short or gone."), func(s cache.Stats) int64 { return s.Damaged }},
+			{describe("disk_errors_total", "Errors of the disk."), func(s cache.Stats) int64 { return s.DiskErrors }},
+		},
+		breakersOpen: describe("breakers_open", "Servers that aren't asked, since they failed the edge's own probe.", "server"),
+	}
 }
 
 // Describe implements prometheus.Collector.
@@ -69,7 +75,7 @@ func (c *stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *stateCollector) Collect(collected chan<- prometheus.Metric) {
 	now, grants, open := make([]int64, len(c.gauges)), 0, make(map[string]int)
-	for _, state := range statesInUse() {
+	for _, state := range c.states() {
 		stats := c.take(state)
 		for i, metric := range c.gauges {
 			now[i] += metric.value(stats)
@@ -122,13 +128,4 @@ func (c *stateCollector) takeLocked(state *state) cache.Stats {
 	c.totals = c.totals.Plus(stats.Since(state.counted))
 	state.counted = stats
 	return stats
-}
-
-// statesInUse returns the states of all cache directories in use.
-func statesInUse() (inUse []*state) {
-	states.Range(func(_, value any) bool {
-		inUse = append(inUse, value.(*state))
-		return true
-	})
-	return inUse
 }

@@ -26,7 +26,7 @@ func TestADownloadThatGoesOnByTheEdgesOwnTagIsAnsweredWhileTheEdgeIsCold(t *test
 		}
 		return header
 	}
-	past := clock().Add(-24 * time.Hour).UTC().Format(http.TimeFormat)
+	past := process.clock().Add(-24 * time.Hour).UTC().Format(http.TimeFormat)
 	for _, m := range modes {
 		for options, cold := range map[string]string{"": "fetched", "max_object 1000": "streamed", "range_wait 1": "range far ahead"} {
 			t.Run(m.name+", "+cold, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestAPartWhoseDateCannotBeComparedIsNotSent(t *testing.T) {
 	publishOld(gitlab, "app.bin", body)
 	for range 2 {
 		got := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{
-			"If-Unmodified-Since": {clock().UTC().Format(http.TimeFormat)}, "Range": {"bytes=5-9"},
+			"If-Unmodified-Since": {process.clock().UTC().Format(http.TimeFormat)}, "Range": {"bytes=5-9"},
 		}})
 		if got.StatusCode != http.StatusOK || !bytes.Equal(got.body, body) || got.Header.Get("Last-Modified") != "" {
 			t.Errorf("%s with %d bytes, %q", got.Status, len(got.body), got.Header.Get("Last-Modified"))

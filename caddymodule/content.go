@@ -109,7 +109,7 @@ func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) e
 // breakOff ends a response visibly, so that nobody takes it for the whole.
 func (x *exchange) breakOff(err error) {
 	if x.r.Context().Err() == nil && !isOfTheCaller(err) {
-		processFailures.note(clock(), "a download broke off", x.ref, err)
+		x.h.process.failures.note(x.h.process.clock(), "a download broke off", x.ref, err)
 		x.h.logger.Error("a download broke off", zap.Stringer("ref", x.ref), zap.Error(err))
 	}
 	panic(http.ErrAbortHandler)

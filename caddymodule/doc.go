@@ -53,8 +53,9 @@
 //
 // Settings come from the Caddyfile (caddyfile.go, cache_settings.go, size.go, literal_token.go) or as JSON, whose fields are
 // Handler's (handler.go). A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What
-// several configs use, one after another, is in state (state.go): the store, which is opened anew when its directory is lost
-// (state_store.go), its regular verification (verify.go), the grants, the flights, and the breakers that keep a dead GitLab
-// from being asked. Transports (transport.go) live until their last fetch has ended. At its start a config is told of hosts
-// that none of its sites answers (other_hosts.go).
+// outlives a reload has one owner (process.go), which also holds the clock and the pauses that tests change. What several
+// configs use of one directory, one after another, is in state (state.go): the store, which is opened anew when its directory
+// is lost (state_store.go), its regular verification (verify.go), the grants, the flights, and the breakers that keep a dead
+// GitLab from being asked. Transports (transport.go) live until their last fetch has ended. At its start a config is told of
+// hosts that none of its sites answers (other_hosts.go).
 package caddymodule

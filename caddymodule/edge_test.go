@@ -63,7 +63,7 @@ var testClock atomic.Int64
 func putForward(by time.Duration) { testClock.Add(int64(by)) }
 
 func init() {
-	clock = func() time.Time { return time.Now().Add(time.Duration(testClock.Load())) }
+	process.clock = func() time.Time { return time.Now().Add(time.Duration(testClock.Load())) }
 }
 
 // setForTest gives a variable another value until the test ends.
@@ -350,7 +350,7 @@ func (e *edge) beginDownload(t testing.TB, file, token string, length int) (firs
 
 // runningState is the state of the one edge that runs.
 func runningState() (running *state) {
-	states.Range(func(_, value any) bool {
+	process.states.Range(func(_, value any) bool {
 		running = value.(*state)
 		return true
 	})
@@ -409,7 +409,7 @@ func awaitNoFlight(t testing.TB) {
 	t.Helper()
 	await(t, func() bool {
 		running := 0
-		states.Range(func(_, value any) bool {
+		process.states.Range(func(_, value any) bool {
 			flights := &value.(*state).flights
 			flights.mu.Lock()
 			defer flights.mu.Unlock()

@@ -59,7 +59,7 @@ func (x *exchange) refuseUnreachable(err error) {
 	if errors.Is(err, upstream.ErrNotAsked) || errors.Is(err, errResting) {
 		level = zap.DebugLevel // was said when it began
 	} else {
-		processFailures.note(clock(), "GitLab can't be asked", x.ref, err)
+		x.h.process.failures.note(x.h.process.clock(), "GitLab can't be asked", x.ref, err)
 	}
 	x.h.logger.Log(level, "GitLab can't be asked", zap.Stringer("ref", x.ref), zap.Int("status", status), zap.Error(err))
 	x.w.Header().Set("Retry-After", retryAfter)

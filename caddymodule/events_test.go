@@ -64,8 +64,8 @@ func awaitEvent(t *testing.T, want string) {
 }
 
 func TestEventsTellOfWhatIsRare(t *testing.T) {
-	lastSwitches.Store(nil)
-	setForTest(t, &breakerPause, 10*time.Millisecond)
+	process.lastSwitches.Store(nil)
+	setForTest(t, &process.breakerPause, 10*time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "", recordEvents())
 	publishOld(gitlab, "app.bin", []byte("x"))
@@ -91,7 +91,7 @@ type fullFS struct{ cache.FS }
 func (fullFS) Free(string) (int64, error) { return 0, nil }
 
 func TestAFullDiskIsAnEventAndDownloadsGoOn(t *testing.T) {
-	setForTest[cache.FS](t, &storeFS, fullFS{cache.OS()})
+	setForTest[cache.FS](t, &process.fileSystem, fullFS{cache.OS()})
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "", recordEvents())
 	body := someBytes(10_000, 1)

@@ -11,9 +11,6 @@ import (
 // keptFailures is how many failures are remembered for the status.
 const keptFailures = 20
 
-// processFailures are the last ones of this process, of any config.
-var processFailures failures
-
 // failures are the last ones, the newest last.
 type failures struct {
 	// mu guards kept; nothing is waited for under it.

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
@@ -174,14 +173,10 @@ func rangeOf(text string, size int64) (asked byteRange, ok bool) {
 	return byteRange{start, max(0, end-start)}, true
 }
 
-// rangePatience is how long a range that GitLab isn't asked for waits for the fill to come to it. Downloaders give up a
-// connection that is silent for a minute or so. Tests change it.
-var rangePatience = 20 * time.Second
-
 // waitsFor waits until the fill has come to a place, and reports whether that was within rangePatience. A fill that
 // ends before is for the caller to see.
 func (d *download) waitsFor(fill *cache.Fill, start int64) bool {
-	ctx, cancel := context.WithTimeout(d.r.Context(), rangePatience)
+	ctx, cancel := context.WithTimeout(d.r.Context(), d.h.process.rangePatience)
 	defer cancel()
 	reader, err := fill.NewReader(ctx)
 	if err != nil {

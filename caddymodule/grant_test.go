@@ -24,11 +24,11 @@ func startEdgeWithGrants(t *testing.T, options string) (*edge, *gitlabtest.Serve
 	t.Helper()
 	gitlab := newGitLab(t)
 	gitlab.AddProject(gitlabtest.Project{ID: publicProject, Path: "group/public", Visibility: gitlabtest.Public})
-	gitlab.SetClock(func() time.Time { return clock().Add(-time.Hour) })
+	gitlab.SetClock(func() time.Time { return process.clock().Add(-time.Hour) })
 	for _, id := range []int{project, otherProject, publicProject} {
 		gitlab.Publish(id, "pkg", "1.0.0", "app.bin", someBytes(1000, byte(id))) //nolint:gosec // ids of tests are small
 	}
-	gitlab.SetClock(clock)
+	gitlab.SetClock(process.clock)
 	return startEdge(t, gitlab.URL, options), gitlab
 }
 
@@ -184,7 +184,7 @@ func TestRefusalsOfOtherMethodsEndNothing(t *testing.T) {
 
 // TestRandomCookiesPushOutNobodyElse has one address ask for a public file with ever new cookies.
 func TestRandomCookiesPushOutNobodyElse(t *testing.T) {
-	setForTest(t, &maxGrants, 32)
+	setForTest(t, &process.maxGrants, 32)
 	e, gitlab := startEdgeWithGrants(t, "max_age 1h\ngrant_ttl 1h")
 	honest := call{path: pathOf(project), token: developer, header: http.Header{"X-Forwarded-For": {"198.51.100.7"}}}
 	e.expectAnswer(t, honest, 200)

@@ -116,6 +116,7 @@ type Handler struct {
 	// transport to GitLab, so that no client certificate meant for GitLab is shown to others.
 	StorageTransportRaw json.RawMessage `json:"storage_transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
+	process  *processWide
 	logger   *zap.Logger
 	server   *caddyhttp.Server // nil if unknown
 	rules    *upstream.Rules
@@ -222,10 +223,12 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // holds, since `caddy validate`, and a reload that fails later, provision handlers too; the store is opened when the
 // app starts (see App).
 func (h *Handler) Provision(ctx caddy.Context) error {
+	h.process = process
 	h.logger, h.server = limited(ctx.Logger()), serverOf(ctx)
 	rememberConnections(h.server)
 	// Taken first: contexts derived from ctx have a registry of their own that nobody scrapes.
-	h.metrics = registerMetrics(ctx.GetMetricsRegistry())
+	h.metrics = h.process.metrics
+	h.metrics.register(ctx.GetMetricsRegistry())
 	if err := h.replacePlaceholders(); err != nil {
 		return err
 	}
@@ -252,11 +255,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		StorageTransport: h.transports.storage,
 		StorageHosts:     h.StorageHosts,
 		HeaderTimeout:    time.Duration(h.HeaderTimeout),
-		CheckTimeout:     cmp.Or(time.Duration(h.CheckTimeout), checkTimeout),
+		CheckTimeout:     cmp.Or(time.Duration(h.CheckTimeout), h.process.checkTimeout),
 		PublishTimeout:   time.Duration(h.PublishTimeout),
 		StallTimeout:     time.Duration(h.StallTimeout),
 		Retries:          *h.Retries,
-		Now:              clock,
+		Now:              h.process.clock,
 		MaxConnections:   h.transports.maxConnections,
 		Hold: func() (release func()) {
 			h.transports.hold()

@@ -70,7 +70,7 @@ type hostileLoad struct {
 
 func newHostileLoad(t *testing.T, seed uint64, front func(*testing.T, *gitlabtest.Server) string) *hostileLoad {
 	t.Helper()
-	lastSwitches.Store(nil)
+	process.lastSwitches.Store(nil)
 	gitlab := newGitLab(t)
 	gitlab.SetChecksums(true)
 	gitlab.AddProject(gitlabtest.Project{ID: openProject, Path: openPath, Visibility: gitlabtest.Public})

@@ -19,7 +19,7 @@ import (
 // TestNothingIsLeftOfCallersWhoLeaveAnywhere has many callers break off at random places, GitLab fail at random places, and
 // the config be reloaded meanwhile. Afterwards no question, turn, wait or flight is left.
 func TestNothingIsLeftOfCallersWhoLeaveAnywhere(t *testing.T) {
-	setForTest(t, &checkTimeout, 500*time.Millisecond)
+	setForTest(t, &process.checkTimeout, 500*time.Millisecond)
 	gitlab := newGitLab(t)
 	gitlab.SetChecksums(true)
 	options := "fetches_per_caller 2\n max_age 50ms\n grant_ttl 50ms\n transport http {\n max_conns_per_host 6\n }"

@@ -142,8 +142,8 @@ func TestHandlersThatDisagreeOnADirectoryAreAConfigError(t *testing.T) {
 // TestRequestsToAConfigThatNeverStartsDoNotWaitForEver has a handler whose app doesn't start, as when another app of the
 // config fails to.
 func TestRequestsToAConfigThatNeverStartsDoNotWaitForEver(t *testing.T) {
-	setForTest(t, &startPatience, time.Millisecond)
-	app := &App{started: make(chan struct{})}
+	setForTest(t, &process.startPatience, time.Millisecond)
+	app := &App{process: process, started: make(chan struct{})}
 	if err := app.wait(t.Context()); !errors.Is(err, errNotStarted) {
 		t.Errorf("got %v", err)
 	}
@@ -152,8 +152,8 @@ func TestRequestsToAConfigThatNeverStartsDoNotWaitForEver(t *testing.T) {
 // TestAFillUnderWayMayEndWhenTheEdgeStops stops the app while its HTTP server still runs, as Caddy may at the end of the
 // process.
 func TestAFillUnderWayMayEndWhenTheEdgeStops(t *testing.T) {
-	setForTest(t, &closePatience, time.Minute)
-	s := newState(t.TempDir(), defaultStoreSettings())
+	setForTest(t, &process.closePatience, time.Minute)
+	s := newState(process, t.TempDir(), defaultStoreSettings())
 	if !s.enter() {
 		t.Fatal("no work may begin")
 	}

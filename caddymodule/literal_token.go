@@ -5,17 +5,12 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 // placeholder is what Caddy resolves when a config is loaded, such as {env.GITLAB_EDGE_TOKEN}. A {$VARIABLE} isn't one:
 // the adapter puts its value in before a directive is read.
 var placeholder = regexp.MustCompile(`\{[^{}$ ]+\}`)
-
-// adapterLog is where warnings about a Caddyfile go. Caddy lets no directive add to the adapter's own warnings
-// (httpcaddyfile.Helper keeps them to itself), so that they are logged, as Caddy's server type does. A variable, for tests.
-var adapterLog = func() *zap.Logger { return caddy.Log().Named("adapter.caddyfile") }
 
 // parseAPIToken reads api_token, and warns of one that is written out: whoever sees the adapted config, or asks the admin
 // API for /config/, sees the token.
@@ -24,7 +19,7 @@ func (h *Handler) parseAPIToken(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if !placeholder.MatchString(h.APIToken) {
-		adapterLog().Warn(
+		process.adapterLog().Warn(
 			"api_token stands in the config itself, which caddy adapt and the admin API's /config/ show; "+
 				"write {env.GITLAB_EDGE_TOKEN} and put the token into that environment variable (a {$VARIABLE} is replaced before, and shows too)",
 			zap.String("file", d.File()), zap.Int("line", d.Line()))

@@ -19,7 +19,7 @@ func TestATokenThatIsWrittenOutIsWarnedOfAndNotRepeated(t *testing.T) {
 	} {
 		logged := new(bytes.Buffer)
 		core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(logged), zapcore.InfoLevel)
-		setForTest(t, &adapterLog, func() *zap.Logger { return zap.New(core) })
+		setForTest(t, &process.adapterLog, func() *zap.Logger { return zap.New(core) })
 		adapted := goldentest.Adapt(t, "localhost {\n\tgitlab_packages https://gitlab.example.com {\n\t\tapi_token "+token+"\n\t}\n}\n")
 		if strings.HasPrefix(adapted, "error: ") {
 			t.Fatalf("%s: %s", token, adapted)

@@ -44,8 +44,8 @@ func mustRename(t testing.TB, from, to string) {
 }
 
 func TestACacheDirectoryThatIsLostIsBegunAnewWithinTenSeconds(t *testing.T) {
-	if storeLookPause > 5*time.Second || storeRetryPause > 10*time.Second {
-		t.Errorf("it may take %s and %s", storeLookPause, storeRetryPause)
+	if process.storeLookPause > 5*time.Second || process.storeRetryPause > 10*time.Second {
+		t.Errorf("it may take %s and %s", process.storeLookPause, process.storeRetryPause)
 	}
 	for _, test := range []struct {
 		name string
@@ -71,7 +71,7 @@ func TestACacheDirectoryThatIsLostIsBegunAnewWithinTenSeconds(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			setForTest(t, &storeLookPause, 20*time.Millisecond)
+			setForTest(t, &process.storeLookPause, 20*time.Millisecond)
 			gitlab := newGitLab(t)
 			e := startEdge(t, gitlab.URL, "", withAdmin)
 			body := someBytes(100_000, 1)
@@ -101,7 +101,7 @@ func TestACacheDirectoryThatIsLostIsBegunAnewWithinTenSeconds(t *testing.T) {
 }
 
 func TestStatusDoesNotSayWorkingWhileTheCacheDirectoryIsLost(t *testing.T) {
-	setForTest(t, &storeLookPause, time.Hour)
+	setForTest(t, &process.storeLookPause, time.Hour)
 	e := startEdge(t, newGitLab(t).URL, "", withAdmin)
 	e.expectCLI(t, 0, []string{"working"}, "status", "--check")
 	empty(t, e.directory)
@@ -110,8 +110,8 @@ func TestStatusDoesNotSayWorkingWhileTheCacheDirectoryIsLost(t *testing.T) {
 
 // TestAMountThatVanishesAndReturnsIsUsedAgain moves the directory away and back, which is what the edge sees of a mount.
 func TestAMountThatVanishesAndReturnsIsUsedAgain(t *testing.T) {
-	setForTest(t, &storeLookPause, 20*time.Millisecond)
-	setForTest(t, &storeRetryPause, 20*time.Millisecond)
+	setForTest(t, &process.storeLookPause, 20*time.Millisecond)
+	setForTest(t, &process.storeRetryPause, 20*time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "", withAdmin)
 	body := someBytes(100_000, 1)
@@ -142,7 +142,7 @@ func TestAMountThatVanishesAndReturnsIsUsedAgain(t *testing.T) {
 }
 
 func TestDownloadsGoOnWhenTheCacheDirectoryIsLost(t *testing.T) {
-	setForTest(t, &storeLookPause, 20*time.Millisecond)
+	setForTest(t, &process.storeLookPause, 20*time.Millisecond)
 	gitlab := newGitLab(t)
 	gitlab.SetChecksums(true)
 	e := startEdge(t, gitlab.URL, "")
@@ -171,7 +171,7 @@ func TestDownloadsGoOnWhenTheCacheDirectoryIsLost(t *testing.T) {
 }
 
 func TestAPublishDuringTheLossOfTheDirectoryIsNotServedInItsOldForm(t *testing.T) {
-	setForTest(t, &storeLookPause, 20*time.Millisecond)
+	setForTest(t, &process.storeLookPause, 20*time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	before, after := someBytes(1000, 1), someBytes(1000, 2)
@@ -217,11 +217,11 @@ func (f *mountedFS) Rename(from, to string) error {
 func TestBlobsOnAnotherDiskAreToldAndNothingIsSaidToBeStored(t *testing.T) {
 	for name, early := range map[string]bool{"at the start": true, "mounted under a running edge": false} {
 		t.Run(name, func(t *testing.T) {
-			setForTest(t, &storeLookPause, 20*time.Millisecond)
+			setForTest(t, &process.storeLookPause, 20*time.Millisecond)
 			disk := &mountedFS{FS: cache.OS()}
 			disk.mounted.Store(early)
-			storeFS = disk
-			t.Cleanup(func() { storeFS = nil }) // after the edge has ended
+			process.fileSystem = disk
+			t.Cleanup(func() { process.fileSystem = nil }) // after the edge has ended
 			gitlab := newGitLab(t)
 			e := startEdge(t, gitlab.URL, "", withAdmin)
 			body := someBytes(100_000, 1)

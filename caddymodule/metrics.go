@@ -65,9 +65,7 @@ var (
 	askBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 )
 
-var processMetrics = newMetrics()
-
-func newMetrics() *metrics {
+func newMetrics(further ...prometheus.Collector) *metrics {
 	m := &metrics{
 		requests: make(map[outcome]map[string]prometheus.Counter), firstByte: make(map[outcome]prometheus.Observer),
 		duration: make(map[outcome]prometheus.Observer), checks: make(map[askResult]prometheus.Observer),
@@ -101,7 +99,7 @@ func newMetrics() *metrics {
 	})
 	m.followers, m.collectors = followers, append(m.collectors, followers)
 	m.resumes = m.counter("resumes_total", "Bodies from upstream that were asked for from where they, or an earlier fetch of the same file, broke off.").WithLabelValues()
-	m.collectors = append(m.collectors, processStates)
+	m.collectors = append(m.collectors, further...)
 	return m
 }
 
@@ -121,16 +119,15 @@ func (m *metrics) histogram(name, help string, buckets []float64, labels ...stri
 	return vec
 }
 
-// registerMetrics makes the metrics visible in a config's registry.
-func registerMetrics(registry prometheus.Registerer) *metrics {
-	for _, collector := range processMetrics.collectors {
+// register makes the metrics visible in a config's registry.
+func (m *metrics) register(registry prometheus.Registerer) {
+	for _, collector := range m.collectors {
 		var already prometheus.AlreadyRegisteredError
 		if err := registry.Register(collector); err != nil && !errors.As(err, &already) {
 			// Only a second, different collector of this name could be refused, which is a defect of ours.
 			panic(err)
 		}
 	}
-	return processMetrics
 }
 
 // finished counts a request.

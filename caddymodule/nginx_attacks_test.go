@@ -79,7 +79,7 @@ func TestBodiesThatBreakOffBeforeNginxChangeNothing(t *testing.T) {
 	for _, method := range []string{http.MethodPut, http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodPost} {
 		t.Run(method, func(t *testing.T) {
 			e, gitlab, _, body := behindNginx(t, nginxLines{}, "")
-			setForTest(t, &bodyPatience, 100*time.Millisecond)
+			setForTest(t, &process.bodyPatience, 100*time.Millisecond)
 			gitlab.ResetRequests()
 			for _, token := range []string{"", "PRIVATE-TOKEN: glpat-wrong\r\n", goodLine + "\r\n"} {
 				head := method + " " + filePath("app.bin") + " HTTP/1.1\r\nHost: " + strings.TrimPrefix(e.url, "http://") + "\r\n" + token
@@ -155,7 +155,7 @@ func TestNginxsOwnAnswersAreNobodysOutage(t *testing.T) {
 
 // TestNginxThatIsDownIsAnOutageThatEnds stops nginx while GitLab is up, and GitLab while nginx is up, which answers 502.
 func TestNginxThatIsDownIsAnOutageThatEnds(t *testing.T) {
-	setForTest(t, &breakerPause, 20*time.Millisecond)
+	setForTest(t, &process.breakerPause, 20*time.Millisecond)
 	for _, downs := range []string{"nginx", "GitLab"} {
 		t.Run(downs, func(t *testing.T) {
 			e, gitlab, front, body := behindNginx(t, nginxLines{}, "")

@@ -28,11 +28,11 @@ var outages = []struct {
 }
 
 func TestInAnOutageThoseWhomGitLabAllowedKeepBeingServedAndNobodyElse(t *testing.T) {
-	setForTest(t, &breakerPause, 20*time.Millisecond)
+	setForTest(t, &process.breakerPause, 20*time.Millisecond)
 	for _, outage := range outages {
 		t.Run(outage.name, func(t *testing.T) {
 			if outage.name == "hanging" {
-				setForTest(t, &checkTimeout, 500*time.Millisecond)
+				setForTest(t, &process.checkTimeout, 500*time.Millisecond)
 			}
 			gitlab := newGitLab(t)
 			e := startEdge(t, gitlab.URL, "")
@@ -114,7 +114,7 @@ func isDown(server string) bool {
 }
 
 func TestADeadGitLabIsNotAskedByEachCallerAndAReloadKnowsThatItIsDead(t *testing.T) {
-	setForTest(t, &breakerPause, time.Hour)
+	setForTest(t, &process.breakerPause, time.Hour)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	body := someBytes(1000, 1)

@@ -13,7 +13,7 @@ import (
 // TestWhoHoldsAllConnectionsOpensNoBreakerAndReleasesNoBytes has callers whom GitLab allows hold all connections that the
 // edge may have, by downloads that they don't read. That is a limit of the edge's own, and no outage.
 func TestWhoHoldsAllConnectionsOpensNoBreakerAndReleasesNoBytes(t *testing.T) {
-	setForTest(t, &checkTimeout, 300*time.Millisecond)
+	setForTest(t, &process.checkTimeout, 300*time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "grant_ttl 1m\n transport http {\n max_conns_per_host 2\n }")
 	body := someBytes(300_000, 1)

@@ -236,7 +236,7 @@ func TestOverHTTP3ARequestWithoutALengthIsADownloadUnlessItHasABody(t *testing.T
 		request := httptest.NewRequestWithContext(context.Background(), http.MethodGet, filePath("app.bin"), io.NopCloser(strings.NewReader(body)))
 		request.ProtoMajor, request.ProtoMinor, request.ContentLength = 3, 0, -1
 		recorder := httptest.NewRecorder()
-		x := &exchange{w: recorder, r: request, body: guardBody(recorder, request)}
+		x := &exchange{h: &Handler{process: process}, w: recorder, r: request, body: guardBody(recorder, request)}
 		if got := x.gatherBody() && x.isPlainDownload(); got != want {
 			t.Errorf("with the body %q: %v", body, got)
 		}

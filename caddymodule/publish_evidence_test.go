@@ -151,7 +151,7 @@ func (e *edge) mustGetConcurrently(t *testing.T, file string, want []byte) {
 
 // TestAPublishersUploadDuringAnOutageLeavesTheStoredFile has a publisher try when GitLab can't have got anything.
 func TestAPublishersUploadDuringAnOutageLeavesTheStoredFile(t *testing.T) {
-	setForTest(t, &breakerPause, time.Hour)
+	setForTest(t, &process.breakerPause, time.Hour)
 	for name, begin := range map[string]func(t *testing.T, e *edge, gitlab *gitlabtest.Server){
 		"the connection is reset": func(_ *testing.T, _ *edge, gitlab *gitlabtest.Server) { gitlab.SetDown(true) },
 		"nobody listens":          func(_ *testing.T, _ *edge, gitlab *gitlabtest.Server) { gitlab.Close() },
@@ -263,9 +263,9 @@ func TestWhatAPublishMeansForTheSameNameElsewhere(t *testing.T) {
 			gitlab := newGitLab(t)
 			e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h\noffline_grace 2h\n"+test.options)
 			publishOld(gitlab, "app.bin", older)
-			gitlab.SetClock(func() time.Time { return clock().Add(-time.Hour) })
+			gitlab.SetClock(func() time.Time { return process.clock().Add(-time.Hour) })
 			gitlab.Publish(otherProject, "pkg", "1.0.0", "app.bin", older)
-			gitlab.SetClock(clock)
+			gitlab.SetClock(process.clock)
 			get := func() answer { return e.do(t, call{path: inProject(test.spelling), token: developer}) }
 			publishAndGoDown := func(down bool) (got answer) {
 				if got := e.put(t, filePath("app.bin"), newer); got.StatusCode != http.StatusCreated {

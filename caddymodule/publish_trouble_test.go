@@ -68,7 +68,7 @@ func TestAnUploadThatGitLabRefusesCostsTheStoredFileNothing(t *testing.T) {
 // TestWhateverBecomesOfAPublishTheNextDownloadIsRight ends publishes in all ways there are.
 func TestWhateverBecomesOfAPublishTheNextDownloadIsRight(t *testing.T) {
 	before, after := someBytes(300_000, 1), someBytes(300_000, 2)
-	setForTest(t, &breakerPause, 1)
+	setForTest(t, &process.breakerPause, 1)
 	for name, test := range map[string]struct {
 		fault gitlabtest.Fault
 		// leaves has the caller break off in the middle.

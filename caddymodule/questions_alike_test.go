@@ -50,7 +50,7 @@ func TestAQuestionUnderWayAnswersOnlyForCallersWhoAreAlike(t *testing.T) {
 		"the same caller after publish": {one, true, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			setForTest(t, &checkTimeout, time.Minute) // none of the answers that are held is given up
+			setForTest(t, &process.checkTimeout, time.Minute) // none of the answers that are held is given up
 			gitlab := newGitLab(t)
 			gitlab.SetChecksums(true)
 			e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h")

@@ -59,7 +59,7 @@ func TestADownloaderOfManySegmentsCostsLittleMoreThanOneBody(t *testing.T) {
 // TestSegmentsOverASlowLinkAllArriveAndCostLessThanTwoBodies has a file that takes several times rangePatience. No
 // downloader waits that long in silence, so those parts are forwarded, each once.
 func TestSegmentsOverASlowLinkAllArriveAndCostLessThanTwoBodies(t *testing.T) {
-	setForTest(t, &rangePatience, 100*time.Millisecond)
+	setForTest(t, &process.rangePatience, 100*time.Millisecond)
 	const segments, size = 16, 8 << 20
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "range_wait 64KiB")
@@ -98,7 +98,7 @@ func (e *edge) getSegments(t *testing.T, body []byte, segments int) int32 {
 // TestTheFarthestOfSeveralRangesDecidesWhetherTheyAreForwarded asks for the beginning, which is there, and for more that
 // isn't. In the second pass GitLab isn't asked at once, since the ranges are longer than range_wait.
 func TestTheFarthestOfSeveralRangesDecidesWhetherTheyAreForwarded(t *testing.T) {
-	setForTest(t, &rangePatience, time.Millisecond)
+	setForTest(t, &process.rangePatience, time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "range_wait 1MiB")
 	body := someBytes(16<<20, 1)
@@ -160,7 +160,7 @@ func TestARangeThatTheFillDoesNotReachInTimeIsForwardedAfterAll(t *testing.T) {
 	release := make(chan struct{})
 	gitlab.Inject(gitlabtest.Fault{Method: http.MethodGet, Times: 1, StallAfter: 2 << 20, Release: release})
 	first, rest := e.beginDownload(t, "app.bin", developer, 1<<20)
-	setForTest(t, &rangePatience, time.Millisecond)
+	setForTest(t, &process.rangePatience, time.Millisecond)
 	for range 3 {
 		far := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=15000000-15002999"}}})
 		if far.StatusCode != 206 || !bytes.Equal(far.body, body[15000000:15003000]) || !strings.Contains(far.cacheStatus(), "fwd=partial") {

@@ -85,9 +85,9 @@ func TestWgetDownloadsAgainOnlyWhatIsNewer(t *testing.T) {
 			t.Errorf("of the same: %s", got)
 		}
 		newer := someBytes(2<<20, 2)
-		c.gitlab.SetClock(func() time.Time { return clock().Add(-time.Minute) })
+		c.gitlab.SetClock(func() time.Time { return process.clock().Add(-time.Minute) })
 		c.gitlab.Publish(project, "pkg", "1.0.0", "app.bin", newer)
-		c.gitlab.SetClock(clock)
+		c.gitlab.SetClock(process.clock)
 		putForward(2 * time.Minute) // past max_age
 		if got := wget(); got != "200" {
 			t.Errorf("of the newer: %s", got)

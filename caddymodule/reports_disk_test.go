@@ -141,7 +141,7 @@ func TestAFileThatAPowerCutLeftEmptyIsFetchedAgain(t *testing.T) {
 // TestAnIndexThatSomebodyElseHoldsDelaysNoStart has an admin look into index.db with bbolt's own tool, which locks it, when the
 // edge starts.
 func TestAnIndexThatSomebodyElseHoldsDelaysNoStart(t *testing.T) {
-	setForTest(t, &storeRetryPause, 20*time.Millisecond)
+	setForTest(t, &process.storeRetryPause, 20*time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	body := someBytes(300_000, 1)
@@ -171,9 +171,9 @@ func TestMemoryStaysFlatForDownloadsOfALargeFile(t *testing.T) {
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	const size = 512 << 20
-	gitlab.SetClock(func() time.Time { return clock().Add(-time.Hour) })
+	gitlab.SetClock(func() time.Time { return process.clock().Add(-time.Hour) })
 	gitlab.PublishContent(project, "pkg", "1.0.0", "big.bin", gitlabtest.Generated(size, 1))
-	gitlab.SetClock(clock)
+	gitlab.SetClock(process.clock)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)

@@ -163,7 +163,7 @@ func TestARestThatBeginsElsewhereIsNotJoined(t *testing.T) {
 				}
 				w.Header().Set("Content-Disposition", "attachment")
 				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(body)-1, len(body)))
-				w.Header().Set("Last-Modified", clock().Add(-time.Hour).UTC().Format(http.TimeFormat))
+				w.Header().Set("Last-Modified", process.clock().Add(-time.Hour).UTC().Format(http.TimeFormat))
 				w.WriteHeader(http.StatusPartialContent)
 				_, _ = w.Write(body[from:])
 				return true

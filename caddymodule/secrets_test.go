@@ -67,9 +67,9 @@ func TestNoFailureShowsASecret(t *testing.T) {
 				name += ", redacted"
 			}
 			t.Run(name, func(t *testing.T) {
-				setForTest(t, &breakerPause, time.Microsecond)
+				setForTest(t, &process.breakerPause, time.Microsecond)
 				if failure.fs != nil {
-					setForTest(t, &storeFS, failure.fs)
+					setForTest(t, &process.fileSystem, failure.fs)
 				}
 				gitlab := newGitLab(t)
 				gitlab.SetMode(failure.mode)

@@ -352,6 +352,6 @@ func (x *exchange) storeTrouble(doing string, err error) {
 	if errors.Is(err, cache.ErrClosed) {
 		return // the edge stops
 	}
-	processFailures.note(clock(), doing+" failed", x.ref, err)
+	x.h.process.failures.note(x.h.process.clock(), doing+" failed", x.ref, err)
 	x.h.logger.Error(doing+" failed; streaming uncached", zap.Stringer("ref", x.ref), zap.Error(err))
 }

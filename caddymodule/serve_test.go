@@ -41,9 +41,9 @@ func inEveryMode(t *testing.T, test func(*testing.T, *gitlabtest.Server)) {
 
 // publishOld publishes a file long enough ago that its Last-Modified names it (see upstream.Identity.Settled).
 func publishOld(gitlab *gitlabtest.Server, file string, body []byte) {
-	gitlab.SetClock(func() time.Time { return clock().Add(-time.Hour) })
+	gitlab.SetClock(func() time.Time { return process.clock().Add(-time.Hour) })
 	gitlab.Publish(project, "pkg", "1.0.0", file, body)
-	gitlab.SetClock(clock)
+	gitlab.SetClock(process.clock)
 }
 
 func TestRepeatDownloadMakesNoUpstreamRequestAndAnotherTokenOneHEAD(t *testing.T) {

@@ -19,9 +19,6 @@ import (
 // parameters from it.
 const maxSmallBody = 64 << 10
 
-// bodyPatience is how long such a body may take to arrive. Tests change it.
-var bodyPatience = 10 * time.Second
-
 // Bodies of answers to requests whose own bodies are refused, or whose methods.
 const (
 	bodyMalformed = `{"error":"400 Bad Request - the request body is malformed"}`
@@ -72,7 +69,7 @@ func (x *exchange) readSmallBody() ([]byte, error) {
 	if x.r.ContentLength > maxSmallBody {
 		return nil, errBodyTooLarge // without a byte of it: the caller may wait for 100 Continue
 	}
-	bounded := x.body.controller.SetReadDeadline(time.Now().Add(bodyPatience)) == nil
+	bounded := x.body.controller.SetReadDeadline(time.Now().Add(x.h.process.bodyPatience)) == nil
 	body, err := io.ReadAll(io.LimitReader(x.body, maxSmallBody+1))
 	if err != nil {
 		// A deadline that has passed stays, so that nobody waits for the rest.

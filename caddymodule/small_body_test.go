@@ -24,7 +24,7 @@ func withBody(method, host, body string, lines ...string) string {
 // TestABodyIsWholeBeforeGitLabIsAsked sends bodies with requests that are no uploads. The file is stored and the caller's
 // grant is old, so that each would have GitLab asked.
 func TestABodyIsWholeBeforeGitLabIsAsked(t *testing.T) {
-	setForTest(t, &bodyPatience, 300*time.Millisecond)
+	setForTest(t, &process.bodyPatience, 300*time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	content := someBytes(1000, 1)
@@ -179,7 +179,7 @@ func TestAFormNamesNoFileThatTheRulesRefuse(t *testing.T) {
 
 // TestTheDeadlineOfABodyEndsWithIt: after a body was read in time, its deadline ends nothing that goes on longer.
 func TestTheDeadlineOfABodyEndsWithIt(t *testing.T) {
-	setForTest(t, &bodyPatience, 200*time.Millisecond)
+	setForTest(t, &process.bodyPatience, 200*time.Millisecond)
 	upstream := slowUpstream(t, 500*time.Millisecond)
 	e := startEdge(t, upstream, "")
 	for _, body := range []io.Reader{strings.NewReader("a=b"), io.MultiReader(strings.NewReader("a=b"))} {
@@ -216,7 +216,7 @@ func slowUpstream(t *testing.T, after time.Duration) string {
 
 // TestOverHTTP2ABodyIsBoundedToo sends DATA frames that never end, or never come.
 func TestOverHTTP2ABodyIsBoundedToo(t *testing.T) {
-	setForTest(t, &bodyPatience, 300*time.Millisecond)
+	setForTest(t, &process.bodyPatience, 300*time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	protocols := new(http.Protocols)

@@ -15,25 +15,10 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// maxGrants bounds the grants that are remembered for one cache directory. Past it, or past a 16th of it for one address,
-// the least recently used is forgotten, which costs its owner a check. Tests change it.
-var maxGrants = 100_000
-
-// storeFS is the file system of all stores, nil for the operating system's. Tests break it.
-var storeFS cache.FS
-
-// breakerPause is how long a server that has failed the edge's own probe isn't asked at first. Tests change it.
-var breakerPause = upstream.DefaultBreakerPause
-
-// checkTimeout is how long a check waits for GitLab. Tests change it.
-var checkTimeout = upstream.DefaultCheckTimeout
-
-// clock is the edge's time. Tests put it forward.
-var clock = time.Now
-
 // state is what all configs that use one cache directory share, one after another or at once: the store, the grants,
 // and the work under way. It outlives reloads; nothing in it belongs to a handler.
 type state struct {
+	process   *processWide
 	directory string
 	logger    *zap.Logger
 	// now is the clock of everything that compares ages.
@@ -97,12 +82,13 @@ type storeSettings struct {
 }
 
 // newState opens a directory's store. It never fails: without a store the edge streams uncached.
-func newState(directory string, settings storeSettings) *state {
+func newState(p *processWide, directory string, settings storeSettings) *state {
 	s := &state{
+		process:       p,
 		directory:     directory,
 		logger:        lastingLogger("gitlab_packages"),
-		now:           clock,
-		grants:        upstream.NewGrants(maxGrants),
+		now:           p.clock,
+		grants:        upstream.NewGrants(p.maxGrants),
 		fingerprinter: upstream.NewFingerprinter(),
 		rests:         newRests(),
 		formers:       newFormers(),
@@ -129,7 +115,7 @@ func (s *state) breakersOf(way access) *upstream.Breakers {
 	breakers := s.breakers[way]
 	if breakers == nil {
 		breakers = upstream.NewBreakers(upstream.BreakerConfig{
-			Pause:      breakerPause,
+			Pause:      s.process.breakerPause,
 			OnChange:   func(server string, up bool) { s.later(func() { s.tellUpstream(way.upstream, server, up) }) },
 			Background: s.beside,
 		})
@@ -173,9 +159,9 @@ func (s *state) tellUpstream(gitlab, server string, up bool) {
 		return
 	}
 	s.tell(eventUpstreamDown, about)
-	processFailures.note(s.now(), server+" of "+gitlab+" doesn't answer", upstream.Ref{}, nil)
+	s.process.failures.note(s.now(), server+" of "+gitlab+" doesn't answer", upstream.Ref{}, nil)
 	s.logger.Error(serverNames[server]+" doesn't answer and is asked again every few seconds until it does; whom it allowed lately is served what is stored",
-		zap.String("server", server), zap.String("upstream", gitlab), zap.Duration("next_try_in", breakerPause))
+		zap.String("server", server), zap.String("upstream", gitlab), zap.Duration("next_try_in", s.process.breakerPause))
 }
 
 // maxNotices bounds what waits to be told; more is dropped.
@@ -220,7 +206,7 @@ func (s *state) tellFull(full bool) {
 func (s *state) tellFullNow() {
 	s.logger.Error("the disk has no room; what doesn't fit streams through and isn't kept. Told every ten minutes at most",
 		zap.String("directory", s.directory))
-	processFailures.note(s.now(), "the disk of "+s.directory+" has no room", upstream.Ref{}, nil)
+	s.process.failures.note(s.now(), "the disk of "+s.directory+" has no room", upstream.Ref{}, nil)
 	s.tell(eventDiskFull, map[string]any{"directory": s.directory})
 }
 
@@ -285,10 +271,6 @@ func (s *state) announceChange() {
 	}
 }
 
-// closePatience is how long fills under way may go on when the edge stops. Caddy stops apps in no fixed order, so
-// downloads may still run; service managers wait for five seconds and more before they kill.
-var closePatience = 3 * time.Second
-
 // Destruct lets the fills end, or ends them, closes the store and lets go of the directory. The last config to stop
 // calls it. Downloads that follow a fill which is ended go on from GitLab, each by itself: Caddy waits for them longer.
 func (s *state) Destruct() error {
@@ -300,7 +282,7 @@ func (s *state) Destruct() error {
 		s.work.Wait()
 		close(ended)
 	}()
-	timer := time.NewTimer(closePatience)
+	timer := time.NewTimer(s.process.closePatience)
 	defer timer.Stop()
 	select {
 	case <-ended:
@@ -314,7 +296,7 @@ func (s *state) Destruct() error {
 	s.chores.Wait()
 	if store := s.store.Load(); store != nil {
 		err := store.Close()
-		processStates.take(s)
+		s.process.stateNumbers.take(s)
 		return err
 	}
 	return nil

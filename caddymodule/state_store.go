@@ -10,24 +10,18 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// storeRetryPause is the wait between tries to open a store that could not be opened. Tests change it.
-var storeRetryPause = 10 * time.Second
-
-// storeLookPause is the wait between looks whether the store's directory is still there. Tests change it.
-var storeLookPause = 2 * time.Second
-
 // openStore tries once to open the store.
 func (s *state) openStore() error {
 	limits := s.inForce.Load().limits
-	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now, FS: storeFS, OnFull: s.tellFull})
+	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now, FS: s.process.fileSystem, OnFull: s.tellFull})
 	if err != nil {
 		reason := "the cache directory can't be used"
 		if errors.Is(err, cache.ErrLocked) {
 			reason = "the cache directory is held by another process"
 		}
-		processFailures.note(s.now(), reason, upstream.Ref{}, err)
+		s.process.failures.note(s.now(), reason, upstream.Ref{}, err)
 		s.logger.Error(reason+"; downloads stream uncached until it can", zap.String("directory", s.directory),
-			zap.Duration("next_try_in", storeRetryPause), zap.Error(err))
+			zap.Duration("next_try_in", s.process.storeRetryPause), zap.Error(err))
 		return err
 	}
 	s.store.Store(store)
@@ -45,7 +39,7 @@ func (s *state) isHeld() bool { return s.store.Load() != nil }
 // keepStore opens a store that could not be opened, again and again, and one in the place of a store whose directory is gone.
 // It ends with ctx.
 func (s *state) keepStore() {
-	ticker := time.NewTicker(min(storeLookPause, storeRetryPause))
+	ticker := time.NewTicker(min(s.process.storeLookPause, s.process.storeRetryPause))
 	defer ticker.Stop()
 	tried := time.Now()
 	for {
@@ -60,7 +54,7 @@ func (s *state) keepStore() {
 			continue
 		case store != nil:
 			s.abandon(store)
-		case time.Since(tried) < storeRetryPause:
+		case time.Since(tried) < s.process.storeRetryPause:
 			continue
 		}
 		tried = time.Now()
@@ -74,9 +68,9 @@ func (s *state) keepStore() {
 // open files to their end.
 func (s *state) abandon(store *cache.Store) {
 	const reason = "the cache directory was emptied or replaced, or its disk is gone or another one mounted in it"
-	processFailures.note(s.now(), reason, upstream.Ref{}, nil)
+	s.process.failures.note(s.now(), reason, upstream.Ref{}, nil)
 	s.logger.Error(reason+"; the cache begins anew with what is there now", zap.String("directory", s.directory))
-	processStates.takeStore(s)
+	s.process.stateNumbers.takeStore(s)
 	if err := store.Abandon(); err != nil {
 		s.logger.Warn("closing what is left of the cache failed", zap.String("directory", s.directory), zap.Error(err))
 	}

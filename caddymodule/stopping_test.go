@@ -16,7 +16,7 @@ import (
 // TestDownloadsEndRightWhenTheEdgeLetsGoOfTheirFill stops the edge before Caddy's server, as a reload to another directory
 // may. The server goes on serving those who are being served, and GitLab doesn't send the rest of the fill.
 func TestDownloadsEndRightWhenTheEdgeLetsGoOfTheirFill(t *testing.T) {
-	setForTest(t, &closePatience, time.Millisecond)
+	setForTest(t, &process.closePatience, time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	body := someBytes(8<<20, 1)
@@ -69,7 +69,7 @@ func stopTheEdge(t *testing.T) {
 
 // TestAStreamNeedsNothingOfTheEdge stops the edge under the download of a file that isn't kept.
 func TestAStreamNeedsNothingOfTheEdge(t *testing.T) {
-	setForTest(t, &closePatience, time.Millisecond)
+	setForTest(t, &process.closePatience, time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	e.reload(t, "cache "+e.directory+" {\n max_object 1MiB\n min_free 0\n}")
@@ -106,9 +106,9 @@ func (f *holdingFS) Create(path string) (cache.File, error) {
 // TestWhoComesWhileTheEdgeStopsIsServedByGitLab stops the edge while a fetch begins to be stored, and asks once more after
 // that.
 func TestWhoComesWhileTheEdgeStopsIsServedByGitLab(t *testing.T) {
-	setForTest(t, &closePatience, 0)
+	setForTest(t, &process.closePatience, 0)
 	fs := &holdingFS{FS: cache.OS(), reached: make(chan struct{}), held: make(chan struct{})}
-	setForTest(t, &storeFS, cache.FS(fs))
+	setForTest(t, &process.fileSystem, cache.FS(fs))
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	body := someBytes(1<<20, 1)
@@ -131,7 +131,7 @@ func TestWhoComesWhileTheEdgeStopsIsServedByGitLab(t *testing.T) {
 // TestQuestionsThatTheEdgesEndCutsAreAskedByTheCallersOwnRequests stops the edge while GitLab lets it wait for a fetch, the
 // check of another caller, and the check for a HEAD.
 func TestQuestionsThatTheEdgesEndCutsAreAskedByTheCallersOwnRequests(t *testing.T) {
-	setForTest(t, &closePatience, 0)
+	setForTest(t, &process.closePatience, 0)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
 	body := someBytes(1<<20, 1)

@@ -164,7 +164,7 @@ func TestWhatTheCallerGetsIsWhatGitLabWouldGiveInEveryStorageMode(t *testing.T) 
 								m.mustGet(t, m.file, caller, m.first)
 								awaitNoFlight(t)
 								event.happen(m)
-								m.gitlab.SetClock(clock)
+								m.gitlab.SetClock(process.clock)
 								m.judge(t, caller, stale, another, event.bodies(m))
 								m.setMode(mode)
 							})
@@ -188,7 +188,7 @@ func (m *matrix) store(t *testing.T, sameSecond bool) {
 		publishOld(m.gitlab, m.file, m.first)
 		return
 	}
-	now := clock()
+	now := process.clock()
 	m.gitlab.SetClock(func() time.Time { return now })
 	m.publish(m.first)
 }

@@ -44,7 +44,7 @@ func TestAStrangersFailedFetchFailsNobodyElse(t *testing.T) {
 // TestAStrangerWithoutATurnSeesNoDifference has a stranger use up their turns by fetches of their own, and then ask for files
 // of a project that they may not read.
 func TestAStrangerWithoutATurnSeesNoDifference(t *testing.T) {
-	setForTest(t, &turnPatience, 3*time.Second)
+	setForTest(t, &process.turnPatience, 3*time.Second)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "fetches_per_caller 1")
 	body := someBytes(300_000, 1)

@@ -22,7 +22,7 @@ func (e *edge) restartAfter(t testing.TB, options string, meanwhile func()) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	lastSwitches.Store(nil)
+	process.lastSwitches.Store(nil)
 	meanwhile()
 	e.reload(t, options)
 }
@@ -130,7 +130,7 @@ func TestNothingIsServedWhileNobodyKnowsWhatWasSwitched(t *testing.T) {
 }
 
 func TestAnEdgeThatKnowsNoSwitchesServesAgainWhenTheFileIsMended(t *testing.T) {
-	setForTest(t, &switchesPoll, 5*time.Millisecond)
+	setForTest(t, &process.switchesPoll, 5*time.Millisecond)
 	e, _ := startSwitchable(t, "")
 	e.expectCLI(t, 0, nil, "disable", "24")
 	good, err := os.ReadFile(storedFile(e, switchesKey))
@@ -150,7 +150,7 @@ func TestAnEdgeThatKnowsNoSwitchesServesAgainWhenTheFileIsMended(t *testing.T) {
 }
 
 func TestWhatAnotherInstanceSwitchesReachesTheCopyBesideTheIndex(t *testing.T) {
-	setForTest(t, &switchesPoll, 5*time.Millisecond)
+	setForTest(t, &process.switchesPoll, 5*time.Millisecond)
 	e, gitlab := startSwitchable(t, "")
 	_, _, err := otherInstance(e).change(t.Context(), gitlab.URL, func(said *runtimeSwitches) {
 		said.Projects["24"] = runtimeSwitch{Since: time.Now()}

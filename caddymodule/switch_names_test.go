@@ -80,7 +80,7 @@ func TestASwitchIsListedOnceWithAllItsNames(t *testing.T) {
 }
 
 func TestWhatOneSitesConfigSaysOfNamesHoldsForAllSitesOfThatGitLab(t *testing.T) {
-	lastSwitches.Store(nil)
+	process.lastSwitches.Store(nil)
 	gitlab := newGitLab(t)
 	gitlab.Publish(project, "pkg", "1.0.0", "app.bin", []byte("x"))
 	site := fmt.Sprintf("handle_path /other/* {\n gitlab_packages %s {\n cache %s {\n min_free 0\n }\n projects on {\n on 24 group/app\n }\n }\n}\n", gitlab.URL, t.TempDir())

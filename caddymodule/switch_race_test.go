@@ -23,7 +23,7 @@ func TestASwitchHoldsForDownloadsThatWaitForGitLab(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			lastSwitches.Store(nil)
+			process.lastSwitches.Store(nil)
 			gitlab := newGitLab(t)
 			e := startEdge(t, gitlab.URL, "", withAdmin)
 			publishOld(gitlab, "stored.bin", body)

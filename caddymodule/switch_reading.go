@@ -35,7 +35,7 @@ func (s *switchStore) reading() switchesReading { return switchesReading(s.readi
 // copies in these directories. Where nothing is known of switches that are there, nothing is served until they can be read
 // or a command writes them anew.
 func (s *switchStore) begin(ctx context.Context, directories []string) {
-	last := lastSwitches.Load()
+	last := s.process.lastSwitches.Load()
 	if last != nil {
 		s.present.Store(last)
 	}
@@ -47,22 +47,22 @@ func (s *switchStore) begin(ctx context.Context, directories []string) {
 		last = s.recall(ctx, directories)
 		if last != nil {
 			s.present.Store(last)
-			lastSwitches.CompareAndSwap(nil, last)
+			s.process.lastSwitches.CompareAndSwap(nil, last)
 		}
 	}
 	switch {
 	case last != nil:
 		s.readingNow.Store(int32(switchesRecalled))
 		s.logger.Error("the run-time switches can't be read from Caddy's storage; those known last are in force, and off counts where copies of them differ",
-			zap.Duration("next_try_in", switchesPoll), zap.Error(err))
+			zap.Duration("next_try_in", s.process.switchesPoll), zap.Error(err))
 	case s.areThere(ctx, err):
 		s.readingNow.Store(int32(switchesUnknown))
 		s.logger.Error("the run-time switches can't be read from Caddy's storage, and there is no copy of them; all requests get 503 until the "+
-			"file is mended, or disable, enable or reset writes it anew", zap.Duration("next_try_in", switchesPoll), zap.Error(err))
+			"file is mended, or disable, enable or reset writes it anew", zap.Duration("next_try_in", s.process.switchesPoll), zap.Error(err))
 	default:
 		s.readingNow.Store(int32(switchesRecalled))
 		s.logger.Error("the run-time switches can't be read from Caddy's storage, and none are known; the config's word holds",
-			zap.Duration("next_try_in", switchesPoll), zap.Error(err))
+			zap.Duration("next_try_in", s.process.switchesPoll), zap.Error(err))
 	}
 }
 

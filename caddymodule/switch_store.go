@@ -57,15 +57,9 @@ const (
 	switchTimeout = 20 * time.Second
 )
 
-// switchesPoll is how often the storage is looked at for what other instances said. Tests change it.
-var switchesPoll = 5 * time.Second
-
-// lastSwitches is what this process read last, of any config: a reload while the storage can't be read must not switch
-// projects on again that are off.
-var lastSwitches atomic.Pointer[storedSwitches]
-
 // switchStore keeps the run-time switches in Caddy's storage, which instances can share, and knows what they are.
 type switchStore struct {
+	process *processWide
 	storage certmagic.Storage
 	logger  *zap.Logger
 	// present is never nil.
@@ -80,8 +74,8 @@ type switchStore struct {
 	copies   []switchCopy
 }
 
-func newSwitchStore(storage certmagic.Storage, logger *zap.Logger) *switchStore {
-	s := &switchStore{storage: storage, logger: logger}
+func newSwitchStore(p *processWide, storage certmagic.Storage, logger *zap.Logger) *switchStore {
+	s := &switchStore{process: p, storage: storage, logger: logger}
 	s.trouble.First, s.trouble.Interval = 1, time.Minute
 	s.copyTrouble.First, s.copyTrouble.Interval = 1, time.Minute
 	s.present.Store(new(storedSwitches))
@@ -98,7 +92,7 @@ func (s *switchStore) of(upstream string) *runtimeSwitches {
 
 // watch takes in what other instances say, until ctx ends. tell hears of each change.
 func (s *switchStore) watch(ctx context.Context, tell func(before, after *storedSwitches)) {
-	ticker := time.NewTicker(switchesPoll)
+	ticker := time.NewTicker(s.process.switchesPoll)
 	defer ticker.Stop()
 	for {
 		select {
@@ -122,14 +116,14 @@ func (s *switchStore) look(ctx context.Context) (before, after *storedSwitches, 
 	ctx, cancel := context.WithTimeout(ctx, switchesTimeout)
 	defer cancel()
 	before = s.present.Load()
-	last := lastSwitches.Load()
+	last := s.process.lastSwitches.Load()
 	after, err = s.load(ctx)
 	if err != nil {
 		return before, before, err
 	}
 	// Only where nobody, of any config, has changed or read them since: what was read here could be older by now. Also if
 	// this config finds nothing new, or what another's look has missed for that reason would be missed for ever.
-	lastSwitches.CompareAndSwap(last, after)
+	s.process.lastSwitches.CompareAndSwap(last, after)
 	if after.equal(before) {
 		s.succeeded()
 		return before, before, nil
@@ -184,7 +178,7 @@ func (s *switchStore) change(ctx context.Context, upstream string, edit func(*ru
 		return nil, nil, err
 	}
 	s.present.Store(after)
-	lastSwitches.Store(after)
+	s.process.lastSwitches.Store(after)
 	s.succeeded()
 	s.keepCopies()
 	return before, after, nil

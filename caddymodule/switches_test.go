@@ -37,7 +37,7 @@ func (e *edge) expectStatus(t testing.TB, want int, spellings ...string) {
 // startSwitchable starts an edge in front of two projects with a file each, and forgets what other tests switched.
 func startSwitchable(t *testing.T, options string) (*edge, *gitlabtest.Server) {
 	t.Helper()
-	lastSwitches.Store(nil)
+	process.lastSwitches.Store(nil)
 	gitlab := newGitLab(t)
 	for _, id := range []int{project, otherProject} {
 		gitlab.Publish(id, "pkg", "1.0.0", "app.bin", []byte("x"))
@@ -60,7 +60,7 @@ func TestWhatIsSwitchedAtRunTimeWinsOverTheConfigAndOutlivesIt(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	lastSwitches.Store(nil)
+	process.lastSwitches.Store(nil)
 	e.reload(t, "projects on {\n off 24 group/app\n}")
 	e.expectStatus(t, http.StatusOK, "24", "group%2Fapp")
 	before := len(gitlab.Requests())
@@ -162,14 +162,14 @@ func runningSwitches(t testing.TB) *runtimeSwitches {
 // otherInstance is the switches of an edge elsewhere that shares the storage.
 func otherInstance(e *edge) *switchStore {
 	storage := &certmagic.FileStorage{Path: filepath.Join(filepath.Dir(e.directory), "storage")}
-	return newSwitchStore(storage, zap.NewNop())
+	return newSwitchStore(process, storage, zap.NewNop())
 }
 
 func TestWhatAnotherInstanceSwitchesArrives(t *testing.T) {
-	if switchesPoll+switchesTimeout > 10*time.Second {
-		t.Errorf("it may take %s to arrive", switchesPoll+switchesTimeout)
+	if process.switchesPoll+switchesTimeout > 10*time.Second {
+		t.Errorf("it may take %s to arrive", process.switchesPoll+switchesTimeout)
 	}
-	setForTest(t, &switchesPoll, 5*time.Millisecond)
+	setForTest(t, &process.switchesPoll, 5*time.Millisecond)
 	e, gitlab := startSwitchable(t, "")
 	e.expectStatus(t, http.StatusOK, "24")
 	_, _, err := otherInstance(e).change(t.Context(), gitlab.URL, func(said *runtimeSwitches) {
@@ -208,7 +208,7 @@ func TestSwitchesOfTwoInstancesAtOnceAllCount(t *testing.T) {
 }
 
 func TestSwitchesThatCannotBeReadStayAsTheyWereUntilACommandWritesThemAnew(t *testing.T) {
-	setForTest(t, &switchesPoll, 5*time.Millisecond)
+	setForTest(t, &process.switchesPoll, 5*time.Millisecond)
 	e, _ := startSwitchable(t, "")
 	e.expectCLI(t, 0, nil, "disable", "24")
 	stored := storedFile(e, switchesKey)
@@ -253,12 +253,12 @@ func (s slowStorage) Load(ctx context.Context, key string) ([]byte, error) {
 }
 
 func TestALookThatIsOvertakenByAChangeLeavesWhatIsKnownLast(t *testing.T) {
-	t.Cleanup(func() { lastSwitches.Store(nil) })
-	lastSwitches.Store(nil)
+	t.Cleanup(func() { process.lastSwitches.Store(nil) })
+	process.lastSwitches.Store(nil)
 	const gitlab = "https://gitlab.example.com"
 	storage := &certmagic.FileStorage{Path: t.TempDir()}
 	disable := func(project string) {
-		_, _, err := newSwitchStore(storage, zap.NewNop()).change(t.Context(), gitlab, func(said *runtimeSwitches) {
+		_, _, err := newSwitchStore(process, storage, zap.NewNop()).change(t.Context(), gitlab, func(said *runtimeSwitches) {
 			said.Projects[project] = runtimeSwitch{Since: time.Now()}
 		})
 		if err != nil {
@@ -267,29 +267,29 @@ func TestALookThatIsOvertakenByAChangeLeavesWhatIsKnownLast(t *testing.T) {
 	}
 	disable("24")
 	// As the former config's look does during a reload.
-	slow := newSwitchStore(slowStorage{storage, func() { disable("25") }}, zap.NewNop())
+	slow := newSwitchStore(process, slowStorage{storage, func() { disable("25") }}, zap.NewNop())
 	if _, _, err := slow.look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, off := lastSwitches.Load().Upstreams[gitlab].Projects["25"]; !off {
+	if _, off := process.lastSwitches.Load().Upstreams[gitlab].Projects["25"]; !off {
 		t.Error("a reload while the storage can't be read would switch a project on that is off")
 	}
 	// And what another instance says is known after a look, whatever this config knows already.
-	lastSwitches.Store(nil)
-	look := newSwitchStore(storage, zap.NewNop())
+	process.lastSwitches.Store(nil)
+	look := newSwitchStore(process, storage, zap.NewNop())
 	for range 2 {
 		if _, _, err := look.look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if last := lastSwitches.Load(); last == nil || len(last.Upstreams[gitlab].Projects) != 2 {
+		if last := process.lastSwitches.Load(); last == nil || len(last.Upstreams[gitlab].Projects) != 2 {
 			t.Errorf("known last: %+v", last)
 		}
-		lastSwitches.Store(nil)
+		process.lastSwitches.Store(nil)
 	}
 }
 
 func TestWithSeveralGitLabsTheOneMustBeNamed(t *testing.T) {
-	lastSwitches.Store(nil)
+	process.lastSwitches.Store(nil)
 	gitlab, other := newGitLab(t), newGitLab(t)
 	site := fmt.Sprintf("handle_path /other/* {\n gitlab_packages %s {\n cache %s {\n min_free 0\n }\n }\n}\n", other.URL, t.TempDir())
 	e := startEdge(t, gitlab.URL, "", withAdmin, around{site: site})

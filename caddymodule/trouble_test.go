@@ -28,8 +28,8 @@ func TestEveryAnswerOfTheEdgeIsRightWhicheverStepOfTheDiskFails(t *testing.T) {
 	} {
 		t.Run(trouble.name, func(t *testing.T) {
 			disk := cachetest.NewFailingFS(nil)
-			storeFS = disk
-			t.Cleanup(func() { storeFS = nil }) // after the edge has ended
+			process.fileSystem = disk
+			t.Cleanup(func() { process.fileSystem = nil }) // after the edge has ended
 			gitlab := newGitLab(t)
 			// Without them a file published this very second can't be told from another, and a download of it not go on.
 			gitlab.SetChecksums(true)

@@ -162,10 +162,6 @@ func (f *flight) endTurn() {
 	f.turn.release()
 }
 
-// turnPatience is how long a fetch waits its turn. Then the download goes to GitLab by itself, uncached: a caller with many
-// long fetches under way is slowed down and not refused. Tests change it.
-var turnPatience = 30 * time.Second
-
 var (
 	errTurnLate  = errors.New("the fetch has waited too long for its turn")
 	errLookAgain = errors.New("the world has changed while the fetch waited for its turn")
@@ -191,7 +187,7 @@ func (d *download) takeTurn() (*turn, error) {
 	if d.h.fetchesPerCaller == 0 {
 		return nil, nil // nobody counts
 	}
-	ctx, cancel := context.WithTimeoutCause(d.r.Context(), turnPatience, errTurnLate)
+	ctx, cancel := context.WithTimeoutCause(d.r.Context(), d.h.process.turnPatience, errTurnLate)
 	defer cancel()
 	begun := time.Now()
 	turn, waited, err := d.state.turns.take(ctx, d.turnOwner(), d.h.fetchesPerCaller)

@@ -183,7 +183,7 @@ func TestNobodyFillsTheLineAlone(t *testing.T) {
 
 // TestWhoWaitsTooLongIsServedUncached: nobody is refused.
 func TestWhoWaitsTooLongIsServedUncached(t *testing.T) {
-	setForTest(t, &turnPatience, 50*time.Millisecond)
+	setForTest(t, &process.turnPatience, 50*time.Millisecond)
 	e, _, body, release := startWithTheTurnTaken(t)
 	got := e.mustGet(t, "next.bin", developer, body)
 	if !strings.Contains(got.cacheStatus(), "fwd=bypass") {

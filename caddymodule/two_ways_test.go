@@ -12,7 +12,7 @@ import (
 
 // TestASiteThatTrustsAWrongAuthorityStopsNoOther has two sites of one GitLab and one directory, one of which can't connect.
 func TestASiteThatTrustsAWrongAuthorityStopsNoOther(t *testing.T) {
-	setForTest(t, &breakerPause, time.Hour)
+	setForTest(t, &process.breakerPause, time.Hour)
 	gitlab := newGitLab(t, gitlabtest.WithTLS())
 	cacheLines := fmt.Sprintf("cache %s {\n min_free 0\n}", t.TempDir())
 	site := fmt.Sprintf("handle_path /bad/* {\n gitlab_packages %s {\n %s\n }\n}\n", gitlab.URL, cacheLines)

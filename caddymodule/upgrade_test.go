@@ -47,7 +47,7 @@ func TestAnOfferToUpgradeIsIgnored(t *testing.T) {
 
 // TestNoTunnelIsOpened has an upstream that switches protocols to whatever it is asked.
 func TestNoTunnelIsOpened(t *testing.T) {
-	setForTest(t, &breakerPause, time.Millisecond)
+	setForTest(t, &process.breakerPause, time.Millisecond)
 	upstream, _ := newRawUpstream(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nthe tunnel's first bytes")
 	e := startEdge(t, upstream, "")
 	host := strings.TrimPrefix(e.url, "http://")

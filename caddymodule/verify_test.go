@@ -45,7 +45,7 @@ func TestStoredFilesAreVerifiedWhenVerifyEveryHasPassed(t *testing.T) {
 func openStoreOf(t *testing.T, e *edge) *cache.Store {
 	t.Helper()
 	var store *cache.Store
-	states.Range(func(key, value any) bool {
+	process.states.Range(func(key, value any) bool {
 		if key == e.directory {
 			store = value.(*state).store.Load()
 		}

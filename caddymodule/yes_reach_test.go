@@ -34,7 +34,7 @@ func TestHowFarAYesReaches(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, GitLab down %v", name, down), func(t *testing.T) {
 				gitlab := newGitLab(t)
 				bodies := map[string][]byte{}
-				gitlab.SetClock(func() time.Time { return clock().Add(-time.Hour) })
+				gitlab.SetClock(func() time.Time { return process.clock().Add(-time.Hour) })
 				for i, place := range []struct {
 					id                   int
 					path                 string
@@ -51,7 +51,7 @@ func TestHowFarAYesReaches(t *testing.T) {
 					bodies[address(place.path, place.name, place.version, place.names)] = body
 					bodies[address(fmt.Sprint(place.id), place.name, place.version, place.names)] = body
 				}
-				gitlab.SetClock(clock)
+				gitlab.SetClock(process.clock)
 				e := startEdge(t, frontOf(t, gitlab, func(w http.ResponseWriter, r *http.Request) bool {
 					refused := r.Header.Get("Private-Token") == colleague && r.URL.EscapedPath() != test.to
 					if refused {
