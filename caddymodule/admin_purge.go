@@ -45,7 +45,7 @@ func (a *App) adminPurge(r *http.Request) (any, error) {
 			return nil, err
 		}
 	}
-	a.switches.logger.Info("purged", zap.String("project", request.Project), zap.String("package", request.Package),
+	a.switches.logger.Info("files were purged", zap.String("project", request.Project), zap.String("package", request.Package),
 		zap.String("version", request.Version), zap.String("file", request.File), zap.Bool("soft", request.Soft),
 		zap.Int("entries", answer.Entries), zap.Int64("bytes", answer.Bytes))
 	return answer, nil

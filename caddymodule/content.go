@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 )
@@ -109,8 +107,7 @@ func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) e
 // breakOff ends a response visibly, so that nobody takes it for the whole.
 func (x *exchange) breakOff(err error) {
 	if x.r.Context().Err() == nil && !isOfTheCaller(err) {
-		x.h.process.failures.note(x.h.process.clock(), "a download broke off", x.ref, err)
-		x.h.logger.Error("a download broke off", zap.Stringer("ref", x.ref), zap.Error(err))
+		x.h.tellTrouble(trouble{what: "a download broke off", ref: x.ref, err: err})
 	}
 	panic(http.ErrAbortHandler)
 }

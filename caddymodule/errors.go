@@ -55,13 +55,13 @@ func (x *exchange) refuseUnreachable(err error) {
 			retryAfter = unreachable.RetryAfter
 		}
 	}
-	level := zap.WarnLevel
+	const what = "GitLab can't be asked"
 	if errors.Is(err, upstream.ErrNotAsked) || errors.Is(err, errResting) {
-		level = zap.DebugLevel // was said when it began
+		// Was told when it began.
+		x.h.logger.Debug(what, zap.Stringer("ref", x.ref), zap.Int("status", status), zap.Error(err))
 	} else {
-		x.h.process.failures.note(x.h.process.clock(), "GitLab can't be asked", x.ref, err)
+		x.h.tellTrouble(trouble{what: what, ref: x.ref, err: err, further: []zap.Field{zap.Int("status", status)}, passing: true})
 	}
-	x.h.logger.Log(level, "GitLab can't be asked", zap.Stringer("ref", x.ref), zap.Int("status", status), zap.Error(err))
 	x.w.Header().Set("Retry-After", retryAfter)
 	x.writeJSON(status, body)
 }

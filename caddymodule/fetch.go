@@ -168,8 +168,7 @@ func (f *flight) beginStoring(body *upstream.Download) (err error) {
 	fill, err := f.store.Begin(f.key, f.generation, spec)
 	if err != nil {
 		if !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrSuperseded) && !errors.Is(err, cache.ErrClosed) {
-			f.h.process.failures.note(f.h.process.clock(), "beginning to store a file failed", f.ref, err)
-			f.h.logger.Error("beginning to store a file failed; it streams uncached", zap.Stringer("ref", f.ref), zap.Error(err))
+			f.h.tellTrouble(trouble{what: "a file can't be stored", consequence: "it streams uncached", ref: f.ref, err: err})
 		}
 		return err
 	}
@@ -243,12 +242,11 @@ func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 	case errors.Is(err, cache.ErrNoRoom):
 		f.h.logger.Debug("a file of unknown length doesn't fit; it streams uncached", zap.Stringer("ref", f.ref))
 	case errors.Is(err, cache.ErrDisk):
-		f.h.process.failures.note(f.h.process.clock(), "storing a file failed", f.ref, err)
-		f.h.logger.Error("storing a file failed; its downloads go on from GitLab", zap.Stringer("ref", f.ref), zap.Error(err))
+		f.h.tellTrouble(trouble{what: "a file can't be stored to its end", consequence: "its downloads go on from GitLab", ref: f.ref, err: err})
 	default:
-		f.h.process.failures.note(f.h.process.clock(), "fetching a file failed", f.ref, err)
-		f.h.logger.Error("fetching a file failed; its downloads break off", zap.Stringer("ref", f.ref), zap.Int64("bytes", f.fill.Written()),
-			zap.Bool("next_goes_on_from_there", kept), zap.Int("resumed", body.Resumed), zap.Error(err))
+		f.h.tellTrouble(trouble{what: "a fetch broke off for good", consequence: "its downloads break off", ref: f.ref, err: err, further: []zap.Field{
+			zap.Int64("bytes", f.fill.Written()), zap.Bool("next_goes_on_from_there", kept), zap.Int("resumed", body.Resumed),
+		}})
 	}
 	return err
 }

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
@@ -108,9 +106,14 @@ func (d *download) attempt() (done bool) {
 	}
 	entry, err := d.store.Lookup(d.key)
 	if err != nil && !errors.Is(err, cache.ErrMiss) {
+<<<<<<< HEAD
 		d.storeTrouble("looking up an entry", err)
 		d.forward(outcomeForwarded, fwdBypass)
 		return true
+=======
+		d.storeTrouble("a stored file can't be looked up", err)
+		return d.forward(outcomeForwarded, fwdBypass)
+>>>>>>> 0afc1ca (Trouble is told in one call, which logs it and notes it for status; each log message names its subject first)
 	}
 	stored := err == nil
 	granted := d.isGranted(upstream.UseFresh)
@@ -335,9 +338,14 @@ func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
 	blob, err := d.store.OpenBlob(entry)
 	if err != nil {
 		if !errors.Is(err, cache.ErrMiss) {
+<<<<<<< HEAD
 			d.storeTrouble("opening a blob", err)
 			d.forward(outcomeForwarded, fwdBypass)
 			return true
+=======
+			d.storeTrouble("a stored file can't be opened", err)
+			return d.forward(outcomeForwarded, fwdBypass)
+>>>>>>> 0afc1ca (Trouble is told in one call, which logs it and notes it for status; each log message names its subject first)
 		}
 		return false // evicted or found damaged; the next attempt fetches it
 	}
@@ -348,10 +356,9 @@ func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
 }
 
 // storeTrouble tells the admin that the store failed where it should not. Downloads go on without it.
-func (x *exchange) storeTrouble(doing string, err error) {
+func (x *exchange) storeTrouble(what string, err error) {
 	if errors.Is(err, cache.ErrClosed) {
 		return // the edge stops
 	}
-	x.h.process.failures.note(x.h.process.clock(), doing+" failed", x.ref, err)
-	x.h.logger.Error(doing+" failed; streaming uncached", zap.Stringer("ref", x.ref), zap.Error(err))
+	x.h.tellTrouble(trouble{what: what, consequence: "downloads of it stream uncached", ref: x.ref, err: err})
 }

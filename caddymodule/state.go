@@ -147,21 +147,27 @@ func (s *state) allBreakers() map[access]*upstream.Breakers {
 	return maps.Clone(s.breakers)
 }
 
-// serverNames are the servers as the log names them.
-var serverNames = map[string]string{upstream.ServerGitLab: "GitLab", upstream.ServerStorage: "the object storage"}
+// serverNews is what is told of each server, whole so that the texts of the log are found here.
+var serverNews = map[string]struct{ down, up string }{
+	upstream.ServerGitLab:  {"GitLab doesn't answer", "GitLab answers again"},
+	upstream.ServerStorage: {"the object storage doesn't answer", "the object storage answers again"},
+}
 
 // tellUpstream tells that a server isn't asked any more, or answers again.
 func (s *state) tellUpstream(gitlab, server string, up bool) {
 	about := map[string]any{"upstream": gitlab, "server": server}
 	if up {
 		s.tell(eventUpstreamUp, about)
-		s.logger.Info(serverNames[server]+" answers again", zap.String("server", server), zap.String("upstream", gitlab))
+		s.logger.Info(serverNews[server].up, zap.String("server", server), zap.String("upstream", gitlab))
 		return
 	}
 	s.tell(eventUpstreamDown, about)
-	s.process.failures.note(s.now(), server+" of "+gitlab+" doesn't answer", upstream.Ref{}, nil)
-	s.logger.Error(serverNames[server]+" doesn't answer and is asked again every few seconds until it does; whom it allowed lately is served what is stored",
-		zap.String("server", server), zap.String("upstream", gitlab), zap.Duration("next_try_in", s.process.breakerPause))
+	s.tellTrouble(trouble{
+		what:        serverNews[server].down,
+		consequence: "it is asked again every few seconds until it does, and those whom GitLab allowed lately are served what is stored",
+		where:       zap.String("upstream", gitlab),
+		further:     []zap.Field{zap.String("server", server), zap.Duration("next_try_in", s.process.breakerPause)},
+	})
 }
 
 // maxNotices bounds what waits to be told; more is dropped.
@@ -204,9 +210,11 @@ func (s *state) tellFull(full bool) {
 }
 
 func (s *state) tellFullNow() {
-	s.logger.Error("the disk has no room; what doesn't fit streams through and isn't kept. Told every ten minutes at most",
-		zap.String("directory", s.directory))
-	s.process.failures.note(s.now(), "the disk of "+s.directory+" has no room", upstream.Ref{}, nil)
+	s.tellTrouble(trouble{
+		what:        "the disk has no room",
+		consequence: "files that don't fit stream through and aren't kept. Told every ten minutes at most",
+		where:       zap.String("directory", s.directory),
+	})
 	s.tell(eventDiskFull, map[string]any{"directory": s.directory})
 }
 

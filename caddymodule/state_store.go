@@ -7,7 +7,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
-	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
 // openStore tries once to open the store.
@@ -19,9 +18,10 @@ func (s *state) openStore() error {
 		if errors.Is(err, cache.ErrLocked) {
 			reason = "the cache directory is held by another process"
 		}
-		s.process.failures.note(s.now(), reason, upstream.Ref{}, err)
-		s.logger.Error(reason+"; downloads stream uncached until it can", zap.String("directory", s.directory),
-			zap.Duration("next_try_in", s.process.storeRetryPause), zap.Error(err))
+		s.tellTrouble(trouble{
+			what: reason, consequence: "downloads stream uncached until it can be used", where: zap.String("directory", s.directory), err: err,
+			further: []zap.Field{zap.Duration("next_try_in", s.process.storeRetryPause)},
+		})
 		return err
 	}
 	s.store.Store(store)
@@ -67,11 +67,13 @@ func (s *state) keepStore() {
 // abandon gives up a store whose directory is gone. Downloads of files that were on their way in go on from GitLab, those of
 // open files to their end.
 func (s *state) abandon(store *cache.Store) {
-	const reason = "the cache directory was emptied or replaced, or its disk is gone or another one mounted in it"
-	s.process.failures.note(s.now(), reason, upstream.Ref{}, nil)
-	s.logger.Error(reason+"; the cache begins anew with what is there now", zap.String("directory", s.directory))
+	s.tellTrouble(trouble{
+		what:        "the cache directory was emptied or replaced, or its disk is gone or another one mounted in it",
+		consequence: "the cache begins anew with what is there now",
+		where:       zap.String("directory", s.directory),
+	})
 	s.process.stateNumbers.takeStore(s)
 	if err := store.Abandon(); err != nil {
-		s.logger.Warn("closing what is left of the cache failed", zap.String("directory", s.directory), zap.Error(err))
+		s.logger.Warn("the lost cache can't be closed", zap.String("directory", s.directory), zap.Error(err))
 	}
 }

@@ -74,7 +74,7 @@ func TestASwitchIsListedOnceWithAllItsNames(t *testing.T) {
 	if len(answer.Kept) != 1 || answer.Kept[0].Project != "group/app" {
 		t.Errorf("kept %+v", answer.Kept)
 	}
-	if told := strings.Count(e.log(t), `"msg":"switched at run time"`); told != 2 {
+	if told := strings.Count(e.log(t), `"msg":"projects were switched at run time"`); told != 2 {
 		t.Errorf("told %d times", told)
 	}
 }

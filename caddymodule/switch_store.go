@@ -157,7 +157,7 @@ func (s *switchStore) change(ctx context.Context, upstream string, edit func(*ru
 	defer func() {
 		// Also if the caller has left: nobody else could change anything.
 		if err := s.storage.Unlock(context.WithoutCancel(ctx), switchesLock); err != nil {
-			s.logger.Error("unlocking the run-time switches failed", zap.Error(err))
+			s.logger.Error("the lock of the run-time switches can't be released", zap.Error(err))
 		}
 	}()
 	if before, err = s.loadForChange(ctx); err != nil {
@@ -194,7 +194,7 @@ func (s *switchStore) loadForChange(ctx context.Context) (*storedSwitches, error
 		zap.String("set_aside", damagedSwitchesKey), zap.Error(err))
 	if data, err := s.storage.Load(ctx, switchesKey); err == nil {
 		if err := s.storage.Store(ctx, damagedSwitchesKey, data); err != nil {
-			s.logger.Warn("setting the damaged run-time switches aside failed", zap.Error(err))
+			s.logger.Warn("the damaged run-time switches can't be set aside", zap.Error(err))
 		}
 	}
 	return s.present.Load(), nil

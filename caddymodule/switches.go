@@ -224,7 +224,7 @@ func (a *App) tellSwitched(before, after *storedSwitches) {
 		if change.to != nil {
 			state = onOff(change.to.On)
 		}
-		a.switches.logger.Info("switched at run time", zap.String("upstream", change.upstream), zap.String("project", change.project),
+		a.switches.logger.Info("projects were switched at run time", zap.String("upstream", change.upstream), zap.String("project", change.project),
 			zap.Strings("names", change.names), zap.String("state", state))
 		a.events.tell(eventSwitched, map[string]any{"upstream": change.upstream, "project": change.project, "state": state})
 	}

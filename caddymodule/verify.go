@@ -112,7 +112,7 @@ func (s *state) nextVerification(settings storeSettings) (due <-chan time.Time, 
 	if err == nil {
 		wait = max(0, settings.verifyEvery-s.now().Sub(last))
 	} else {
-		s.logger.Error("it isn't known when the stored files were last verified", zap.Duration("next_try_in", wait), zap.Error(err))
+		s.logger.Error("the time of the last verification can't be read", zap.Duration("next_try_in", wait), zap.Error(err))
 	}
 	timer := time.NewTimer(wait)
 	return timer.C, func() { timer.Stop() }
@@ -138,7 +138,7 @@ func (s *state) verifyRegularly(settings storeSettings) {
 	if err == nil || s.ctx.Err() != nil || errors.Is(err, cache.ErrClosed) {
 		return
 	}
-	s.logger.Error("verifying the stored files failed", zap.Duration("next_try_in", verifyRetryPause), zap.Error(err))
+	s.logger.Error("the verification of the stored files failed", zap.Duration("next_try_in", verifyRetryPause), zap.Error(err))
 	timer := time.NewTimer(verifyRetryPause)
 	defer timer.Stop()
 	select {
