@@ -18,7 +18,7 @@ const maxLearntByList = 100
 // maxListedProjects bounds the list of projects of which files are stored.
 const maxListedProjects = 10_000
 
-func (s switchState) sinceOrNil() *time.Time {
+func (s projectState) sinceOrNil() *time.Time {
 	if s.since.IsZero() {
 		return nil
 	}
@@ -26,14 +26,14 @@ func (s switchState) sinceOrNil() *time.Time {
 }
 
 // stateOfOthers is the state of projects of which nothing was said.
-func (h *Handler) stateOfOthers() switchState {
+func (h *Handler) stateOfOthers() projectState {
 	if h.app.switches.reading() == switchesUnknown {
-		return switchState{from: fromNowhere}
+		return projectState{from: fromNowhere}
 	}
 	if all := h.app.switches.of(h.client.Upstream()).All; all != nil {
-		return switchState{on: all.On, from: fromRunTimeAll, since: all.Since}
+		return projectState{on: all.On, from: fromRunTimeAll, since: all.Since}
 	}
-	return switchState{on: h.switches.defaultOn, from: fromDefault}
+	return projectState{on: h.switches.defaultOn, from: fromDefault}
 }
 
 // adminProjects answers GET projects: all that the config names, that were switched at run time, and of which files are

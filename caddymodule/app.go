@@ -113,7 +113,7 @@ func (a *App) Start() error {
 		for _, h := range at.handlers {
 			h.client.UseBreakers(at.state.breakersOf(h.access))
 		}
-		a.switches.useCopy(switchCopy{at.directory, at.state.isHeld})
+		a.switches.useCopy(directoryCopy{at.directory, at.state.isHeld})
 	}
 	a.switches.keepCopies()
 	// Ends with Stop.

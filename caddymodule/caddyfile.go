@@ -360,7 +360,7 @@ func (h *Handler) parseProjects(d *caddyfile.Dispenser) error {
 		if placeholders {
 			continue // checked when they are resolved
 		}
-		if _, err := newSwitches(h.Projects); err != nil {
+		if _, err := newConfigSwitches(h.Projects); err != nil {
 			return d.Err(err.Error())
 		}
 	}

@@ -120,7 +120,7 @@ type Handler struct {
 	logger   *zap.Logger
 	server   *caddyhttp.Server // nil if unknown
 	rules    *upstream.Rules
-	switches *switches
+	switches *configSwitches
 	client   *upstream.Client
 	aliases  *upstream.Aliases
 	// aliasTrouble keeps the log readable while GitLab doesn't say which names belong together.
@@ -243,7 +243,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.rules, err = h.Rules.provision(); err != nil {
 		return err
 	}
-	if h.switches, err = newSwitches(h.Projects); err != nil {
+	if h.switches, err = newConfigSwitches(h.Projects); err != nil {
 		return err
 	}
 	if h.transports, err = loadTransports(ctx, h); err != nil {

@@ -26,8 +26,8 @@ const (
 	damagedSwitchesKey = "gitlab_packages/switches.damaged.json"
 )
 
-// switchCopy is the copy in one cache directory.
-type switchCopy struct {
+// directoryCopy is the copy in one cache directory.
+type directoryCopy struct {
 	directory string
 	// isHeld reports whether this process holds the directory. One that another process holds isn't written to.
 	isHeld func() bool
@@ -97,7 +97,7 @@ func (s *switchStore) recall(ctx context.Context, directories []string) (joined 
 }
 
 // useCopy has keepCopies write one more copy.
-func (s *switchStore) useCopy(copied switchCopy) {
+func (s *switchStore) useCopy(copied directoryCopy) {
 	s.copiesMu.Lock()
 	defer s.copiesMu.Unlock()
 	s.copies = append(s.copies, copied)

@@ -71,7 +71,7 @@ type switchStore struct {
 
 	// copiesMu guards copies, and that one is written at a time. No request takes it.
 	copiesMu sync.Mutex
-	copies   []switchCopy
+	copies   []directoryCopy
 }
 
 func newSwitchStore(p *processWide, storage certmagic.Storage, logger *zap.Logger) *switchStore {
@@ -254,8 +254,8 @@ func (r *runtimeSwitches) say(names []string, to *runtimeSwitch) {
 	}
 }
 
-// switched is one change of a switch, for the log and the event.
-type switched struct {
+// switchChange is one change of a switch, for the log and the event.
+type switchChange struct {
 	// upstream is the GitLab, project the spelling that the admin used, empty for all projects.
 	upstream, project string
 	// names are all names of the project that this is about.
@@ -265,7 +265,7 @@ type switched struct {
 }
 
 // changes returns what differs.
-func (s *storedSwitches) changes(after *storedSwitches) (found []switched) {
+func (s *storedSwitches) changes(after *storedSwitches) (found []switchChange) {
 	upstreams := maps.Clone(s.Upstreams)
 	if upstreams == nil {
 		upstreams = make(map[string]*runtimeSwitches)
@@ -280,7 +280,7 @@ func (s *storedSwitches) changes(after *storedSwitches) (found []switched) {
 			is = new(runtimeSwitches)
 		}
 		if (was.All == nil) != (is.All == nil) || (is.All != nil && !is.All.equal(*was.All)) {
-			found = append(found, switched{upstream: upstream, to: is.All})
+			found = append(found, switchChange{upstream: upstream, to: is.All})
 		}
 		projects := maps.Clone(was.Projects)
 		if projects == nil {
@@ -293,9 +293,9 @@ func (s *storedSwitches) changes(after *storedSwitches) (found []switched) {
 			// All names of a project change together; that is one change. That another project has taken a name is none.
 			switch {
 			case is && to.isFirst(project) && (!was || to.On != from.On || !to.Since.Equal(from.Since)):
-				found = append(found, switched{upstream, project, to.Names, &to})
+				found = append(found, switchChange{upstream, project, to.Names, &to})
 			case was && !is && from.isFirst(project):
-				found = append(found, switched{upstream, project, from.Names, nil})
+				found = append(found, switchChange{upstream, project, from.Names, nil})
 			}
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// switches tell which projects the config says are on. They never change after they are made.
-type switches struct {
+// configSwitches tell which projects the config says are on. They never change after they are made.
+type configSwitches struct {
 	defaultOn bool
 	// named holds what the config says of single projects, by canonical spelling. All names of a project are in it, and
 	// all of them stand together in groups.
@@ -20,8 +20,8 @@ type switches struct {
 	groups map[string][]string
 }
 
-func newSwitches(config *Projects) (*switches, error) {
-	s := &switches{defaultOn: true, named: make(map[string]bool), groups: make(map[string][]string)}
+func newConfigSwitches(config *Projects) (*configSwitches, error) {
+	s := &configSwitches{defaultOn: true, named: make(map[string]bool), groups: make(map[string][]string)}
 	if config == nil {
 		return s, nil
 	}
@@ -46,7 +46,7 @@ func newSwitches(config *Projects) (*switches, error) {
 }
 
 // name enters all names of one project.
-func (s *switches) name(names []string, on bool) error {
+func (s *configSwitches) name(names []string, on bool) error {
 	group := make([]string, 0, len(names))
 	for _, spelling := range names {
 		project, err := upstream.ParseProject(spelling)
@@ -75,8 +75,8 @@ const (
 	fromNowhere = "run-time switches can't be read"
 )
 
-// switchState is whether a project is served, and why.
-type switchState struct {
+// projectState is whether a project is served, and why.
+type projectState struct {
 	on   bool
 	from string
 	// since is when it was said at run time; zero for the config's word.
@@ -98,7 +98,7 @@ const (
 )
 
 // decision is the state as a word: on, off, or undecided.
-func (s switchState) decision() string {
+func (s projectState) decision() string {
 	if s.question == undecided || s.from == fromNowhere {
 		return "undecided"
 	}
@@ -106,14 +106,14 @@ func (s switchState) decision() string {
 }
 
 // isOff reports whether a project is off, whatever GitLab may say yet.
-func (s switchState) isOff() bool { return !s.on && s.question != undecided }
+func (s projectState) isOff() bool { return !s.on && s.question != undecided }
 
 // stateOf returns whether a project is served, as far as that is known without asking anybody. What was said at run time
 // wins over the config: of the project first, then of all. What is said of one of its names holds for all of them, as far
 // as they are known (knownNames).
-func (h *Handler) stateOf(project string) switchState {
+func (h *Handler) stateOf(project string) projectState {
 	if h.app.switches.reading() == switchesUnknown {
-		return switchState{from: fromNowhere}
+		return projectState{from: fromNowhere}
 	}
 	said := h.app.switches.of(h.client.Upstream())
 	if len(said.Projects) == 0 && (said.All != nil || len(h.switches.named) == 0) {
@@ -121,7 +121,7 @@ func (h *Handler) stateOf(project string) switchState {
 	}
 	told := h.lastTold(project)
 	if s, ok := said.Projects[project]; ok && !s.hasPassedOn(told) {
-		state := switchState{on: s.On, from: fromRunTime, since: s.Since}
+		state := projectState{on: s.On, from: fromRunTime, since: s.Since}
 		if h.couldHavePassedOn(project, said, s) {
 			state.question = askAnew
 		}
@@ -130,11 +130,11 @@ func (h *Handler) stateOf(project string) switchState {
 	names := h.knownNames(project)
 	state, named := h.stateOfOthers(), false
 	if s, ok := said.latestOf(names, told); ok {
-		state, named = switchState{on: s.On, from: fromRunTime, since: s.Since}, true
+		state, named = projectState{on: s.On, from: fromRunTime, since: s.Since}, true
 	} else if said.All == nil {
 		var on bool
 		if on, named = h.switches.of(project, names); named {
-			state = switchState{on: on, from: fromConfig}
+			state = projectState{on: on, from: fromConfig}
 		}
 	}
 	if h.aliases == nil || project == "" || !h.couldDiffer(said, state.on, named) {
@@ -150,7 +150,7 @@ func (h *Handler) stateOf(project string) switchState {
 }
 
 // of returns what the config says of a project: of this name, else of the others.
-func (s *switches) of(project string, others []string) (on, named bool) {
+func (s *configSwitches) of(project string, others []string) (on, named bool) {
 	if on, named = s.named[project]; named {
 		return on, true
 	}
