@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 
@@ -25,18 +26,18 @@ func TestTroubleIsToldInTheLogAndInStatus(t *testing.T) {
 		file          string
 	}{
 		"of a file": {
-			trouble{what: "a file can't be stored", consequence: "it streams uncached", ref: ref, err: broken},
-			zapcore.ErrorLevel, "a file can't be stored; it streams uncached", []string{"error", "ref"},
-			"a file can't be stored", "the disk is broken", "24/pkg/1.0.0/app.bin",
+			told:  trouble{what: "a file can't be stored", consequence: "it streams uncached", ref: ref, err: broken},
+			level: zapcore.ErrorLevel, message: "a file can't be stored; it streams uncached", fields: []string{"error", "ref"},
+			noted: "a file can't be stored", reason: "the disk is broken", file: "24/pkg/1.0.0/app.bin",
 		},
 		"of a directory": {
-			trouble{what: "the disk has no room", where: zap.String("directory", "/cache"), further: []zap.Field{zap.Int("n", 1)}},
-			zapcore.ErrorLevel, "the disk has no room", []string{"directory", "n"},
-			"the disk has no room: /cache", "", "",
+			told:  trouble{what: "the disk has no room", where: zap.String("directory", "/cache"), further: []zap.Field{zap.Int("n", 1)}},
+			level: zapcore.ErrorLevel, message: "the disk has no room", fields: []string{"directory", "n"},
+			noted: "the disk has no room: /cache",
 		},
 		"that passes": {
-			trouble{what: "GitLab can't be asked", passing: true},
-			zapcore.WarnLevel, "GitLab can't be asked", nil, "GitLab can't be asked", "", "",
+			told:  trouble{what: "GitLab can't be asked", passing: true},
+			level: zapcore.WarnLevel, message: "GitLab can't be asked", noted: "GitLab can't be asked",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -47,11 +48,7 @@ func TestTroubleIsToldInTheLogAndInStatus(t *testing.T) {
 				t.Fatalf("%d lines", log.Len())
 			}
 			line := log.All()[0]
-			var fields []string
-			for field := range line.ContextMap() {
-				fields = append(fields, field)
-			}
-			slices.Sort(fields)
+			fields := slices.Sorted(maps.Keys(line.ContextMap()))
 			if line.Level != test.level || line.Message != test.message || !slices.Equal(fields, test.fields) {
 				t.Errorf("the log has %s %q with %v", line.Level, line.Message, fields)
 			}
