@@ -106,14 +106,9 @@ func (d *download) attempt() (done bool) {
 	}
 	entry, err := d.store.Lookup(d.key)
 	if err != nil && !errors.Is(err, cache.ErrMiss) {
-<<<<<<< HEAD
-		d.storeTrouble("looking up an entry", err)
+		d.storeTrouble("a stored file can't be looked up", err)
 		d.forward(outcomeForwarded, fwdBypass)
 		return true
-=======
-		d.storeTrouble("a stored file can't be looked up", err)
-		return d.forward(outcomeForwarded, fwdBypass)
->>>>>>> 0afc1ca (Trouble is told in one call, which logs it and notes it for status; each log message names its subject first)
 	}
 	stored := err == nil
 	granted := d.isGranted(upstream.UseFresh)
@@ -338,14 +333,9 @@ func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
 	blob, err := d.store.OpenBlob(entry)
 	if err != nil {
 		if !errors.Is(err, cache.ErrMiss) {
-<<<<<<< HEAD
-			d.storeTrouble("opening a blob", err)
+			d.storeTrouble("a stored file can't be opened", err)
 			d.forward(outcomeForwarded, fwdBypass)
 			return true
-=======
-			d.storeTrouble("a stored file can't be opened", err)
-			return d.forward(outcomeForwarded, fwdBypass)
->>>>>>> 0afc1ca (Trouble is told in one call, which logs it and notes it for status; each log message names its subject first)
 		}
 		return false // evicted or found damaged; the next attempt fetches it
 	}
