@@ -28,6 +28,8 @@ type runner struct {
 const (
 	// recordLimit is for how long one test may run while it is recorded.
 	recordLimit = 10 * time.Minute
+	// recordTries is how often a test that fails is recorded: it may have failed for want of time.
+	recordTries = 3
 	// limitFactor and limitExtra give what tests may take with a mutant, from what they take without: enough for a busy
 	// machine, since a test that is stopped counts as one that has noticed.
 	limitFactor = 5
@@ -140,10 +142,15 @@ func (r *runner) recordOne(ctx context.Context, name string, mutants int) (*test
 		return nil, err
 	}
 	defer func() { _ = os.Remove(path) }()
-	begun := time.Now()
-	result, err := r.start(ctx, recordLimit, []string{reachedVariable + "=" + path}, "-test.run=^"+name+"$")
-	if err != nil {
-		return nil, err
+	var begun time.Time
+	var result outcome
+	for try := 0; try < recordTries && !result.passed; try++ {
+		var err error
+		begun = time.Now()
+		result, err = r.start(ctx, recordLimit, []string{reachedVariable + "=" + path}, "-test.run=^"+name+"$")
+		if err != nil {
+			return nil, err
+		}
 	}
 	if !result.passed {
 		note("%s fails without a mutant and is left out: %s", name, result.output)
