@@ -148,7 +148,6 @@ func (m *AliasMemory) learn(project, id, path string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	group, _ := m.groups.Get(id)
-	group = slices.Clone(group) // others may still read the former one
 	for _, name := range []string{project, id, path} {
 		name = strings.Clone(name) // names are pieces of requests
 		m.known.Add(name, aliasRecord{id: id, learned: now})

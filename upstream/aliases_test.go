@@ -190,6 +190,9 @@ func TestAProjectThatMovesOftenKeepsItsNumberAndItsPath(t *testing.T) {
 		if err != nil || !slices.Contains(got.Others, "24") || !slices.Contains(got.Others, "group/app") {
 			t.Errorf("%s: %v, %v", name, got.Others, err)
 		}
+		if len(got.Others) > 31 {
+			t.Errorf("%s: %d other names are remembered", name, len(got.Others))
+		}
 	}
 }
 
