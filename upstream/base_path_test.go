@@ -36,6 +36,9 @@ func TestRoutesBelowABasePath(t *testing.T) {
 		{"/gitlab", "/gitlab/x/.." + file, "group/app", false, errInvalidPath},
 		{"/gitlab/sub", "/gitlab/x/../sub" + file, "group/app", false, errInvalidPath},
 		{"/gitlab/sub", "/gitlab/./sub" + file, "group/app", false, errInvalidPath},
+		{"/gitlab", "/.", "", false, ErrNotGeneric},
+		{"/git%6cab", "/gitlab" + file, "group/app", false, nil},
+		{"/a%20b", "/a%20b" + file, "group/app", false, nil},
 		// Read in another way, they aren't below it: refused all the same, since some cut dots only.
 		{"/gitlab", "/gitlab/../x/gitlab" + file, "", false, errInvalidPath},
 		{"/gitlab", "/x/.." + file, "", false, ErrNotGeneric},
