@@ -5,35 +5,25 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 )
-
-type answeredBy func(*http.Request) (*http.Response, error)
-
-// RoundTrip implements http.RoundTripper.
-func (a answeredBy) RoundTrip(request *http.Request) (*http.Response, error) { return a(request) }
 
 // TestWhoSharesAQuestionThatWasTooMuchForAnotherAsksOnTheirOwn: whoever leads the question has no budget left, which says
 // nothing of those who wait for the same answer.
 func TestWhoSharesAQuestionThatWasTooMuchForAnotherAsksOnTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
-		client, err := NewClient(Config{
-			Base: &url.URL{Scheme: "http", Host: "gitlab.example.com"}, StorageTransport: http.DefaultTransport,
-			Transport: answeredBy(func(request *http.Request) (*http.Response, error) {
+		client := clientOf(t, nil, func(request *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(request.URL.Path, "/projects/24") { // and not the probe
 				asked++
-				return &http.Response{
-					StatusCode: http.StatusOK, Header: http.Header{}, Request: request,
-					Body: io.NopCloser(strings.NewReader(`{"id":24,"path_with_namespace":"group/app"}`)),
-				}, nil
-			}),
+			}
+			return &http.Response{
+				StatusCode: http.StatusOK, Header: http.Header{}, Request: request,
+				Body: io.NopCloser(strings.NewReader(`{"id":24,"path_with_namespace":"group/app"}`)),
+			}, nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		aliases := NewAliases(client, "glpat-admin", NewAliasMemory())
 		release := make(chan struct{})
 		led := aliases.asking.DoChan("24", func() (any, error) {

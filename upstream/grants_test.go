@@ -83,3 +83,34 @@ func BenchmarkGranted(b *testing.B) {
 		}
 	}
 }
+
+// TestARefusalOfTheCredentialAndAYesAtOnceLeaveNoGrant: of two that were asked at once the refusal counts, and what it ended isn't
+// counted any more.
+func TestARefusalOfTheCredentialAndAYesAtOnceLeaveNoGrant(t *testing.T) {
+	grants := NewGrants(100)
+	a := newAsker(grants, "192.0.2.1", tokenCarrier, "")
+	a.allowed("24", 5)
+	a.refused("25", 5, http.StatusUnauthorized)
+	if grants.Len() != 0 || a.holds("24") {
+		t.Errorf("%d grants are left, 24 is held: %v", grants.Len(), a.holds("24"))
+	}
+	a.allowed("24", 5)
+	if a.holds("24") {
+		t.Error("a yes to a request of the same time brought it back")
+	}
+}
+
+// TestACallThatForgetsIsRememberedForAnHour: within it no answer that was on its way brings a grant back.
+func TestACallThatForgetsIsRememberedForAnHour(t *testing.T) {
+	start := time.Unix(1e9, 0)
+	key := GrantKey{Upstream: "u", Project: "24"}
+	for later, forgotten := range map[time.Duration]bool{time.Second: true, time.Hour: true, time.Hour + 1: false} {
+		grants := NewGrants(10)
+		grants.Forget("u", "24", start)
+		grants.Forget("u", "other", start.Add(later))
+		grants.Allow(key, yesAt(start))
+		if _, held := grants.Granted(key); held == forgotten {
+			t.Errorf("after %v: held %v", later, held)
+		}
+	}
+}

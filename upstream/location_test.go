@@ -106,3 +106,23 @@ func TestStorageHostsAreReadAsTheyAreWritten(t *testing.T) {
 		}
 	}
 }
+
+// TestALocationIsNamedAsInIndexesThatAreWritten: with another name for the same object, all that is stored would be fetched anew.
+func TestALocationIsNamedAsInIndexesThatAreWritten(t *testing.T) {
+	client := locationClient(t, "store")
+	for location, want := range map[string]string{
+		"https://s3/b/k?X-Amz-Signature=a":               "s3/b/k",
+		"https://s3/b/a%20b?X-Amz-Signature=a":           "s3/b/a%20b",
+		"https://s3/b/k?X-Amz-Signature=a&versionId=7":   "s3/b/k?49d0f66ab7d692177e0ea4f999cc74c7",
+		"https://s3/b/k?&X-Amz-Signature=a&&versionId=7": "s3/b/k?49d0f66ab7d692177e0ea4f999cc74c7",
+		"https://store/b/k?%zz=a&b":                      "store/b/k?19ab28d6434d8318c485561ed456b01e",
+	} {
+		parsed, err := url.Parse(location)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := client.locationIdentity(&redirectTarget{parsed}); got != want {
+			t.Errorf("%s: %q, want %q", location, got, want)
+		}
+	}
+}
