@@ -41,6 +41,8 @@ var borders = map[string][]string{
 	"cmd/caddy":                       {"caddymodule", caddyPackages},
 	// Benchmarks know the edge as callers do: by HTTP.
 	"bench": {"upstream/gitlabtest", httpPackages},
+	// What changes the code to see whether a test notices knows code alone.
+	"mutate": {},
 }
 
 // TestEachPackageImportsOnlyWhatItsBorderAllows holds the borders between the packages: all folders of the module, those too

@@ -31,12 +31,12 @@ func TestAPurgeReachesWhatItNamesAndNothingElse(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, soft %v", purge, soft), func(t *testing.T) {
 				gitlab := newGitLab(t)
 				e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h", withAdmin)
-				gitlab.SetClock(func() time.Time { return clock().Add(-time.Hour) })
+				gitlab.SetClock(func() time.Time { return process.clock().Add(-time.Hour) })
 				for i, name := range names {
 					parts := strings.Fields(name)
 					gitlab.Publish(map[string]int{"24": project, "25": otherProject}[parts[0]], parts[1], parts[2], parts[3], someBytes(1000, byte(i))) //nolint:gosec // few
 				}
-				gitlab.SetClock(clock)
+				gitlab.SetClock(process.clock)
 				get := func(i int) {
 					t.Helper()
 					if got := e.do(t, call{path: path(names[i]), token: developer}); got.StatusCode != http.StatusOK || !bytes.Equal(got.body, someBytes(1000, byte(i))) { //nolint:gosec // few
