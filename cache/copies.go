@@ -225,8 +225,8 @@ func (s *Store) dropCopiesForDisk(seen sample) (dropped bool) {
 	return len(given) > 0
 }
 
-// outgrownCopiesLocked takes copies off the books that other limits have no room for. The caller drops them.
-func (s *Store) outgrownCopiesLocked() (outgrown []*Fill) {
+// takeExcessCopiesLocked takes copies off the books that other limits have no room for. The caller drops them.
+func (s *Store) takeExcessCopiesLocked() (taken []*Fill) {
 	c := &s.space.copies
 	for excess := c.bytes() - s.limits.UploadRoom; excess > 0; {
 		quietest := c.quietest(func(*Fill) bool { return true })
@@ -234,10 +234,10 @@ func (s *Store) outgrownCopiesLocked() (outgrown []*Fill) {
 			break
 		}
 		c.forget(quietest)
-		outgrown = append(outgrown, quietest)
+		taken = append(taken, quietest)
 		excess -= quietest.reserved
 	}
-	return outgrown
+	return taken
 }
 
 // Adopt makes the bytes of an unproven upload's copy the store's own, now that the upstream has vouched for them by its

@@ -97,7 +97,7 @@ func (s *Store) giveUpRoom() {
 // victimsLocked takes the least recently used entries out of memory, as many as it takes to free that many bytes, but no
 // more than most. Those that are being read, or pinned, are passed over and count as used now.
 func (s *Store) victimsLocked(excess int64, most int) *removal {
-	victims := new(removal)
+	victims, now := new(removal), s.now()
 	for range s.entries.len() {
 		if excess <= 0 || len(victims.hashes) >= most {
 			break
@@ -106,7 +106,7 @@ func (s *Store) victimsLocked(excess int64, most int) *removal {
 		if n == nil {
 			break
 		}
-		if n.blob.open > 0 || n.blob.busy != nil || s.isPinnedLocked(n.hash) {
+		if n.blob.open > 0 || n.blob.busy != nil || s.pins.keeps(n.hash, now) {
 			s.entries.use(n)
 			continue
 		}

@@ -28,14 +28,14 @@ func (s *Store) tend() {
 		case <-s.ctx.Done():
 			return
 		case <-s.wake:
-			s.removeOutgrownPins(false)
+			s.removeGivenUpPins(false)
 			s.retryRefused()
 			s.remove()
 			s.evict()
 		case <-uses.C:
 			next.withUses = true
 			s.removeExpiredPins()
-			s.removeOutgrownPins(true)
+			s.removeGivenUpPins(true)
 			s.dropOutdatedBeginnings()
 			s.retry()  // what couldn't be removed before
 			s.remove() // or not be taken out of the index

@@ -148,8 +148,8 @@ func (s *Store) listedLocked(h keyHash, entry Entry, hits uint32, uses map[keyHa
 			listed.LastUsed = at
 		}
 	}
-	if s.isPinnedLocked(h) {
-		listed.Pinned = s.pins[h].until
+	if s.pins.keeps(h, s.now()) {
+		listed.Pinned = s.pins.ofKeys[h].until
 	}
 	return listed
 }

@@ -136,9 +136,9 @@ func (s *Store) merge(entries *recency) {
 		entries.add(n)
 	}
 	s.entries = entries
-	for h := range s.pins {
+	for h := range s.pins.ofKeys {
 		if n := entries.peek(h); n != nil {
-			s.fillPinLocked(h, n.blob.size)
+			s.pins.fill(h, n.blob.size, s.mostPinnedLocked())
 		}
 	}
 	s.forgotten = make(map[keyHash]struct{})

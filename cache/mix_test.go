@@ -351,14 +351,14 @@ func (m *modelled) run(t *testing.T, fs *countedFS, meanwhile func(random *rand.
 	for _, blob := range m.blobs {
 		blobs += blob.size
 	}
-	for _, p := range m.pins {
+	for _, p := range m.pins.ofKeys {
 		pinned += p.bytes
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if p := m.space; blobs != p.blobs || pinned != m.pinned || fs.taken != p.used() || p.beginnings != m.beginnings.bytes || p.reserved != 0 || p.lingering != 0 || p.open != 0 || p.unwritten != 0 ||
+	if p := m.space; blobs != p.blobs || pinned != m.pins.bytes || fs.taken != p.used() || p.beginnings != m.beginnings.bytes || p.reserved != 0 || p.lingering != 0 || p.open != 0 || p.unwritten != 0 ||
 		p.copies.holding != (holding{}) || p.copies.number != 0 || len(p.copies.addresses)+len(p.copies.running) != 0 {
-		t.Errorf("%d bytes are on the disk, %d in files, %d pinned (%d): %+v", fs.taken, blobs, pinned, m.pinned, p)
+		t.Errorf("%d bytes are on the disk, %d in files, %d pinned (%d): %+v", fs.taken, blobs, pinned, m.pins.bytes, p)
 	}
 }
 

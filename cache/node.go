@@ -115,7 +115,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 		n.confirmed = since
 	}
 	s.entries.add(n)
-	s.fillPinLocked(h, blob.size)
+	s.pins.fill(h, blob.size, s.mostPinnedLocked())
 	entry.used = s.now()
 	s.pending[h] = entry
 	s.wakeJanitor()
@@ -131,7 +131,7 @@ func (s *Store) dropLocked(n *node) {
 	delete(s.recording, h)
 	delete(s.touched, h)
 	delete(s.learnt, h)
-	s.emptyPinLocked(h)
+	s.pins.empty(h)
 	if s.loading {
 		s.forgotten[h] = struct{}{}
 	}

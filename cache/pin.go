@@ -3,21 +3,13 @@ package cache
 import (
 	"context"
 	"fmt"
-	"maps"
+	"math"
 	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
 )
-
-// pin keeps a key's entry from eviction. It belongs to the key: it outlives a publish, and bytes that prove damaged.
-type pin struct {
-	key   []byte // as the index has it
-	until time.Time
-	// bytes is the size of the entry's file; 0 while there is no entry.
-	bytes int64
-}
 
 func (l Limits) maxPinned() int64 {
 	if l.MaxPinned > 0 {
@@ -39,7 +31,7 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 	h, expired := k.hash(), !until.After(s.now())
 	s.mu.Lock()
 	n := s.entries.peek(h)
-	before, made := s.pins[h], (*pin)(nil)
+	before, made := s.pins.ofKeys[h], (*pin)(nil)
 	var err error
 	switch {
 	case s.closed:
@@ -47,13 +39,11 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 	case n == nil || n.blob.damaged:
 		err = ErrMiss
 	case expired: // in memory once it is durable
-	case s.pinned-before.size()+n.blob.size > s.limits.maxPinned():
+	case s.pins.bytes-before.size()+n.blob.size > s.limits.maxPinned():
 		err = ErrNoRoom
 	default:
-		s.dropPinLocked(h)
 		made = &pin{key: k.bytes(), until: until}
-		s.pins[h] = made
-		s.fillPinLocked(h, n.blob.size)
+		s.setPinLocked(h, made)
 	}
 	s.mu.Unlock()
 	if err != nil {
@@ -67,9 +57,11 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 	s.mu.Lock()
 	switch {
 	case err == nil && expired:
-		s.unpinLocked(h)
-	case err != nil && made != nil && s.pins[h] == made:
-		s.restorePinLocked(h, before)
+		s.pins.unpin(h)
+	case err != nil && made != nil && s.pins.ofKeys[h] == made:
+		// Which the index still has. There may be no room for it any more, of which the janitor tells.
+		s.setPinLocked(h, before)
+		s.wakeJanitor()
 	}
 	s.mu.Unlock()
 	if err != nil {
@@ -78,24 +70,15 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 	return nil
 }
 
-// size is what a pin keeps; nil keeps nothing.
-func (p *pin) size() int64 {
+// setPinLocked pins a key in place of what its pin was; nil unpins it.
+func (s *Store) setPinLocked(h keyHash, p *pin) {
+	s.pins.drop(h)
 	if p == nil {
-		return 0
-	}
-	return p.bytes
-}
-
-// restorePinLocked puts back what a pin took the place of, which the index still has.
-func (s *Store) restorePinLocked(h keyHash, before *pin) {
-	s.dropPinLocked(h)
-	if before == nil {
 		return
 	}
-	before.bytes = 0
-	s.pins[h] = before
+	s.pins.set(h, p)
 	if n := s.entries.peek(h); n != nil {
-		s.fillPinLocked(h, n.blob.size)
+		s.pins.fill(h, n.blob.size, s.mostPinnedLocked())
 	}
 }
 
@@ -117,10 +100,7 @@ func (s *Store) writePin(k Key, until time.Time, remove bool) error {
 // beginning.
 func (s *Store) notePins() error {
 	s.mu.Lock()
-	pins := make([]pin, 0, len(s.pins))
-	for _, p := range s.pins {
-		pins = append(pins, *p)
-	}
+	pins := s.pins.all()
 	s.mu.Unlock()
 	if len(pins) == 0 {
 		return nil
@@ -140,91 +120,31 @@ func (s *Store) notePins() error {
 	return err
 }
 
-// isPinnedLocked reports whether a key is pinned now.
-func (s *Store) isPinnedLocked(h keyHash) bool {
-	if len(s.pins) == 0 {
-		return false
-	}
-	p := s.pins[h]
-	return p != nil && p.until.After(s.now())
-}
-
 func (s *Store) isPinned(h keyHash) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.isPinnedLocked(h)
+	return s.pins.keeps(h, s.now())
 }
 
-// fillPinLocked notes that a key, if it is pinned, has an entry of that size now. A file that became too large for what
-// may be pinned is so no more.
-func (s *Store) fillPinLocked(h keyHash, size int64) {
-	p := s.pins[h]
-	if p == nil {
-		return
+// mostPinnedLocked bounds the bytes that pins keep. While the store loads nothing is given up: the janitor chooses among
+// all, once they are known.
+func (s *Store) mostPinnedLocked() int64 {
+	if s.loading {
+		return math.MaxInt64
 	}
-	s.pinned += size - p.bytes
-	p.bytes = size
-	switch {
-	case s.pinned <= s.limits.maxPinned():
-	case s.loading:
-		s.wakeJanitor() // it chooses among all, once they are known
-	default:
-		s.giveUpPinLocked(h)
-	}
+	return s.limits.maxPinned()
 }
 
-// giveUpPinLocked drops a pin for want of room. The janitor takes it out of the index.
-func (s *Store) giveUpPinLocked(h keyHash) {
-	s.outgrown = append(s.outgrown, s.pins[h].key)
-	s.dropPinLocked(h)
-	s.wakeJanitor()
-}
-
-// trimPinsLocked gives up pins until the rest is allowed, those first whose time ends first.
-func (s *Store) trimPinsLocked() {
-	if s.loading || s.pinned <= s.limits.maxPinned() {
-		return
-	}
-	hashes := slices.SortedFunc(maps.Keys(s.pins), func(a, b keyHash) int { return s.pins[a].until.Compare(s.pins[b].until) })
-	for _, h := range hashes {
-		if s.pinned <= s.limits.maxPinned() {
-			return
-		}
-		if s.pins[h].bytes > 0 {
-			s.giveUpPinLocked(h)
-		}
-	}
-}
-
-// emptyPinLocked notes that a key, if it is pinned, has no entry any more.
-func (s *Store) emptyPinLocked(h keyHash) {
-	if p := s.pins[h]; p != nil {
-		s.pinned -= p.bytes
-		p.bytes = 0
-	}
-}
-
-func (s *Store) dropPinLocked(h keyHash) {
-	s.emptyPinLocked(h)
-	delete(s.pins, h)
-}
-
-// unpinLocked drops a pin that nobody wants any more.
-func (s *Store) unpinLocked(h keyHash) {
-	s.dropPinLocked(h)
-	if s.unpinned != nil {
-		s.unpinned[h] = struct{}{}
-	}
-}
-
-// readPins takes the index's pins in. What was pinned or unpinned since the start is newer.
+// readPins takes the index's pins in.
 func (s *Store) readPins() {
 	read, err := s.pinsOfIndex()
 	if err != nil {
 		s.logger.Error("reading which files are pinned failed; they can be evicted", zap.Error(err))
 		read = nil // what stands before damage may be damaged as well
 	}
-	s.takePins(read)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pins.load(read)
 }
 
 func (s *Store) pinsOfIndex() (read []*pin, err error) {
@@ -241,18 +161,6 @@ func (s *Store) pinsOfIndex() (read []*pin, err error) {
 	return read, err
 }
 
-func (s *Store) takePins(read []*pin) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range read {
-		h := hashOf(p.key)
-		if _, unpinned := s.unpinned[h]; !unpinned && s.pins[h] == nil {
-			s.pins[h] = p
-		}
-	}
-	s.unpinned = nil
-}
-
 // putPin writes a pin into the index's bucket.
 func putPin(pins *bolt.Bucket, key []byte, until time.Time) error {
 	return pins.Put(key, writeNumber(until.UnixNano()))
@@ -261,21 +169,15 @@ func putPin(pins *bolt.Bucket, key []byte, until time.Time) error {
 // pinnedUntil reads the time of a pin that putPin wrote.
 func pinnedUntil(data []byte) time.Time { return time.Unix(0, readNumber(data)).UTC() }
 
-// removeOutgrownPins gives up the pins that there is no room for, takes them out of the index, so that they aren't back
-// after a restart, and tells of them. Those whose removal failed before it tries if again is true.
-func (s *Store) removeOutgrownPins(again bool) {
+// removeGivenUpPins gives up the pins that there is no room for, takes them out of the index, so that they aren't back
+// after a restart, and tells of them. Where it fails they wait for others, or for being tried again.
+func (s *Store) removeGivenUpPins(again bool) {
 	s.mu.Lock()
-	s.trimPinsLocked()
-	outgrown := s.outgrown
-	s.outgrown = nil
-	keys := outgrown
-	if again {
-		keys = append(keys, s.leftPins...)
-		s.leftPins = nil
-	}
+	s.pins.trim(s.mostPinnedLocked())
+	keys, fresh := s.pins.takeGivenUp(again)
 	s.mu.Unlock()
-	if len(outgrown) > 0 {
-		s.logger.Warn("pinned files have outgrown what may be pinned; they can be evicted now", zap.Int("files", len(outgrown)))
+	if fresh > 0 {
+		s.logger.Warn("pinned files have outgrown what may be pinned; they can be evicted now", zap.Int("files", fresh))
 	}
 	if len(keys) == 0 {
 		return
@@ -284,7 +186,7 @@ func (s *Store) removeOutgrownPins(again bool) {
 	if err != nil {
 		s.logger.Warn("removing pins from the index failed; it is tried again", zap.Int("pins", len(keys)), zap.Error(err))
 		s.mu.Lock()
-		s.leftPins = append(s.leftPins, keys...)
+		s.pins.putBackGivenUp(keys)
 		s.mu.Unlock()
 	}
 }
@@ -311,14 +213,8 @@ func (s *Store) deletePins(keys [][]byte, stays func(key, until []byte) bool) er
 
 // removeExpiredPins forgets pins whose time has passed, here and in the index.
 func (s *Store) removeExpiredPins() {
-	var expired [][]byte
 	s.mu.Lock()
-	for h, p := range s.pins {
-		if !p.until.After(s.now()) {
-			expired = append(expired, p.key)
-			s.dropPinLocked(h)
-		}
-	}
+	expired := s.pins.takeExpired(s.now())
 	s.mu.Unlock()
 	if len(expired) == 0 {
 		return

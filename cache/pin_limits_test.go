@@ -69,7 +69,7 @@ func TestLowerLimitsAtTheStartHoldForPinsToo(t *testing.T) {
 	}
 	s = openStore(t, dir, Limits{MaxSize: 1 << 20, MaxPinned: 300_000})
 	awaitLoaded(t, s)
-	s.removeOutgrownPins(false) // as the janitor does once all is loaded
+	s.removeGivenUpPins(false) // as the janitor does once all is loaded
 	arePinned(t, s, 3, "with less room")
 }
 
@@ -118,7 +118,7 @@ func TestAPinThatTheIndexCannotBeRidOfIsTriedAgain(t *testing.T) {
 	}
 	fs.refuses.Store(true)
 	s.SetLimits(Limits{MaxSize: 1 << 20, MaxPinned: 300_000})
-	s.removeOutgrownPins(false) // fails, if the janitor hasn't yet
+	s.removeGivenUpPins(false) // fails, if the janitor hasn't yet
 	fs.refuses.Store(false)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -140,8 +140,8 @@ func TestAPinThatCannotBeWrittenLeavesTheEarlierOne(t *testing.T) {
 				t.Errorf("it was written: %v", err)
 			}
 			s.mu.Lock()
-			if p := s.pins[h]; (p != nil) != earlier || earlier && (!p.until.Equal(until) || s.pinned != 1000) {
-				t.Errorf("with an earlier pin (%v) it is %+v, %d bytes", earlier, p, s.pinned)
+			if p := s.pins.ofKeys[h]; (p != nil) != earlier || earlier && (!p.until.Equal(until) || s.pins.bytes != 1000) {
+				t.Errorf("with an earlier pin (%v) it is %+v, %d bytes", earlier, p, s.pins.bytes)
 			}
 			s.mu.Unlock()
 		}

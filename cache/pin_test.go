@@ -144,7 +144,9 @@ func TestAPurgeDuringTheStartUnpins(t *testing.T) {
 	if _, err := s.Purge(context.Background(), Selector(testKey("a"))); err != nil {
 		t.Fatal(err)
 	}
-	s.takePins(read)
+	s.mu.Lock()
+	s.pins.load(read)
+	s.mu.Unlock()
 	close(held.held)
 	awaitLoaded(t, s)
 	s.put(t, testKey("a"), randomBytes(1000, 2))
@@ -194,7 +196,7 @@ func TestAPurgeDuringAPinLeavesNoPinBehind(t *testing.T) {
 		purged = true
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.dropPinLocked(testKey("a").hash()) // as a purge does first, when the pin isn't in the index yet
+		s.pins.drop(testKey("a").hash()) // as a purge does first, when the pin isn't in the index yet
 	}
 	if err := s.Pin(context.Background(), testKey("a"), time.Now().Add(time.Hour)); err != nil || !purged {
 		t.Fatal(err, purged)

@@ -105,7 +105,7 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 	}
 	for _, k := range keys {
 		h := k.hash()
-		s.unpinLocked(h)
+		s.pins.unpin(h)
 		gone.keys = append(gone.keys, k.bytes())
 		gone.hashes = append(gone.hashes, h)
 		if n := s.entries.peek(h); n != nil {

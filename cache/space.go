@@ -204,10 +204,11 @@ func (s *Store) canFitLocked(want claim, free int64) bool {
 // through all of these, of which there are few, and is asked only when there is no room.
 func (s *Store) keptLocked() int64 {
 	kept := s.space.open
-	counted := make(map[*blobState]struct{}, len(s.pins))
-	for h := range s.pins {
+	counted := make(map[*blobState]struct{}, len(s.pins.ofKeys))
+	now := s.now()
+	for h := range s.pins.ofKeys {
 		n := s.entries.peek(h)
-		if n == nil || n.blob.open > 0 || n.blob.unlinked || !s.isPinnedLocked(h) {
+		if n == nil || n.blob.open > 0 || n.blob.unlinked || !s.pins.keeps(h, now) {
 			continue
 		}
 		if _, twice := counted[n.blob]; !twice {

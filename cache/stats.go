@@ -60,7 +60,7 @@ func (s *Store) Stats() Stats {
 		Lingering: s.space.lingering + copies.lingering, MaxSize: s.limits.MaxSize,
 		Copies: copies.number, CopyBytes: copies.bytes(),
 		Beginnings: len(s.beginnings.kept), BeginningBytes: s.space.beginnings,
-		Pinned: s.pinned, MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
+		Pinned: s.pins.bytes, MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
 		Fills: int64(len(s.fills)), Pending: len(s.pending) + len(s.recording), Loading: s.loading,
 		Evictions: s.counters.evictions.Load(), FreedBytes: s.counters.freedBytes.Load(),
 		DiskErrors: s.counters.diskErrors.Load(), ChecksumFailures: s.counters.checksumFailures.Load(),

@@ -101,15 +101,8 @@ type Store struct {
 	// removals are entries that are gone for look-ups and not yet from the index; purges those being looked for.
 	removals []*removal
 	purges   []*purge
-	// pins keep entries from eviction; pinned is the bytes of those that are there.
-	pins   map[keyHash]*pin
-	pinned int64
-	// unpinned are the keys that were unpinned since the start; nil once the index's pins are read.
-	unpinned map[keyHash]struct{}
-	// outgrown are the keys of pins that were given up for want of room, for the janitor to tell and to forget.
-	outgrown [][]byte
-	// leftPins are the keys of those that the index couldn't be rid of.
-	leftPins [][]byte
+	// pins keep entries from eviction.
+	pins pins
 	// learnt are records of entries of which the upstream has said more since, for the index to be told.
 	learnt map[keyHash]*Entry
 	// touched are last uses that the index doesn't know yet, in Unix nanoseconds.
@@ -170,7 +163,7 @@ func newStore(cfg Config) *Store {
 		entries: newRecency(), hot: newLRU[keyHash, *Entry](maxHotRecords),
 		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
 		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
-		learnt: make(map[keyHash]*Entry), touched: make(map[keyHash]int64), pins: make(map[keyHash]*pin), unpinned: make(map[keyHash]struct{}),
+		learnt: make(map[keyHash]*Entry), touched: make(map[keyHash]int64), pins: newPins(),
 		forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
 		leftParts: make(map[*leftPart]struct{}), stuck: stuck{blobs: make(map[*blobState]struct{})},
 		slots: newSlots(), formers: newFormers(), loading: true, memory: newMemoryTier(),
@@ -254,11 +247,11 @@ func (s *Store) makeShards() error {
 func (s *Store) SetLimits(limits Limits) {
 	s.mu.Lock()
 	s.limits = limits
-	s.trimPinsLocked()
+	s.pins.trim(s.mostPinnedLocked())
 	s.memory.trim(limits.Memory)
-	outgrown := s.outgrownCopiesLocked()
+	copies := s.takeExcessCopiesLocked()
 	s.mu.Unlock()
-	for _, f := range outgrown {
+	for _, f := range copies {
 		f.drop()
 	}
 	s.wakeJanitor()
@@ -290,7 +283,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.letBeginningsGo(true)
-	s.removeOutgrownPins(true)
+	s.removeGivenUpPins(true)
 	err := s.finishDurable()
 	return errors.Join(err, s.index.close(), s.lock.Close())
 }
