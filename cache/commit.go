@@ -132,7 +132,7 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 	blob := &blobState{digest: digest, size: size, busy: make(chan struct{})}
 	s.blobs[digest] = blob
 	_, named := s.named[digest]
-	named = named || damaged != nil || s.loading
+	named = named || damaged != nil || s.starting.loading
 	s.mu.Unlock()
 	var err error
 	if named {
@@ -165,7 +165,7 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 	// From here on the file is the blob's, and so are its bytes; the fill's own readers are readers of it.
 	s.blobs[digest] = blob
 	s.space.blobs += size
-	if s.loading {
+	if s.starting.loading {
 		s.space.estimate += size
 	}
 	s.enterBlobLocked(blob)

@@ -28,7 +28,7 @@ func (s *Store) evict() {
 	s.mu.Lock()
 	excess, inVain := s.excessLocked(s.freeLocked(seen))
 	before := s.counters.freedBytes.Load()
-	loading, leaving := s.loading, len(s.orphans) > 0
+	loading, leaving := s.starting.loading, len(s.orphans) > 0
 	s.mu.Unlock()
 	for !loading && excess > 0 {
 		if leaving {

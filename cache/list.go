@@ -129,12 +129,11 @@ func (s *Store) present(records []*Entry, uses map[keyHash]time.Time, limit int)
 		}
 		h := record.Key.hash()
 		n := s.entries.peek(h)
-		_, forgotten := s.forgotten[h]
 		switch {
 		case n != nil && n.blob.damaged, n != nil && s.isPurgedLocked(record.Key, n.serial):
 		case n != nil && n.blob.digest == record.Digest:
 			entries = append(entries, s.listedLocked(h, s.entryLocked(record, n), n.hits, uses))
-		case n == nil && s.loading && !forgotten:
+		case n == nil && s.starting.mayHave(h):
 			entries = append(entries, s.listedLocked(h, *record, 0, uses))
 		}
 	}

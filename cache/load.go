@@ -55,7 +55,7 @@ func (s *Store) load() {
 	s.merge(s.enterAll(found))
 	s.index.unmap()
 	s.sweep(listed)
-	close(s.ready)
+	close(s.starting.ready)
 	s.wakeJanitor()
 }
 
@@ -69,13 +69,13 @@ func (s *Store) isIndexReplacedSince(replaced int) bool {
 }
 
 func (s *Store) removeOldParts() {
-	for _, name := range s.oldParts {
+	for _, name := range s.starting.oldParts {
 		if err := s.fs.Remove(filepath.Join(fillsPath(s.dir), name)); err != nil {
 			_ = s.diskError("removing an unfinished fill", err)
 			s.logger.Warn("removing what an earlier process didn't finish failed", zap.String("name", name), zap.Error(err))
 		}
 	}
-	s.oldParts = nil
+	s.starting.oldParts = nil
 }
 
 // readAll reads what memory keeps of each entry, in many short transactions. What changes between them is known to
@@ -128,7 +128,7 @@ func (s *Store) merge(entries *recency) {
 			s.releaseBlobLocked(old.blob)
 		}
 	}
-	for h := range s.forgotten {
+	for h := range s.starting.forgotten {
 		outdate(h)
 	}
 	for n := range s.entries.all() {
@@ -141,8 +141,7 @@ func (s *Store) merge(entries *recency) {
 			s.pins.fill(h, n.blob.size, s.mostPinnedLocked())
 		}
 	}
-	s.forgotten = make(map[keyHash]struct{})
-	s.loading = false
+	s.starting.end()
 	s.space.estimate = 0
 	s.space.announce()
 }

@@ -30,7 +30,7 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 				return entry, err
 			}
 		}
-		ask := n != nil || s.loading
+		ask := n != nil || s.starting.loading
 		s.mu.Unlock()
 		if !ask {
 			return Entry{}, ErrMiss
@@ -62,7 +62,7 @@ func (s *Store) learn(h keyHash, n *node, record *Entry) bool {
 	case record == nil:
 		return false
 	default:
-		if _, removed := s.forgotten[h]; removed || !s.loading {
+		if !s.starting.mayHave(h) {
 			return false
 		}
 		s.addKnownLocked(h, record)
@@ -83,7 +83,7 @@ func (s *Store) materialize(k Key) error {
 	h := k.hash()
 	s.mu.Lock()
 	known := s.entries.peek(h) != nil
-	loading := s.loading
+	loading := s.starting.loading
 	s.mu.Unlock()
 	if known || !loading {
 		return nil

@@ -105,7 +105,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 		}
 		s.dropLocked(old)
 	}
-	delete(s.forgotten, h)
+	s.starting.remember(h)
 	s.serial++
 	n := &node{hash: h, blob: blob, serial: s.serial, confirmed: unconfirmed, generation: g}
 	// A question doesn't take the confirmation away, no more than from what was stored before it: the entry is asked about
@@ -132,9 +132,7 @@ func (s *Store) dropLocked(n *node) {
 	delete(s.touched, h)
 	delete(s.learnt, h)
 	s.pins.empty(h)
-	if s.loading {
-		s.forgotten[h] = struct{}{}
-	}
+	s.starting.forget(h)
 	s.releaseBlobLocked(n.blob)
 }
 

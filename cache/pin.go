@@ -129,7 +129,7 @@ func (s *Store) isPinned(h keyHash) bool {
 // mostPinnedLocked bounds the bytes that pins keep. While the store loads nothing is given up: the janitor chooses among
 // all, once they are known.
 func (s *Store) mostPinnedLocked() int64 {
-	if s.loading {
+	if s.starting.loading {
 		return math.MaxInt64
 	}
 	return s.limits.maxPinned()

@@ -114,8 +114,7 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 			}
 			s.dropLocked(n)
 			purged.Entries++
-		} else if s.loading {
-			s.forgotten[h] = struct{}{}
+		} else if s.starting.forget(h) {
 			purged.Entries++
 		}
 	}

@@ -39,7 +39,7 @@ func (f *Fill) insist(step func() error) error {
 // giveWay makes room for a fill that the disk has none for; false if nothing could go.
 func (s *Store) giveWay(f *Fill) bool {
 	s.mu.Lock()
-	if f.isCopyLocked() || s.loading || s.closed || s.stuck.refusals > 0 || s.now().Sub(s.space.inVain) < freedWithin {
+	if f.isCopyLocked() || s.starting.loading || s.closed || s.stuck.refusals > 0 || s.now().Sub(s.space.inVain) < freedWithin {
 		s.mu.Unlock()
 		return false
 	}

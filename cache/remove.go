@@ -210,7 +210,7 @@ func (s *Store) unlinkedLocked(blob *blobState) {
 // nextOrphanLocked takes a blob to remove. While entries are still loading none is: one that isn't loaded yet may name
 // it.
 func (s *Store) nextOrphanLocked() *blobState {
-	if s.loading {
+	if s.starting.loading {
 		return nil
 	}
 	for blob := range s.orphans {

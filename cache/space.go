@@ -182,7 +182,7 @@ func (s *Store) tryReserve(want claim) (taken bool, exhausted uint64, err error)
 		s.space.unwritten += want.fresh
 		s.setFull(false)
 		return true, 0, nil
-	case s.loading || !s.canFitLocked(want, free):
+	case s.starting.loading || !s.canFitLocked(want, free):
 		// Evicting all that can be wouldn't help. Or it isn't known yet what was used least recently.
 		if s.space.short(want.fresh, free, s.limits) > 0 && s.space.missing(want, math.MaxInt64, s.limits) <= 0 {
 			s.setFull(true)

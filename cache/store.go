@@ -64,7 +64,6 @@ type Store struct {
 	full        atomic.Bool
 	started     time.Time   // what node.confirmed counts from
 	process     uint64      // names this process's parts
-	oldParts    []string    // parts of earlier processes, for load to remove
 	split       atomic.Bool // a fill could not be renamed to a blob, since that is on another file system now
 	lock        *os.File
 	index       index
@@ -107,10 +106,9 @@ type Store struct {
 	learnt map[keyHash]*Entry
 	// touched are last uses that the index doesn't know yet, in Unix nanoseconds.
 	touched map[keyHash]int64
-	// loading is true until all entries are in entries; forgotten are those removed meanwhile.
-	loading   bool
-	forgotten map[keyHash]struct{}
-	memory    memoryTier
+	// starting is what is known of the start until all of the index is in memory.
+	starting starting
+	memory   memoryTier
 	// doubts are, by key, the latest times of asking at which the upstream named other content than ours; questions, by key
 	// without its project, those up to which its answers confirm no more. Both are counted from started, and unconfirmed
 	// for never.
@@ -130,10 +128,9 @@ type Store struct {
 	// syncWaiters wait for what is whole now to be durable.
 	syncWaiters []chan error
 
-	// wake tells the janitor that there is work now, synced that files were synced. ready is closed when loading is over.
+	// wake tells the janitor that there is work now, synced that files were synced.
 	wake   chan struct{}
 	synced chan *batch
-	ready  chan struct{}
 	ctx    context.Context
 	cancel context.CancelFunc
 	work   sync.WaitGroup
@@ -164,10 +161,10 @@ func newStore(cfg Config) *Store {
 		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
 		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
 		learnt: make(map[keyHash]*Entry), touched: make(map[keyHash]int64), pins: newPins(),
-		forgotten: make(map[keyHash]struct{}), fills: make(map[*Fill]struct{}),
+		starting: newStarting(), fills: make(map[*Fill]struct{}),
 		leftParts: make(map[*leftPart]struct{}), stuck: stuck{blobs: make(map[*blobState]struct{})},
-		slots: newSlots(), formers: newFormers(), loading: true, memory: newMemoryTier(),
-		wake: make(chan struct{}, 1), synced: make(chan *batch, 1), ready: make(chan struct{}),
+		slots: newSlots(), formers: newFormers(), memory: newMemoryTier(),
+		wake: make(chan struct{}, 1), synced: make(chan *batch, 1),
 	}
 	if s.fs == nil {
 		s.fs = OS()
@@ -207,7 +204,7 @@ func (s *Store) takeDirectory() (err error) {
 	if err := lockFile(s.lock); err != nil {
 		return fmt.Errorf("locking the store's directory: %w", err)
 	}
-	if s.oldParts, err = s.fs.ReadDir(fillsPath(s.dir)); err != nil {
+	if s.starting.oldParts, err = s.fs.ReadDir(fillsPath(s.dir)); err != nil {
 		return fmt.Errorf("looking for unfinished fills: %w", err)
 	}
 	if err := s.makeShards(); err != nil {
@@ -258,7 +255,7 @@ func (s *Store) SetLimits(limits Limits) {
 }
 
 // Ready is closed when all entries are in memory and files that nothing names are removed. The store serves before.
-func (s *Store) Ready() <-chan struct{} { return s.ready }
+func (s *Store) Ready() <-chan struct{} { return s.starting.ready }
 
 // EndFills ends running fills, and lets none begin any more. Their readers get ErrFillsEnded after the bytes that are there.
 func (s *Store) EndFills() {
