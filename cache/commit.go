@@ -173,7 +173,7 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 	s.counters.stored.Add(1)
 	s.counters.storedBytes.Add(size)
 	// Also if nothing names it now: before it is removed another entry may.
-	s.fresh = append(s.fresh, blob)
+	s.durability.fresh = append(s.durability.fresh, blob)
 	if s.generations.of(f.key) != g || s.isOutdatedLocked(f.key, g, blob, f.spec.Confirmed) {
 		s.orphans[blob] = struct{}{}
 		s.wakeJanitor()

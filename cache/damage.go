@@ -182,8 +182,8 @@ func (s *Store) keepRemembered() {
 			if n == nil {
 				continue
 			}
-			if record := s.recordLocked(h); record != nil {
-				s.pending[h] = record
+			if record := s.durability.record(h); record != nil {
+				s.durability.pending[h] = record
 			} else {
 				s.dropLocked(n)
 			}

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
@@ -23,22 +22,6 @@ const (
 	syncAllFrom = 64
 )
 
-// batch is what becomes durable together (design, "The store").
-type batch struct {
-	// fresh are the blobs to sync first, failed those of them whose bytes the disk may not have.
-	fresh  []*blobState
-	failed []*blobState
-	// postponed says why the batch can't become durable now, although nothing is wrong with its files; nil if it can.
-	postponed error
-	// replaced are blobs that the index doesn't name any more once the batch's records are there.
-	replaced []*blobState
-	// touched are last uses to note, in Unix nanoseconds, learnt records to write anew.
-	touched map[keyHash]int64
-	learnt  map[keyHash]*Entry
-	// waiters hear when it is done.
-	waiters []chan error
-}
-
 // Sync makes durable what is whole now, without waiting for the next time that it would happen anyway, and removes what
 // it replaced. The error is that of the index; a file that the disk refuses to keep is removed and is no error.
 func (s *Store) Sync(ctx context.Context) error {
@@ -48,7 +31,7 @@ func (s *Store) Sync(ctx context.Context) error {
 		s.mu.Unlock()
 		return ErrClosed
 	}
-	s.syncWaiters = append(s.syncWaiters, done)
+	s.durability.waiters = append(s.durability.waiters, done)
 	s.mu.Unlock()
 	s.wakeJanitor()
 	select {
@@ -61,23 +44,10 @@ func (s *Store) Sync(ctx context.Context) error {
 	}
 }
 
-// takeBatch takes what is to become durable; nil if there is nothing. What comes later is the next batch's. There is
-// one at a time.
 func (s *Store) takeBatch(withUses bool) *batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	withUses = withUses || len(s.syncWaiters) > 0 || len(s.touched)+len(s.learnt) >= maxTouched
-	if len(s.pending) == 0 && len(s.replaced) == 0 && len(s.syncWaiters) == 0 && (!withUses || len(s.touched)+len(s.learnt) == 0) {
-		return nil
-	}
-	b := &batch{fresh: s.fresh, replaced: s.replaced, waiters: s.syncWaiters}
-	s.recording, s.pending = s.pending, make(map[keyHash]*Entry)
-	s.fresh, s.replaced, s.syncWaiters = nil, nil, nil
-	if withUses {
-		b.touched, s.touched = s.touched, make(map[keyHash]int64)
-		b.learnt, s.learnt = s.learnt, make(map[keyHash]*Entry)
-	}
-	return b
+	return s.durability.take(withUses)
 }
 
 // syncBlobs makes the batch's blobs survive a power cut: their bytes, then their names. It runs beside the janitor, so
@@ -144,34 +114,9 @@ func (s *Store) recordBatch(b *batch) bool {
 	for _, blob := range b.failed {
 		s.discard(blob, reasonUnsynced)
 	}
-	if b.postponed != nil {
-		s.postponeBatch(b)
-		return false
-	}
-	s.mu.Lock()
-	for _, blob := range b.fresh {
-		if s.blobs[blob.digest] == blob && !blob.damaged {
-			delete(s.named, blob.digest)
-		}
-	}
-	entries := make([]*Entry, 0, len(s.recording))
-	for h, entry := range s.recording {
-		n := s.entries.peek(h)
-		switch {
-		case n == nil:
-		case n.blob.damaged:
-			// What the index has of the key is older still, and must not come back at the next start.
-			s.forgetEntryLocked(n)
-		default:
-			entries = append(entries, entry)
-		}
-	}
-	s.mu.Unlock()
-	err := s.writeBatch(entries, b.touched)
+	err := b.postponed
 	if err == nil {
-		err = s.writeLearnt(b.learnt)
-	} else {
-		s.putBackLearnt(b.learnt)
+		err = s.writeBatch(b)
 	}
 	s.endBatch(b, err)
 	// Files that only the old records named.
@@ -182,55 +127,48 @@ func (s *Store) recordBatch(b *batch) bool {
 	return err == nil
 }
 
-// postponeBatch puts a batch back whose files could not be synced now.
-func (s *Store) postponeBatch(b *batch) {
-	failed := make(map[*blobState]struct{}, len(b.failed))
-	for _, blob := range b.failed {
-		failed[blob] = struct{}{}
-	}
+// takeRecords returns the records of a batch whose blobs are durable now.
+func (s *Store) takeRecords(b *batch) []*Entry {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, blob := range b.fresh {
-		if _, gone := failed[blob]; !gone {
-			s.fresh = append(s.fresh, blob)
+		if s.blobs[blob.digest] == blob && !blob.damaged {
+			delete(s.named, blob.digest)
 		}
 	}
-	s.mu.Unlock()
-	s.putBackLearnt(b.learnt)
-	s.endBatch(b, b.postponed)
-	for _, waiter := range b.waiters {
-		waiter <- b.postponed
+	entries := make([]*Entry, 0, len(s.durability.recording))
+	for h, entry := range s.durability.recording {
+		n := s.entries.peek(h)
+		switch {
+		case n == nil:
+		case n.blob.damaged:
+			// What the index has of the key is older still, and must not come back at the next start.
+			s.forgetEntryLocked(n)
+		default:
+			entries = append(entries, entry)
+		}
 	}
+	return entries
 }
 
 // endBatch takes in how the writing of a batch's records went.
 func (s *Store) endBatch(b *batch, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left := s.recording
-	s.recording = make(map[keyHash]*Entry)
-	s.failing = err != nil
+	left := s.durability.end(b, err, s.isPresentLocked, func(h keyHash) bool { return s.entries.peek(h) != nil })
 	if err == nil {
 		for _, blob := range b.replaced {
 			s.releaseBlobLocked(blob)
 		}
 		return
 	}
-	s.replaced = append(s.replaced, b.replaced...)
+	for _, entry := range left {
+		// The transaction may have been done all the same, and only the word of it lost.
+		s.named[entry.Digest] = struct{}{}
+	}
 	s.counters.diskErrors.Add(1)
 	s.logger.Error("noting files in the index failed; they are served, and it is tried again",
 		zap.Int("files", len(left)), zap.Int("uses", len(b.touched)), zap.Error(err))
-	for h, entry := range left {
-		// The transaction may have been done all the same, and only the word of it lost.
-		s.named[entry.Digest] = struct{}{}
-		if _, newer := s.pending[h]; !newer {
-			s.pending[h] = entry
-		}
-	}
-	for h, at := range b.touched {
-		if _, newer := s.touched[h]; !newer && s.entries.peek(h) != nil {
-			s.touched[h] = at
-		}
-	}
 }
 
 // maxChanges bounds the entries that one transaction writes or removes. bbolt holds every page that it changes in memory
@@ -238,30 +176,39 @@ func (s *Store) endBatch(b *batch, err error) {
 // at once would take some 200 MB. It must not be much smaller either, as each transaction waits for the disk twice.
 const maxChanges = 512
 
-// writeBatch writes entries and last uses, each in the order of the index, so that a transaction has as few pages as can
-// be. After an error those before it are there.
-func (s *Store) writeBatch(entries []*Entry, touched map[keyHash]int64) error {
-	slices.SortFunc(entries, func(a, b *Entry) int { return a.Key.compare(b.Key) })
-	for piece := range slices.Chunk(entries, maxChanges) {
-		if err := s.updateIndex(func(tx *bolt.Tx) error { return s.writeRecords(tx, piece) }); err != nil {
-			return err
-		}
-		s.noteRecorded(piece)
-		if len(piece) == maxChanges {
-			s.evictForWaiting()
-		}
+// writeBatch writes a batch's records, last uses and what was learnt, each in the order of the index, so that a transaction has
+// as few pages as can be. After an error those before it are there.
+func (s *Store) writeBatch(b *batch) error {
+	entries, learnt := s.takeRecords(b), slices.Collect(maps.Values(b.learnt))
+	for _, records := range [][]*Entry{entries, learnt} {
+		slices.SortFunc(records, func(a, b *Entry) int { return a.Key.compare(b.Key) })
 	}
-	hashes := slices.SortedFunc(maps.Keys(touched), func(a, b keyHash) int { return bytes.Compare(a[:], b[:]) })
-	for piece := range slices.Chunk(hashes, maxChanges) {
-		if err := s.updateIndex(func(tx *bolt.Tx) error { return writeUses(tx, piece, touched) }); err != nil {
-			return err
-		}
-		if len(piece) == maxChanges {
-			s.evictForWaiting()
-		}
+	hashes := slices.SortedFunc(maps.Keys(b.touched), func(a, b keyHash) int { return bytes.Compare(a[:], b[:]) })
+	err := writePieces(s, entries, s.writeRecords, s.noteRecorded)
+	if err == nil {
+		err = writePieces(s, hashes, func(tx *bolt.Tx, piece []keyHash) error { return writeUses(tx, piece, b.touched) }, nil)
 	}
-	if len(entries) > 0 || len(hashes) > 0 {
+	if err == nil {
+		err = writePieces(s, learnt, s.rewriteRecords, nil)
+	}
+	if err == nil && len(entries)+len(hashes) > 0 {
 		s.index.unmap()
+	}
+	return err
+}
+
+// writePieces writes as many items in each transaction as one may change, and hands those to written, if that isn't nil.
+func writePieces[T any](s *Store, items []T, write func(*bolt.Tx, []T) error, written func([]T)) error {
+	for piece := range slices.Chunk(items, maxChanges) {
+		if err := s.updateIndex(func(tx *bolt.Tx) error { return write(tx, piece) }); err != nil {
+			return err
+		}
+		if written != nil {
+			written(piece)
+		}
+		if len(piece) == maxChanges {
+			s.evictForWaiting()
+		}
 	}
 	return nil
 }
@@ -272,14 +219,7 @@ func (s *Store) noteRecorded(entries []*Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, entry := range entries {
-		h := entry.Key.hash()
-		if s.recording[h] == entry {
-			delete(s.recording, h)
-			entry.used = time.Time{} // the index knows; another one, should this be lost, is told when it was stored
-			if s.learnt[h] == nil {
-				s.hot.Add(h, entry)
-			}
-		}
+		s.durability.recorded(entry)
 	}
 }
 
@@ -337,7 +277,7 @@ func writeUses(tx *bolt.Tx, hashes []keyHash, touched map[keyHash]int64) error {
 func (s *Store) isRecording(h keyHash, entry *Entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.recording[h] == entry
+	return s.durability.recording[h] == entry
 }
 
 // finishDurable makes durable what a closing store still has. The background work is over.
@@ -358,7 +298,7 @@ func (s *Store) finishDurable() error {
 	s.removeAll()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failing {
+	if s.durability.failing {
 		return fmt.Errorf("%w: the index could not be written; the files stored last are lost", ErrDisk)
 	}
 	return nil

@@ -104,7 +104,7 @@ func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 func (s *Store) admit(k Key, g Generation, spec FillSpec) (limits Limits, number uint64, err error) {
 	s.mu.Lock()
 	limits, closed := s.limits, s.closed || s.fillsEnded
-	behind := s.isIndexBehindLocked()
+	behind := s.durability.isBehind()
 	s.parts++
 	number = s.parts
 	s.mu.Unlock()

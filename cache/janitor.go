@@ -82,7 +82,9 @@ func (s *Store) beginBatch(next *schedule) {
 
 // isBatchDue reports whether the next batch's timer should run and doesn't.
 func (s *Store) isBatchDue(next schedule) bool {
-	return !next.scheduled && !next.syncing && (next.withUses || s.isDurableDue())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !next.scheduled && !next.syncing && (next.withUses || s.durability.isDue())
 }
 
 // beginSync syncs a batch and hands it back. It ends by itself; there is one at a time, so that synced has room.
@@ -96,13 +98,7 @@ func (s *Store) beginSync(b *batch) {
 func (s *Store) isSyncWanted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.syncWaiters) > 0
-}
-
-func (s *Store) isDurableDue() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.pending) > 0 || len(s.replaced) > 0 || len(s.touched)+len(s.learnt) >= maxTouched
+	return len(s.durability.waiters) > 0
 }
 
 func (s *Store) wakeJanitor() {

@@ -2,8 +2,6 @@ package cache
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -18,7 +16,7 @@ type Named struct {
 // through us. What is known already stays. The index hears of it with the next last uses.
 func (s *Store) learnLocked(e *Entry, n *node, named Named) {
 	known := e
-	if record := s.recordLocked(n.hash); record != nil && record.Key == e.Key {
+	if record := s.durability.record(n.hash); record != nil && record.Key == e.Key {
 		known = record // which may have learnt since e was looked up
 	}
 	learnt := *known
@@ -28,12 +26,7 @@ func (s *Store) learnLocked(e *Entry, n *node, named Named) {
 		return
 	}
 	learnt.serial, learnt.node = n.serial, nil
-	if s.pending[n.hash] != nil {
-		s.pending[n.hash] = &learnt // it isn't in the index yet
-		return
-	}
-	s.learnt[n.hash] = &learnt
-	s.hot.Add(n.hash, &learnt)
+	s.durability.learn(n.hash, &learnt)
 }
 
 // fillIn adds what is named and isn't known yet.
@@ -57,22 +50,6 @@ func (e *Entry) fillIn(named Named) {
 	if e.Disposition == "" {
 		e.Disposition = named.Disposition
 	}
-}
-
-// writeLearnt writes what was learnt of entries into their records. It is the janitor's. After an error the rest is tried again
-// with the next last uses.
-func (s *Store) writeLearnt(learnt map[keyHash]*Entry) error {
-	entries := slices.SortedFunc(maps.Values(learnt), func(a, b *Entry) int { return a.Key.compare(b.Key) })
-	for piece := range slices.Chunk(entries, maxChanges) {
-		if err := s.updateIndex(func(tx *bolt.Tx) error { return s.rewriteRecords(tx, piece) }); err != nil {
-			s.putBackLearnt(learnt)
-			return err
-		}
-		if len(piece) == maxChanges {
-			s.evictForWaiting()
-		}
-	}
-	return nil
 }
 
 // rewriteRecords writes records anew that the index has. An entry that was removed or replaced meanwhile is another's matter.
@@ -100,15 +77,5 @@ func (s *Store) isPresent(record *Entry) bool {
 func (s *Store) isPresentLocked(record *Entry) bool {
 	h := record.Key.hash()
 	n := s.entries.peek(h)
-	return n != nil && n.serial == record.serial && s.pending[h] == nil && s.recording[h] == nil
-}
-
-func (s *Store) putBackLearnt(learnt map[keyHash]*Entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for h, record := range learnt {
-		if _, newer := s.learnt[h]; !newer && s.isPresentLocked(record) {
-			s.learnt[h] = record
-		}
-	}
+	return n != nil && n.serial == record.serial && s.durability.isWritten(h)
 }

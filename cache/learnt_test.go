@@ -39,7 +39,7 @@ func TestWhatTheUpstreamNamesLaterIsKnownFromThenOn(t *testing.T) {
 			if err := s.Sync(context.Background()); err != nil {
 				t.Fatal(err)
 			}
-			s.hot.Purge()
+			s.durability.hot.Purge()
 			check("read from the index", s.lookup(t, k))
 			other := Named{Identity: Identity{ETag: `"2"`, LastModified: modified.Add(time.Hour), Location: "elsewhere", Length: 1000}, Disposition: "inline"}
 			again, _ := s.Confirm(s.lookup(t, k), s.Generation(k), s.now().Add(time.Second), other)
@@ -81,15 +81,15 @@ func TestWhatWasLearntOfAnEntryThatIsGoneIsForgotten(t *testing.T) {
 	if err := s.Sync(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	s.hot.Purge()
+	s.durability.hot.Purge()
 	if got := s.lookup(t, replaced); got.Identity.ETag != "" {
 		t.Errorf("the new file has the old one's: %+v", got.Identity)
 	}
 	if _, err := s.Lookup(purged); err == nil {
 		t.Error("a purged file is back")
 	}
-	if len(s.learnt) != 0 {
-		t.Errorf("%d records wait", len(s.learnt))
+	if len(s.durability.learnt) != 0 {
+		t.Errorf("%d records wait", len(s.durability.learnt))
 	}
 }
 

@@ -55,11 +55,9 @@ func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int
 func (s *Store) pendingAfter(sel Selector, after *Key) (records []*Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, waiting := range []map[keyHash]*Entry{s.recording, s.pending} {
-		for _, record := range waiting {
-			if sel.Matches(record.Key) && (after == nil || record.Key.compare(*after) > 0) {
-				records = append(records, record)
-			}
+	for record := range s.durability.unrecorded() {
+		if sel.Matches(record.Key) && (after == nil || record.Key.compare(*after) > 0) {
+			records = append(records, record)
 		}
 	}
 	return records
@@ -142,7 +140,7 @@ func (s *Store) present(records []*Entry, uses map[keyHash]time.Time, limit int)
 
 func (s *Store) listedLocked(h keyHash, entry Entry, hits uint32, uses map[keyHash]time.Time) Listed {
 	listed := Listed{Entry: entry, LastUsed: entry.Stored, Hits: hits}
-	for _, at := range []time.Time{uses[h], time.Unix(0, s.touched[h]).UTC()} {
+	for _, at := range []time.Time{uses[h], time.Unix(0, s.durability.touched[h]).UTC()} {
 		if at.After(listed.LastUsed) {
 			listed.LastUsed = at
 		}
@@ -161,10 +159,8 @@ type Project struct{ Upstream, Project string }
 func (s *Store) Projects(ctx context.Context, limit int) (projects []Project, err error) {
 	seen := make(map[Project]struct{})
 	s.mu.Lock()
-	for _, waiting := range []map[keyHash]*Entry{s.recording, s.pending} {
-		for _, record := range waiting {
-			seen[Project{record.Key.Upstream, record.Key.Project}] = struct{}{}
-		}
+	for record := range s.durability.unrecorded() {
+		seen[Project{record.Key.Upstream, record.Key.Project}] = struct{}{}
 	}
 	s.mu.Unlock()
 	err = s.viewIndex(func(tx *bolt.Tx) error {

@@ -21,7 +21,7 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 				s.mu.Unlock()
 				return Entry{}, ErrMiss
 			}
-			if record := s.recordLocked(h); record != nil {
+			if record := s.durability.record(h); record != nil {
 				entry, err := Entry{}, ErrMiss // of another key, with the same hash
 				if record.Key == k {
 					entry, err = s.entryLocked(record, n), nil
@@ -67,7 +67,7 @@ func (s *Store) learn(h keyHash, n *node, record *Entry) bool {
 		}
 		s.addKnownLocked(h, record)
 	}
-	s.hot.Add(h, record)
+	s.durability.hot.Add(h, record)
 	return true
 }
 
@@ -156,11 +156,6 @@ func (s *Store) isOverruledLocked(k Key, since time.Duration) bool {
 	return s.isDoubtedLocked(k, since) || s.isQuestionedLocked(k, since)
 }
 
-// isIndexBehindLocked reports whether so many entries wait for an index that can't be written that no more are kept.
-func (s *Store) isIndexBehindLocked() bool {
-	return s.failing && len(s.pending)+len(s.recording) >= maxPending
-}
-
 // Link makes k an entry of a blob that is here already, if the upstream named its SHA-256 up front (and its size, if
 // that is known); ErrMiss if it isn't, ErrSuperseded if g is no longer k's generation, ErrNoRoom if it couldn't be kept.
 func (s *Store) Link(k Key, g Generation, spec FillSpec) (Entry, error) {
@@ -182,7 +177,7 @@ func (s *Store) Link(k Key, g Generation, spec FillSpec) (Entry, error) {
 	if s.generations.of(k) != g {
 		return Entry{}, ErrSuperseded
 	}
-	if s.isIndexBehindLocked() {
+	if s.durability.isBehind() {
 		return Entry{}, ErrNoRoom // counted by Begin, which the caller asks next
 	}
 	if spec.Identity.Length < 0 {

@@ -93,12 +93,12 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	blob.entries++
 	delete(s.orphans, blob)
 	if old := s.entries.peek(h); old != nil {
-		if s.pending[h] == nil {
+		if s.durability.pending[h] == nil {
 			// The index names the old blob until the new record is there, so its file stays that long.
 			old.blob.entries++
-			s.replaced = append(s.replaced, old.blob)
+			s.durability.replaced = append(s.durability.replaced, old.blob)
 		}
-		if s.recording[h] != nil {
+		if s.durability.recording[h] != nil {
 			// The record that is being written is left out now, and what that would have replaced must not stay: its file
 			// goes when the batch is over.
 			s.removals = append(s.removals, &removal{hashes: []keyHash{h}})
@@ -117,7 +117,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	s.entries.add(n)
 	s.pins.fill(h, blob.size, s.mostPinnedLocked())
 	entry.used = s.now()
-	s.pending[h] = entry
+	s.durability.pending[h] = entry
 	s.wakeJanitor()
 	return s.entryLocked(entry, n)
 }
@@ -126,11 +126,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 func (s *Store) dropLocked(n *node) {
 	h := n.hash
 	s.entries.remove(n)
-	s.hot.Remove(h)
-	delete(s.pending, h)
-	delete(s.recording, h)
-	delete(s.touched, h)
-	delete(s.learnt, h)
+	s.durability.forget(h)
 	s.pins.empty(h)
 	s.starting.forget(h)
 	s.releaseBlobLocked(n.blob)
@@ -142,21 +138,6 @@ func (s *Store) releaseBlobLocked(blob *blobState) {
 	if blob.entries == 0 && !blob.unlinked {
 		s.orphans[blob] = struct{}{}
 	}
-}
-
-// recordLocked returns the record that memory has of an entry, if any.
-func (s *Store) recordLocked(h keyHash) *Entry {
-	if record := s.pending[h]; record != nil {
-		return record
-	}
-	if record := s.learnt[h]; record != nil {
-		return record
-	}
-	if record := s.recording[h]; record != nil {
-		return record
-	}
-	record, _ := s.hot.Get(h)
-	return record
 }
 
 func (s *Store) entryLocked(record *Entry, n *node) Entry {

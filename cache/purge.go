@@ -84,11 +84,9 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 func (s *Store) pendingKeys(sel Selector) (keys []Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, records := range []map[keyHash]*Entry{s.pending, s.recording} {
-		for _, entry := range records {
-			if sel.Matches(entry.Key) {
-				keys = append(keys, entry.Key)
-			}
+	for record := range s.durability.unrecorded() {
+		if sel.Matches(record.Key) {
+			keys = append(keys, record.Key)
 		}
 	}
 	return keys

@@ -130,7 +130,7 @@ func (s *Store) deleteRecords(tx *bolt.Tx, r *removal) error {
 func (s *Store) isRecorded(h keyHash) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.entries.peek(h) != nil && s.pending[h] == nil && s.recording[h] == nil
+	return s.entries.peek(h) != nil && s.durability.isWritten(h)
 }
 
 // unlinkOrphans removes up to limit files of blobs that no entry names or that are damaged, and reports whether there

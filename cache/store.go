@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"go.uber.org/zap"
 )
 
@@ -49,10 +48,6 @@ type Config struct {
 	FS FS
 }
 
-// maxHotRecords bounds the records that are held decoded, so that a hit needs no look into the index. Each takes some 400
-// bytes, and twice that of the process with the room that the garbage collector needs; looking one up costs microseconds.
-const maxHotRecords = 4 << 10
-
 // Store keeps files on disk under their SHA-256, an index of their names, and the smallest and most used in memory. It
 // is safe for concurrent use.
 type Store struct {
@@ -84,15 +79,9 @@ type Store struct {
 	fillsEnded bool
 	// entries are all known entries, by last use.
 	entries *recency
-	// hot holds records of some entries. pending are those of all that aren't durable yet, recording those that are
-	// being made durable.
-	hot                *simplelru.LRU[keyHash, *Entry]
-	pending, recording map[keyHash]*Entry
-	blobs              map[Digest]*blobState
-	// fresh are blobs that aren't synced yet.
-	fresh []*blobState
-	// replaced are blobs that the index still names, once each, for entries that are others now.
-	replaced []*blobState
+	blobs   map[Digest]*blobState
+	// durability has entries' records, and what the index doesn't know yet.
+	durability durability
 	// orphans are blobs that no entry names any more, or that are damaged, and whose files are still there.
 	orphans map[*blobState]struct{}
 	// named are digests that the index may still name although their files were removed.
@@ -102,10 +91,6 @@ type Store struct {
 	purges   []*purge
 	// pins keep entries from eviction.
 	pins pins
-	// learnt are records of entries of which the upstream has said more since, for the index to be told.
-	learnt map[keyHash]*Entry
-	// touched are last uses that the index doesn't know yet, in Unix nanoseconds.
-	touched map[keyHash]int64
 	// starting is what is known of the start until all of the index is in memory.
 	starting starting
 	memory   memoryTier
@@ -123,10 +108,6 @@ type Store struct {
 	parts     uint64
 	verifying uint32 // number of the last verification
 	space     space
-	// failing says that the index could not be written last time.
-	failing bool
-	// syncWaiters wait for what is whole now to be durable.
-	syncWaiters []chan error
 
 	// wake tells the janitor that there is work now, synced that files were synced.
 	wake   chan struct{}
@@ -157,10 +138,9 @@ func newStore(cfg Config) *Store {
 	s := &Store{
 		dir: cfg.Dir, fs: cfg.FS, logger: cfg.Logger, now: cfg.Now, limits: cfg.Limits, onFull: cfg.OnFull,
 		process: rand.Uint64(), //nolint:gosec // it must only differ from earlier ones
-		entries: newRecency(), hot: newLRU[keyHash, *Entry](maxHotRecords),
-		pending: make(map[keyHash]*Entry), recording: make(map[keyHash]*Entry),
+		entries: newRecency(), durability: newDurability(),
 		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
-		learnt: make(map[keyHash]*Entry), touched: make(map[keyHash]int64), pins: newPins(),
+		pins:     newPins(),
 		starting: newStarting(), fills: make(map[*Fill]struct{}),
 		leftParts: make(map[*leftPart]struct{}), stuck: stuck{blobs: make(map[*blobState]struct{})},
 		slots: newSlots(), formers: newFormers(), memory: newMemoryTier(),

@@ -43,7 +43,7 @@ func TestWhatWaitsForAnIndexThatCannotBeWrittenIsBounded(t *testing.T) {
 	s.mu.Lock()
 	for i := range maxPending - 2 {
 		key := numberedKey(i)
-		s.pending[key.hash()] = &Entry{Key: key}
+		s.durability.pending[key.hash()] = &Entry{Key: key}
 	}
 	s.mu.Unlock()
 	if err := link(numberedKey(maxPending)); err != nil {
