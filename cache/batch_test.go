@@ -146,7 +146,7 @@ func TestNobodyWaitsForAnIndexThatCannotBeWritten(t *testing.T) {
 	}
 	fs.full.Store(true)
 	s.mu.Lock()
-	s.removals = append(s.removals, s.victimsLocked(1<<40, maxChanges)) // an eviction, which comes first
+	s.leaving.remove(s.victimsLocked(1<<40, maxChanges)) // an eviction, which comes first
 	s.mu.Unlock()
 	// Far more than it takes, and less than it takes until the janitor looks by itself.
 	ctx, cancel := context.WithTimeout(context.Background(), usesWithin/2)
@@ -215,7 +215,7 @@ func TestAPurgeIsOverWhenAnEarlierOnesRemovalsAre(t *testing.T) {
 	}()
 	for waiting := false; !waiting; runtime.Gosched() {
 		s.mu.Lock()
-		waiting = len(s.removals) > 1
+		waiting = len(s.leaving.removals) > 1
 		s.mu.Unlock()
 		if len(purged) > 0 {
 			t.Error("it is over before the index is rid of the file")

@@ -423,7 +423,7 @@ func TestADiskThatFailsAroundABeginningCostsNothingElse(t *testing.T) {
 			if !bytes.Equal(s.content(t, other), randomBytes(1000, 2)) {
 				t.Error("another file is lost")
 			}
-			s.removeLeftParts()
+			s.removeStuck()
 			s.checkBytes(t, "at the end")
 		})
 	}

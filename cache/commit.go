@@ -80,7 +80,9 @@ func (f *Fill) publish(digest Digest, size int64, g Generation) (Entry, *blobSta
 			s.counters.stored.Add(1)
 			return s.insertLocked(s.newEntry(f.key, f.spec, digest, size), blob, g, f.spec.Confirmed), nil, nil
 		case complete:
-			return f.publishPartLocked(digest, size, g)
+			n := s.beginNamingLocked(digest, size)
+			s.mu.Unlock()
+			return f.publishPart(n, g)
 		default:
 			s.mu.Unlock()
 			if err := f.complete(); err != nil {
@@ -124,19 +126,31 @@ func (f *Fill) rename(digest Digest) error {
 	return s.fs.Rename(f.path, blobPath(s.dir, digest))
 }
 
-// publishPartLocked renames the part to a blob that isn't there yet. It is called with Store.mu held and returns without
-// it. While the new blob is busy nobody removes a file of that name.
-func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry, *blobState, error) {
-	s := f.store
-	damaged := s.blobs[digest]
-	blob := &blobState{digest: digest, size: size, busy: make(chan struct{})}
-	s.blobs[digest] = blob
-	_, named := s.named[digest]
-	named = named || damaged != nil || s.starting.loading
-	s.mu.Unlock()
+// naming is a part on its way to its blob's name.
+type naming struct {
+	blob *blobState
+	// before is the damaged blob that has the name still; nil for none.
+	before *blobState
+	// named says that the index may name the bytes already.
+	named bool
+}
+
+// beginNamingLocked makes a new blob known. While that is busy nobody removes a file of its name.
+func (s *Store) beginNamingLocked(digest Digest, size int64) naming {
+	n := naming{blob: &blobState{digest: digest, size: size, busy: make(chan struct{})}, before: s.blobs[digest]}
+	s.blobs[digest] = n.blob
+	_, named := s.leaving.named[digest]
+	n.named = named || n.before != nil || s.starting.loading
+	return n
+}
+
+// publishPart renames the part to a blob whose naming has begun.
+func (f *Fill) publishPart(n naming, g Generation) (Entry, *blobState, error) {
+	s, blob := f.store, n.blob
+	digest, size := blob.digest, blob.size
 	var err error
-	if named {
-		// The index may name these bytes already, and would name what a power cut leaves of them.
+	if n.named {
+		// The index would name what a power cut leaves of them.
 		err = f.file.Sync()
 	}
 	if err == nil {
@@ -153,14 +167,14 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 		// Whatever has that name now, nobody vouches for it.
 		blob.unlinked, blob.damaged = true, true
 		delete(s.blobs, digest)
-		if damaged != nil {
-			s.blobs[digest] = damaged
-			s.orphans[damaged] = struct{}{}
+		if n.before != nil {
+			s.blobs[digest] = n.before
+			s.leaving.orphan(n.before)
 		}
 		return Entry{}, nil, s.diskError("naming a blob", err)
 	}
-	if damaged != nil {
-		s.unlinkedLocked(damaged) // the rename took its place
+	if n.before != nil {
+		s.unlinkedLocked(n.before) // the rename took its place
 	}
 	// From here on the file is the blob's, and so are its bytes; the fill's own readers are readers of it.
 	s.blobs[digest] = blob
@@ -175,7 +189,7 @@ func (f *Fill) publishPartLocked(digest Digest, size int64, g Generation) (Entry
 	// Also if nothing names it now: before it is removed another entry may.
 	s.durability.fresh = append(s.durability.fresh, blob)
 	if s.generations.of(f.key) != g || s.isOutdatedLocked(f.key, g, blob, f.spec.Confirmed) {
-		s.orphans[blob] = struct{}{}
+		s.leaving.orphan(blob)
 		s.wakeJanitor()
 		return Entry{}, blob, ErrSuperseded
 	}

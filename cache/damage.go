@@ -30,7 +30,7 @@ func (s *Store) discard(blob *blobState, reason string) {
 	known := blob.damaged || blob.unlinked
 	blob.damaged = true
 	if !known {
-		s.orphans[blob] = struct{}{}
+		s.leaving.orphan(blob)
 		s.memory.remove(blob.digest)
 	}
 	s.mu.Unlock()

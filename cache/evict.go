@@ -28,7 +28,7 @@ func (s *Store) evict() {
 	s.mu.Lock()
 	excess, inVain := s.excessLocked(s.freeLocked(seen))
 	before := s.counters.freedBytes.Load()
-	loading, leaving := s.starting.loading, len(s.orphans) > 0
+	loading, leaving := s.starting.loading, len(s.leaving.orphans) > 0
 	s.mu.Unlock()
 	for !loading && excess > 0 {
 		if leaving {
@@ -41,14 +41,8 @@ func (s *Store) evict() {
 			break
 		}
 		s.mu.Lock()
-		most := maxChanges
-		if s.stuck.refusals > 0 {
-			most = maxRefusals - s.stuck.refusals // no more than are tried
-		}
-		victims := s.victimsLocked(left, most)
-		if len(victims.hashes) > 0 {
-			s.removals = append(s.removals, victims)
-		}
+		victims := s.victimsLocked(left, s.leaving.stuck.mostVictims())
+		s.leaving.remove(victims)
 		s.mu.Unlock()
 		if len(victims.hashes) == 0 {
 			s.giveUpRoom()

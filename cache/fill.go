@@ -473,7 +473,7 @@ func (f *Fill) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.closed = true
-	if f.left != nil && !f.left.removed {
+	if _, stuck := s.leaving.stuck.files[f.left]; stuck {
 		f.left.bytes = f.onDisk // they linger without it
 		return
 	}

@@ -167,7 +167,7 @@ func TestAWidePurgeHoldsFromItsFirstMoment(t *testing.T) {
 	}
 	// As Purge does before it has come to the entry.
 	s.mu.Lock()
-	s.purges = append(s.purges, &purge{selector: Selector{Project: "24"}, serial: s.serial})
+	s.leaving.beginPurge(Selector{Project: "24"}, s.serial)
 	s.mu.Unlock()
 	if _, got := s.Confirm(e, s.Generation(e.Key), time.Now(), Named{}); got != Superseded {
 		t.Error("confirmed")

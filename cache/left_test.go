@@ -72,12 +72,12 @@ func TestPartsThatCannotBeRemovedCountUntilTheyAre(t *testing.T) {
 	if refused == 0 {
 		t.Error("no fill was refused")
 	}
-	s.removeLeftParts()
+	s.removeStuck()
 	if use := diskUse(t, s.dir); use == 0 || s.Stats().Bytes != use {
 		t.Errorf("tried in vain: %d bytes are on the disk, %d counted", use, s.Stats().Bytes)
 	}
 	fs.heal()
-	s.removeLeftParts()
+	s.removeStuck()
 	if stats := s.Stats(); diskUse(t, s.dir) != 0 || stats.Bytes == 0 || stats.Bytes > 200_000 {
 		t.Errorf("with a reader: %+v", stats)
 	}

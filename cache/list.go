@@ -128,7 +128,7 @@ func (s *Store) present(records []*Entry, uses map[keyHash]time.Time, limit int)
 		h := record.Key.hash()
 		n := s.entries.peek(h)
 		switch {
-		case n != nil && n.blob.damaged, n != nil && s.isPurgedLocked(record.Key, n.serial):
+		case n != nil && n.blob.damaged, n != nil && s.leaving.isPurged(record.Key, n.serial):
 		case n != nil && n.blob.digest == record.Digest:
 			entries = append(entries, s.listedLocked(h, s.entryLocked(record, n), n.hits, uses))
 		case n == nil && s.starting.mayHave(h):

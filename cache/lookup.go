@@ -16,7 +16,7 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 		}
 		n := s.entries.peek(h)
 		if n != nil {
-			if n.blob.damaged || s.isPurgedLocked(k, n.serial) {
+			if n.blob.damaged || s.leaving.isPurged(k, n.serial) {
 				s.forgetEntryLocked(n)
 				s.mu.Unlock()
 				return Entry{}, ErrMiss
@@ -74,7 +74,7 @@ func (s *Store) learn(h keyHash, n *node, record *Entry) bool {
 // forgetEntryLocked drops an entry that proved useless, here and, later, in the index.
 func (s *Store) forgetEntryLocked(n *node) {
 	s.dropLocked(n)
-	s.removals = append(s.removals, &removal{hashes: []keyHash{n.hash}})
+	s.leaving.remove(&removal{hashes: []keyHash{n.hash}})
 	s.wakeJanitor()
 }
 
@@ -133,7 +133,7 @@ func (s *Store) Confirm(e Entry, g Generation, at time.Time, named Named) (Entry
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.entries.peek(h)
-	if n == nil || n.serial != e.serial || n.blob.damaged || s.generations.of(e.Key) != g || s.isPurgedLocked(e.Key, n.serial) {
+	if n == nil || n.serial != e.serial || n.blob.damaged || s.generations.of(e.Key) != g || s.leaving.isPurged(e.Key, n.serial) {
 		return Entry{}, Superseded
 	}
 	since := at.Sub(s.started)

@@ -91,7 +91,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	h := entry.Key.hash()
 	// First, or replacing an entry of the same blob would make it an orphan.
 	blob.entries++
-	delete(s.orphans, blob)
+	s.leaving.keep(blob)
 	if old := s.entries.peek(h); old != nil {
 		if s.durability.pending[h] == nil {
 			// The index names the old blob until the new record is there, so its file stays that long.
@@ -101,7 +101,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 		if s.durability.recording[h] != nil {
 			// The record that is being written is left out now, and what that would have replaced must not stay: its file
 			// goes when the batch is over.
-			s.removals = append(s.removals, &removal{hashes: []keyHash{h}})
+			s.leaving.remove(&removal{hashes: []keyHash{h}})
 		}
 		s.dropLocked(old)
 	}
@@ -136,7 +136,7 @@ func (s *Store) dropLocked(n *node) {
 func (s *Store) releaseBlobLocked(blob *blobState) {
 	blob.entries--
 	if blob.entries == 0 && !blob.unlinked {
-		s.orphans[blob] = struct{}{}
+		s.leaving.orphan(blob)
 	}
 }
 

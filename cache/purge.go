@@ -20,16 +20,6 @@ type purge struct {
 	serial   uint32
 }
 
-// isPurgedLocked reports whether a running purge is about to remove an entry.
-func (s *Store) isPurgedLocked(k Key, serial uint32) bool {
-	for _, p := range s.purges {
-		if serial <= p.serial && p.selector.Matches(k) {
-			return true
-		}
-	}
-	return false
-}
-
 // Purge removes the selected entries: at once for look-ups, and durably when it returns. Running downloads aren't
 // disturbed, and what was begun before it isn't kept. For a whole key its cost doesn't depend on the store's size. When
 // ctx ends it stops where it is; what it removed stays removed.
@@ -48,13 +38,12 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 	s.generations.purge(sel)
 	s.purgeBeginnings(sel)
 	s.mu.Lock()
-	running := &purge{selector: sel, serial: s.serial}
-	s.purges = append(s.purges, running)
+	running := s.leaving.beginPurge(sel, s.serial)
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.purges = slices.DeleteFunc(s.purges, func(other *purge) bool { return other == running })
+		s.leaving.endPurge(running)
 	}()
 	// Those that aren't in the index yet; the others are looked for there.
 	var total Purged
@@ -116,7 +105,7 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 			purged.Entries++
 		}
 	}
-	s.removals = append(s.removals, gone)
+	s.leaving.remove(gone)
 	s.mu.Unlock()
 	s.wakeJanitor()
 	select {

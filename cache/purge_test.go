@@ -153,8 +153,8 @@ func TestAPurgeHoldsForWhatItHasNotComeToYet(t *testing.T) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.purges) != 0 {
-		t.Errorf("%d purges that are over cost each look-up something", len(s.purges))
+	if len(s.leaving.purges) != 0 {
+		t.Errorf("%d purges that are over cost each look-up something", len(s.leaving.purges))
 	}
 }
 

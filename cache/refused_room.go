@@ -39,7 +39,7 @@ func (f *Fill) insist(step func() error) error {
 // giveWay makes room for a fill that the disk has none for; false if nothing could go.
 func (s *Store) giveWay(f *Fill) bool {
 	s.mu.Lock()
-	if f.isCopyLocked() || s.starting.loading || s.closed || s.stuck.refusals > 0 || s.now().Sub(s.space.inVain) < freedWithin {
+	if f.isCopyLocked() || s.starting.loading || s.closed || s.leaving.stuck.refusals > 0 || s.now().Sub(s.space.inVain) < freedWithin {
 		s.mu.Unlock()
 		return false
 	}
@@ -56,9 +56,7 @@ func (s *Store) giveWay(f *Fill) bool {
 	}
 	before := s.counters.freedBytes.Load()
 	victims := s.victimsLocked(max(f.reserved-f.onDisk, 1), refusedEntries)
-	if len(victims.hashes) > 0 {
-		s.removals = append(s.removals, victims)
-	}
+	s.leaving.remove(victims)
 	changed := s.space.change()
 	s.mu.Unlock()
 	if len(victims.hashes) == 0 {

@@ -42,8 +42,7 @@ func (s *Store) removeAll() {
 // wait for a disk that is full.
 func (s *Store) removeRecords() error {
 	s.mu.Lock()
-	work := s.removals
-	s.removals = nil
+	work := s.leaving.takeRemovals()
 	s.mu.Unlock()
 	var err error
 	for len(work) > 0 && err == nil {
@@ -72,9 +71,7 @@ func (s *Store) removeRecords() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range work {
-		if len(r.hashes) > 0 {
-			s.removals = append(s.removals, &removal{hashes: r.hashes, keys: r.keys, unpin: r.unpin})
-		}
+		s.leaving.remove(&removal{hashes: r.hashes, keys: r.keys, unpin: r.unpin})
 	}
 	return err
 }
@@ -144,24 +141,10 @@ func (s *Store) unlinkOrphans(limit int, withoutIndex bool) (more bool) {
 		}
 	}()
 	for range limit {
-		s.mu.Lock()
-		if len(s.removals) > 0 && !withoutIndex {
-			s.mu.Unlock()
-			return true
-		}
-		var blob *blobState
-		if s.stuck.refusals < maxRefusals {
-			blob = s.nextOrphanLocked()
-		}
+		blob, more := s.takeOrphan(withoutIndex)
 		if blob == nil {
-			s.mu.Unlock()
-			return false
+			return more
 		}
-		if blob.damaged || withoutIndex {
-			s.named[blob.digest] = struct{}{}
-		}
-		blob.busy = make(chan struct{})
-		s.mu.Unlock()
 		if err := s.unlink(blob); err != nil {
 			why = err
 		}
@@ -169,7 +152,42 @@ func (s *Store) unlinkOrphans(limit int, withoutIndex bool) (more bool) {
 	return true
 }
 
-// unlink removes the file of a busy blob, which isn't busy any more then. One that can't be removed is stuck.
+// takeOrphan claims a blob to remove, if any may be. While entries are still loading none is: one that isn't loaded yet may
+// name it. more says that there may be others when entries are out of the index.
+func (s *Store) takeOrphan(withoutIndex bool) (blob *blobState, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.leaving.removals) > 0 && !withoutIndex {
+		return nil, true
+	}
+	if s.leaving.stuck.isRefusing() || s.starting.loading {
+		return nil, false
+	}
+	for blob := range s.leaving.orphans {
+		if blob.busy != nil {
+			continue
+		}
+		delete(s.leaving.orphans, blob)
+		if s.claimLocked(blob) {
+			if blob.damaged || withoutIndex {
+				s.leaving.named[blob.digest] = struct{}{}
+			}
+			return blob, false
+		}
+	}
+	return nil, false
+}
+
+// claimLocked makes a blob busy whose file is to be removed; false if it is busy already, or isn't to be.
+func (s *Store) claimLocked(blob *blobState) bool {
+	if blob.busy != nil || blob.unlinked || s.blobs[blob.digest] != blob || (blob.entries > 0 && !blob.damaged) {
+		return false
+	}
+	blob.busy = make(chan struct{})
+	return true
+}
+
+// unlink removes the file of a claimed blob, which isn't busy any more then. One that can't be removed is stuck.
 func (s *Store) unlink(blob *blobState) error {
 	s.mu.Lock()
 	s.memory.remove(blob.digest)
@@ -180,23 +198,20 @@ func (s *Store) unlink(blob *blobState) error {
 	close(blob.busy)
 	blob.busy = nil
 	if err != nil {
-		s.stuck.blobs[blob] = struct{}{}
-		s.stuck.refusals++
-		s.stuck.tried = s.now()
+		s.leaving.refuse(blob, s.now())
 		return s.diskError("removing a blob", err)
 	}
 	delete(s.blobs, blob.digest)
 	s.counters.freedBytes.Add(blob.size)
 	s.unlinkedLocked(blob)
-	s.stuck.refusals = 0
+	s.leaving.stuck.refusals = 0
 	return nil
 }
 
 // unlinkedLocked moves a blob's bytes from those in the directory to those that its readers still hold.
 func (s *Store) unlinkedLocked(blob *blobState) {
 	blob.unlinked = true
-	delete(s.orphans, blob)
-	delete(s.stuck.blobs, blob)
+	s.leaving.keep(blob)
 	s.space.blobs -= blob.size
 	if blob.open > 0 {
 		s.space.open -= blob.size
@@ -205,27 +220,4 @@ func (s *Store) unlinkedLocked(blob *blobState) {
 		s.space.owed.add(blob.size, s.now())
 	}
 	s.space.announce()
-}
-
-// nextOrphanLocked takes a blob to remove. While entries are still loading none is: one that isn't loaded yet may name
-// it.
-func (s *Store) nextOrphanLocked() *blobState {
-	if s.starting.loading {
-		return nil
-	}
-	for blob := range s.orphans {
-		if blob.busy != nil {
-			continue
-		}
-		delete(s.orphans, blob)
-		if s.isOrphanLocked(blob) {
-			return blob
-		}
-	}
-	return nil
-}
-
-// isOrphanLocked reports whether a blob's file is to be removed.
-func (s *Store) isOrphanLocked(blob *blobState) bool {
-	return !blob.unlinked && s.blobs[blob.digest] == blob && (blob.entries == 0 || blob.damaged)
 }

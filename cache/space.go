@@ -216,8 +216,8 @@ func (s *Store) keptLocked() int64 {
 			kept += n.blob.size
 		}
 	}
-	for blob := range s.stuck.blobs {
-		if blob.entries == 0 && blob.open == 0 && !blob.unlinked {
+	for file := range s.leaving.stuck.files {
+		if blob, ok := file.(*blobState); ok && blob.entries == 0 && blob.open == 0 && !blob.unlinked {
 			kept += blob.size
 		}
 	}

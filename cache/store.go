@@ -82,13 +82,8 @@ type Store struct {
 	blobs   map[Digest]*blobState
 	// durability has entries' records, and what the index doesn't know yet.
 	durability durability
-	// orphans are blobs that no entry names any more, or that are damaged, and whose files are still there.
-	orphans map[*blobState]struct{}
-	// named are digests that the index may still name although their files were removed.
-	named map[Digest]struct{}
-	// removals are entries that are gone for look-ups and not yet from the index; purges those being looked for.
-	removals []*removal
-	purges   []*purge
+	// leaving are entries and files on their way out.
+	leaving leaving
 	// pins keep entries from eviction.
 	pins pins
 	// starting is what is known of the start until all of the index is in memory.
@@ -101,13 +96,10 @@ type Store struct {
 	formers           formers
 	fills             map[*Fill]struct{}
 	beginnings        beginnings
-	// leftParts are those that should be gone and couldn't be removed.
-	leftParts map[*leftPart]struct{}
-	stuck     stuck
-	serial    uint32
-	parts     uint64
-	verifying uint32 // number of the last verification
-	space     space
+	serial            uint32
+	parts             uint64
+	verifying         uint32 // number of the last verification
+	space             space
 
 	// wake tells the janitor that there is work now, synced that files were synced.
 	wake   chan struct{}
@@ -139,10 +131,9 @@ func newStore(cfg Config) *Store {
 		dir: cfg.Dir, fs: cfg.FS, logger: cfg.Logger, now: cfg.Now, limits: cfg.Limits, onFull: cfg.OnFull,
 		process: rand.Uint64(), //nolint:gosec // it must only differ from earlier ones
 		entries: newRecency(), durability: newDurability(),
-		blobs: make(map[Digest]*blobState), orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
+		blobs: make(map[Digest]*blobState), leaving: newLeaving(),
 		pins:     newPins(),
 		starting: newStarting(), fills: make(map[*Fill]struct{}),
-		leftParts: make(map[*leftPart]struct{}), stuck: stuck{blobs: make(map[*blobState]struct{})},
 		slots: newSlots(), formers: newFormers(), memory: newMemoryTier(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1),
 	}

@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,107 +17,107 @@ const (
 	maxRefusals = 16
 )
 
+// stuckFile is a *blobState or a *leftPart whose file should be gone and that the disk didn't remove.
+type stuckFile interface {
+	// removeAgain tries once more, and reports whether it did: not what is being given its name by somebody else.
+	removeAgain(s *Store) (tried bool, err error)
+}
+
 // stuck is what the disk didn't remove. It isn't tried again with each eviction, but with the janitor's tick, and a bit
-// sooner while nothing can be removed. Guarded by Store.mu.
+// sooner while nothing can be removed. Guarded by Store.mu, with which held all methods are called.
 type stuck struct {
-	// blobs are those whose files should be gone. An entry may name them again; they are looked at when they are tried.
-	blobs map[*blobState]struct{}
-	// refusals counts the failures since a file was removed last.
+	files map[stuckFile]struct{}
+	// refusals counts the blobs that couldn't be removed since one was removed last, each once.
 	refusals int
-	// tried is when a file couldn't be removed last.
+	// tried is when files couldn't be removed last.
 	tried time.Time
 	// told says that the log has heard of it since the last tick.
 	told bool
+}
+
+// isRefusing reports whether the disk removes nothing, as far as can be told.
+func (st *stuck) isRefusing() bool { return st.refusals >= maxRefusals }
+
+// mostVictims bounds the entries that are evicted at a time: no more than are tried in vain.
+func (st *stuck) mostVictims() int {
+	if st.refusals > 0 {
+		return maxRefusals - st.refusals
+	}
+	return maxChanges
 }
 
 // retry tries again to remove what couldn't be. Then one file more may show whether the disk still refuses: if it
 // removes any, it isn't all that are stuck.
 func (s *Store) retry() {
 	s.mu.Lock()
-	s.stuck.told = false
+	s.leaving.stuck.told = false
 	s.mu.Unlock()
-	s.removeLeftParts()
 	s.removeStuck()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stuck.refusals = min(s.stuck.refusals, maxRefusals-1)
+	s.leaving.stuck.refusals = min(s.leaving.stuck.refusals, maxRefusals-1)
 }
 
 // retryRefused tries again while the disk refuses and fills may be waiting for it, now and then.
 func (s *Store) retryRefused() {
 	s.mu.Lock()
-	due := s.stuck.refusals >= maxRefusals && s.now().Sub(s.stuck.tried) >= troublePause
+	due := s.leaving.stuck.isRefusing() && s.now().Sub(s.leaving.stuck.tried) >= troublePause
 	s.mu.Unlock()
 	if due {
 		s.removeStuck()
 	}
 }
 
-// removeStuck tries the files of stuck blobs, as removeLeftParts does those of parts. Their failures say nothing new
-// about the disk.
+// removeStuck tries again to remove files that couldn't be. When several fail it leaves the others for the next time: they
+// come in no order, so that some can't keep the others for long.
 func (s *Store) removeStuck() {
 	s.mu.Lock()
-	refusals := s.stuck.refusals
-	var blobs []*blobState
-	for blob := range s.stuck.blobs {
-		// One that an entry named again and left again is on its way out anew, behind its record.
-		if _, again := s.orphans[blob]; again || !s.isOrphanLocked(blob) {
-			delete(s.stuck.blobs, blob)
-			continue
-		}
-		blobs = append(blobs, blob)
-	}
+	s.leaving.stuck.tried = s.now()
+	files := slices.Collect(maps.Keys(s.leaving.stuck.files))
 	s.mu.Unlock()
-	failed, freed := 0, false
+	failed := 0
 	var why error
-	for _, blob := range blobs {
-		s.mu.Lock()
-		_, again := s.orphans[blob]
-		usable := blob.busy == nil && !again && s.isOrphanLocked(blob)
-		if usable {
-			blob.busy = make(chan struct{})
+	for _, file := range files {
+		if tried, err := file.removeAgain(s); tried && err != nil {
+			failed, why = failed+1, err
 		}
-		s.mu.Unlock()
-		if !usable {
-			continue
-		}
-		if err := s.unlink(blob); err == nil {
-			freed = true
-		} else if failed, why = failed+1, err; failed == maxStuck {
+		if failed == maxStuck {
 			break
 		}
 	}
-	if failed == 0 {
-		return
+	if failed > 0 {
+		s.tellStuck(why)
 	}
-	s.mu.Lock()
-	if freed {
-		refusals = 0
-	}
-	s.stuck.refusals = refusals
-	s.mu.Unlock()
-	s.tellStuck(why)
 }
 
 // tellStuck tells the log, once between two ticks, that files can't be removed.
 func (s *Store) tellStuck(why error) {
 	s.mu.Lock()
-	files, told := len(s.stuck.blobs), s.stuck.told
-	s.stuck.told = true
+	files, told := len(s.leaving.stuck.files), s.leaving.stuck.told
+	s.leaving.stuck.told = true
 	s.mu.Unlock()
 	if !told {
 		s.logger.Error("files can't be removed; they count, and are tried again", zap.Int("files", files), zap.Error(why))
 	}
 }
 
-// leftPart is a part that should be gone and that the disk didn't remove.
+func (b *blobState) removeAgain(s *Store) (tried bool, err error) {
+	s.mu.Lock()
+	_, stuck := s.leaving.stuck.files[b]
+	tried = stuck && s.claimLocked(b)
+	s.mu.Unlock()
+	if tried {
+		err = s.unlink(b)
+	}
+	return tried, err
+}
+
+// leftPart is the part of a fill that ended without becoming a blob.
 type leftPart struct {
 	path string
-	// bytes is what it lingers with once nobody has it open, in a part of the room; removed says that it is gone after all.
-	// Guarded by Store.mu.
-	bytes   int64
-	room    *holding
-	removed bool
+	// bytes is what it lingers with once nobody has it open, in a part of the room. Guarded by Store.mu.
+	bytes int64
+	room  *holding
 }
 
 // removePart removes the part of a fill that ended without becoming a blob; its readers go on with the open file. One
@@ -130,36 +132,17 @@ func (f *Fill) removePart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.left = &leftPart{path: f.path, room: f.room}
-	s.leftParts[f.left] = struct{}{}
+	s.leaving.stuck.files[f.left] = struct{}{}
 }
 
-// removeLeftParts tries again to remove parts that couldn't be. When several fail it leaves the others for the next time:
-// they come in no order, so that some can't keep the others for long.
-func (s *Store) removeLeftParts() {
+func (p *leftPart) removeAgain(s *Store) (tried bool, err error) {
+	if err := s.fs.Remove(p.path); err != nil {
+		return true, s.diskError("removing a fill", err)
+	}
 	s.mu.Lock()
-	parts := make([]*leftPart, 0, len(s.leftParts))
-	for part := range s.leftParts {
-		parts = append(parts, part)
-	}
-	s.mu.Unlock()
-	failed := 0
-	var why error
-	for _, part := range parts {
-		if err := s.fs.Remove(part.path); err != nil {
-			failed, why = failed+1, s.diskError("removing a fill", err)
-			if failed == maxStuck {
-				break
-			}
-			continue
-		}
-		s.mu.Lock()
-		part.removed = true
-		delete(s.leftParts, part)
-		part.room.lingering -= part.bytes
-		s.space.announce()
-		s.mu.Unlock()
-	}
-	if failed > 0 {
-		s.logger.Error("what fills left can't be removed; it counts, and is tried again", zap.Int("files", len(parts)), zap.Error(why))
-	}
+	defer s.mu.Unlock()
+	delete(s.leaving.stuck.files, p)
+	p.room.lingering -= p.bytes
+	s.space.announce()
+	return true, nil
 }

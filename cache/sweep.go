@@ -56,7 +56,7 @@ func (s *Store) sweep(listed []Digest) {
 		} else {
 			// Nobody vouches for it, and the janitor tries again.
 			blob.damaged, blob.unlinked = true, false
-			s.orphans[blob] = struct{}{}
+			s.leaving.orphan(blob)
 		}
 		s.mu.Unlock()
 		if err != nil {
