@@ -99,7 +99,7 @@ func (f *Fill) Leave(why error, progress any) (kept bool) {
 func (s *Store) keepBeginningLocked(f *Fill, progress any) (leaving []*Beginning) {
 	b := &Beginning{fill: f, size: f.written, onDisk: f.onDisk, progress: progress}
 	s.space.beginnings += b.onDisk
-	if s.closed || s.fillsEnded || s.generations.of(f.key) != f.generation {
+	if s.fills.ended || s.generations.of(f.key) != f.generation {
 		return []*Beginning{b}
 	}
 	leaving = s.beginnings.takeAll(func(older *Beginning) bool { return older.fill.key == f.key })
@@ -126,7 +126,7 @@ func (s *Store) TakeBeginning(k Key, g Generation) *Beginning {
 func (b *Beginning) PutBack() {
 	s := b.fill.store
 	s.mu.Lock()
-	if s.closed || s.fillsEnded || s.beginnings.has(b.fill.key) || len(s.beginnings.kept) >= maxBeginnings ||
+	if s.fills.ended || s.beginnings.has(b.fill.key) || len(s.beginnings.kept) >= maxBeginnings ||
 		s.generations.of(b.fill.key) != b.fill.generation {
 		s.mu.Unlock()
 		b.Drop()

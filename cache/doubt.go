@@ -34,8 +34,7 @@ func (s *Store) Doubt(k Key, at time.Time, why DoubtReason) {
 	since := at.Sub(s.started)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	doubt := &s.doubts[s.slots.ofKey(k)]
-	*doubt = max(*doubt, since)
+	s.answers.doubt(k, since)
 	if n := s.entries.peek(k.hash()); n != nil && n.confirmed <= since {
 		n.confirmed = unconfirmed
 	}
@@ -45,10 +44,5 @@ func (s *Store) Doubt(k Key, at time.Time, why DoubtReason) {
 func (s *Store) IsDoubted(k Key, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.isDoubtedLocked(k, at.Sub(s.started))
-}
-
-// isDoubtedLocked is IsDoubted for a time counted from Store.started.
-func (s *Store) isDoubtedLocked(k Key, since time.Duration) bool {
-	return since <= s.doubts[s.slots.ofKey(k)]
+	return s.answers.isDoubted(k, at.Sub(s.started))
 }

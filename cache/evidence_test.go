@@ -227,7 +227,7 @@ func TestDoubtsOfOneKeyCantBeAimedAtAnother(t *testing.T) {
 	// Nor by a slot that a store gave before: each draws its own.
 	same := 0
 	for i := range 16 {
-		if k := testKey(fmt.Sprint(i)); s.slots.ofKey(k) == newSlots().ofKey(k) {
+		if k := testKey(fmt.Sprint(i)); s.answers.slots.ofKey(k) == newSlots().ofKey(k) {
 			same++
 		}
 	}

@@ -103,13 +103,12 @@ func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 // admit tells whether a fill may begin, and numbers its part.
 func (s *Store) admit(k Key, g Generation, spec FillSpec) (limits Limits, number uint64, err error) {
 	s.mu.Lock()
-	limits, closed := s.limits, s.closed || s.fillsEnded
+	limits, ended := s.limits, s.fills.ended
 	behind := s.durability.isBehind()
-	s.parts++
-	number = s.parts
+	number = s.fills.number()
 	s.mu.Unlock()
 	switch {
-	case closed:
+	case ended:
 		err = ErrClosed
 	case behind, !k.isStorable(), spec.Size > limits.main() && !spec.Copy.unproven, limits.MaxObject > 0 && spec.Size > limits.MaxObject:
 		s.counters.noRoom.Add(1)
@@ -155,15 +154,12 @@ func (f *Fill) open() (err error) {
 func (f *Fill) enter() error {
 	s := f.store
 	s.mu.Lock()
-	closed := s.closed || s.fillsEnded
-	if !closed {
-		s.fills[f] = struct{}{}
-		if f.counted {
-			s.space.copies.running[f] = struct{}{}
-		}
+	entered := s.fills.enter(f)
+	if entered && f.counted {
+		s.space.copies.running[f] = struct{}{}
 	}
 	s.mu.Unlock()
-	if closed {
+	if !entered {
 		f.Abort(ErrFillsEnded)
 		return ErrClosed
 	}
@@ -420,7 +416,7 @@ func (f *Fill) finish(end ending) {
 		f.removePart()
 	}
 	s.mu.Lock()
-	delete(s.fills, f)
+	delete(s.fills.running, f)
 	s.space.copies.forget(f)
 	var leaving []*Beginning
 	if end.blob == nil {

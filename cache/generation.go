@@ -151,7 +151,10 @@ func (s *Store) Raise(k Key, why RaiseReason) Generation {
 	defer s.mu.Unlock()
 	if why == Published {
 		// Together with the new generation: nothing can be committed in between.
-		s.notePublishedLocked(k)
+		h := k.hash()
+		if n := s.entries.peek(h); n != nil {
+			s.answers.note(former{h, n.blob.digest}, s.now().Sub(s.started))
+		}
 	}
 	return s.raiseLocked(k)
 }

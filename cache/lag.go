@@ -57,18 +57,5 @@ func (f formers) lags(content former, asked time.Duration) bool {
 func (s *Store) Lags(k Key, content Digest, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lagsLocked(k.hash(), content, at.Sub(s.started))
-}
-
-// lagsLocked is Lags for a time counted from Store.started.
-func (s *Store) lagsLocked(h keyHash, content Digest, since time.Duration) bool {
-	return s.formers.lags(former{h, content}, since)
-}
-
-// notePublishedLocked remembers what a key has when it is published.
-func (s *Store) notePublishedLocked(k Key) {
-	h := k.hash()
-	if n := s.entries.peek(h); n != nil {
-		s.formers.note(former{h, n.blob.digest}, s.now().Sub(s.started))
-	}
+	return s.answers.lags(former{k.hash(), content}, at.Sub(s.started))
 }

@@ -137,10 +137,10 @@ func (s *Store) Confirm(e Entry, g Generation, at time.Time, named Named) (Entry
 		return Entry{}, Superseded
 	}
 	since := at.Sub(s.started)
-	if s.isOverruledLocked(e.Key, since) {
+	if s.answers.isOverruled(e.Key, since) {
 		return Entry{}, Superseded
 	}
-	if s.lagsLocked(h, n.blob.digest, since) {
+	if s.answers.lags(former{h, n.blob.digest}, since) {
 		return s.entryLocked(&e, n), Lagging
 	}
 	if n.confirmed == unconfirmed || n.generation != g || since > n.confirmed {
@@ -148,12 +148,6 @@ func (s *Store) Confirm(e Entry, g Generation, at time.Time, named Named) (Entry
 	}
 	s.learnLocked(&e, n, named)
 	return s.entryLocked(&e, n), Confirmed
-}
-
-// isOverruledLocked reports whether an answer that was asked for at that time, counted from Store.started, confirms
-// nothing: a later one contradicted it, or something has happened since that makes it worth asking again.
-func (s *Store) isOverruledLocked(k Key, since time.Duration) bool {
-	return s.isDoubtedLocked(k, since) || s.isQuestionedLocked(k, since)
 }
 
 // Link makes k an entry of a blob that is here already, if the upstream named its SHA-256 up front (and its size, if

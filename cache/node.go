@@ -80,7 +80,7 @@ func (s *Store) isOutdatedLocked(k Key, g Generation, blob *blobState, confirmed
 		return false
 	}
 	since := confirmed.Sub(s.started)
-	if s.lagsLocked(h, blob.digest, since) && !s.lagsLocked(h, n.blob.digest, since) {
+	if s.answers.lags(former{h, blob.digest}, since) && !s.answers.lags(former{h, n.blob.digest}, since) {
 		return true
 	}
 	return n.generation == g && n.confirmed != unconfirmed && since < n.confirmed
@@ -110,8 +110,8 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	n := &node{hash: h, blob: blob, serial: s.serial, confirmed: unconfirmed, generation: g}
 	// A question doesn't take the confirmation away, no more than from what was stored before it: the entry is asked about
 	// before its next use (Entry.Questioned). Else a publisher elsewhere could keep files without an offline life.
-	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.isDoubtedLocked(entry.Key, since) &&
-		!s.lagsLocked(h, blob.digest, since) {
+	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.answers.isDoubted(entry.Key, since) &&
+		!s.answers.lags(former{h, blob.digest}, since) {
 		n.confirmed = since
 	}
 	s.entries.add(n)
@@ -148,7 +148,7 @@ func (s *Store) entryLocked(record *Entry, n *node) Entry {
 		entry.Confirmed = s.started.Add(n.confirmed)
 		// A raise of this very key takes the confirmation away (raiseLocked). That of another one in the same slot costs a question
 		// and no offline life, or whoever publishes enough names elsewhere would end everybody's.
-		entry.Questioned = n.generation != generation || s.isQuestionedLocked(entry.Key, n.confirmed)
+		entry.Questioned = n.generation != generation || s.answers.isQuestioned(entry.Key, n.confirmed)
 	}
 	return entry
 }

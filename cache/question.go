@@ -50,18 +50,12 @@ func (s *Store) Question(k Key, at time.Time, why QuestionReason) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	question := &s.questions[s.slots.ofName(k)]
-	*question = max(*question, at.Sub(s.started))
+	s.answers.question(k, at.Sub(s.started))
 }
 
 // IsQuestioned reports whether what the upstream said of the key, asked at `at`, confirms no more (Question).
 func (s *Store) IsQuestioned(k Key, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.isQuestionedLocked(k, at.Sub(s.started))
-}
-
-// isQuestionedLocked is IsQuestioned for a time counted from Store.started.
-func (s *Store) isQuestionedLocked(k Key, since time.Duration) bool {
-	return since <= s.questions[s.slots.ofName(k)]
+	return s.answers.isQuestioned(k, at.Sub(s.started))
 }

@@ -61,7 +61,7 @@ func (s *Store) Stats() Stats {
 		Copies: copies.number, CopyBytes: copies.bytes(),
 		Beginnings: len(s.beginnings.kept), BeginningBytes: s.space.beginnings,
 		Pinned: s.pins.bytes, MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
-		Fills: int64(len(s.fills)), Pending: s.durability.waiting(), Loading: s.starting.loading,
+		Fills: int64(len(s.fills.running)), Pending: s.durability.waiting(), Loading: s.starting.loading,
 		Evictions: s.counters.evictions.Load(), FreedBytes: s.counters.freedBytes.Load(),
 		DiskErrors: s.counters.diskErrors.Load(), ChecksumFailures: s.counters.checksumFailures.Load(),
 		Damaged: s.counters.damaged.Load(), Stored: s.counters.stored.Load(), StoredBytes: s.counters.storedBytes.Load(),

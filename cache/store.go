@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,58 +52,59 @@ type Config struct {
 
 // Store keeps files on disk under their SHA-256, an index of their names, and the smallest and most used in memory. It
 // is safe for concurrent use.
+//
+// What belongs together is in rooms, types whose methods touch only their own fields. The rooms below mu are guarded by it; their
+// methods are called with it held, and so are those of Store whose names end with Locked, which join rooms.
 type Store struct {
-	dir         string
-	fs          FS
-	logger      *zap.Logger
-	now         func() time.Time
-	onFull      func(bool)
-	full        atomic.Bool
-	started     time.Time   // what node.confirmed counts from
-	process     uint64      // names this process's parts
-	split       atomic.Bool // a fill could not be renamed to a blob, since that is on another file system now
-	lock        *os.File
+	dir    string
+	fs     FS
+	logger *zap.Logger
+	now    func() time.Time
+	onFull func(bool)
+	full   atomic.Bool // onFull was told so
+	// started is what node.confirmed counts from.
+	started time.Time
+	process uint64 // names this process's parts
+	lock    *os.File
+	split   atomic.Bool // a fill could not be renamed to a blob, since that is on another file system now
+	// index is index.db, generations what no answer from before a publish or purge outlives, counters what only grows. Each
+	// guards itself.
 	index       index
-	slots       slots
 	generations generations
 	counters    counters
-
 	// mending keeps two from beginning another index at once. It is taken before all others, and by no request that finds
 	// the index well.
 	mending sync.Mutex
 
 	// mu guards all below up to the blank line, and the fields of nodes and blobs. Requests take it: nothing is read,
 	// written or waited for under it. It is taken after a fill's lock and index.mu, and before none.
-	mu     sync.Mutex
-	limits Limits
-	closed bool
-	// fillsEnded says that no fill begins any more.
-	fillsEnded bool
-	// entries are all known entries, by last use.
+	mu        sync.Mutex
+	limits    Limits
+	closed    bool
+	serial    uint32 // of the last commit
+	verifying uint32 // number of the last verification
+	// starting: what is known of the start, until all of the index is in memory (load.go).
+	starting starting
+	// entries: all known entries, by last use; blobs: what they name.
 	entries *recency
 	blobs   map[Digest]*blobState
-	// durability has entries' records, and what the index doesn't know yet.
-	durability durability
-	// leaving are entries and files on their way out.
-	leaving leaving
-	// pins keep entries from eviction.
+	// memory: the bytes of small blobs.
+	memory memoryTier
+	// answers: which answers of the upstream count no more (Doubt, Question, Raise).
+	answers answers
+	// fills: files on their way in; beginnings: what is kept of those that broke off.
+	fills      fills
+	beginnings beginnings
+	// space: who takes how many bytes, and who waits for some.
+	space space
+	// pins: what stays, whatever is evicted.
 	pins pins
-	// starting is what is known of the start until all of the index is in memory.
-	starting starting
-	memory   memoryTier
-	// doubts are, by key, the latest times of asking at which the upstream named other content than ours; questions, by key
-	// without its project, those up to which its answers confirm no more. Both are counted from started, and unconfirmed
-	// for never.
-	doubts, questions [keySlots]time.Duration
-	formers           formers
-	fills             map[*Fill]struct{}
-	beginnings        beginnings
-	serial            uint32
-	parts             uint64
-	verifying         uint32 // number of the last verification
-	space             space
+	// durability: entries' records, and what the index and the disk don't have for sure yet (durable.go).
+	durability durability
+	// leaving: entries and files on their way out (purge.go, remove.go, stuck.go).
+	leaving leaving
 
-	// wake tells the janitor that there is work now, synced that files were synced.
+	// wake tells the janitor that there is work now, synced that files were synced. ctx ends the background work.
 	wake   chan struct{}
 	synced chan *batch
 	ctx    context.Context
@@ -129,12 +132,9 @@ func Open(cfg Config) (*Store, error) {
 func newStore(cfg Config) *Store {
 	s := &Store{
 		dir: cfg.Dir, fs: cfg.FS, logger: cfg.Logger, now: cfg.Now, limits: cfg.Limits, onFull: cfg.OnFull,
-		process: rand.Uint64(), //nolint:gosec // it must only differ from earlier ones
-		entries: newRecency(), durability: newDurability(),
-		blobs: make(map[Digest]*blobState), leaving: newLeaving(),
-		pins:     newPins(),
-		starting: newStarting(), fills: make(map[*Fill]struct{}),
-		slots: newSlots(), formers: newFormers(), memory: newMemoryTier(),
+		process:  rand.Uint64(), //nolint:gosec // it must only differ from earlier ones
+		starting: newStarting(), entries: newRecency(), blobs: make(map[Digest]*blobState), memory: newMemoryTier(),
+		fills: fills{running: make(map[*Fill]struct{})}, pins: newPins(), durability: newDurability(), leaving: newLeaving(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1),
 	}
 	if s.fs == nil {
@@ -148,11 +148,10 @@ func newStore(cfg Config) *Store {
 	}
 	s.started = s.now()
 	s.space.copies, s.beginnings.least = newCopies(), leastBeginning
-	s.generations.begin(s.slots)
+	slots := newSlots()
+	s.generations.begin(slots)
+	s.answers.begin(slots)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	for slot := range s.doubts {
-		s.doubts[slot], s.questions[slot] = unconfirmed, unconfirmed
-	}
 	return s
 }
 
@@ -231,13 +230,10 @@ func (s *Store) Ready() <-chan struct{} { return s.starting.ready }
 // EndFills ends running fills, and lets none begin any more. Their readers get ErrFillsEnded after the bytes that are there.
 func (s *Store) EndFills() {
 	s.mu.Lock()
-	s.fillsEnded = true
-	fills := make([]*Fill, 0, len(s.fills))
-	for f := range s.fills {
-		fills = append(fills, f)
-	}
+	s.fills.ended = true
+	running := slices.Collect(maps.Keys(s.fills.running))
 	s.mu.Unlock()
-	for _, f := range fills {
+	for _, f := range running {
 		f.Abort(ErrFillsEnded)
 		// A commit that has begun doesn't take long; in a store that is closed it ends with ErrClosed if it comes too late.
 		<-f.Done()
@@ -260,7 +256,7 @@ func (s *Store) Close() error {
 func (s *Store) end() bool {
 	s.mu.Lock()
 	before := s.closed
-	s.closed = true
+	s.closed, s.fills.ended = true, true
 	s.mu.Unlock()
 	if before {
 		return false
