@@ -84,8 +84,9 @@ func TestEachChangeIsCompiledInBesideTheCodeItself(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := sourceOf(t, test.code)
-			var changes []string
-			for _, m := range s.find() {
+			mutants := s.find()
+			changes := make([]string, 0, len(mutants))
+			for _, m := range mutants {
 				changes = append(changes, m.change)
 			}
 			if !slices.Equal(changes, test.changes) {

@@ -155,6 +155,7 @@ func (v visitor) binary(n *ast.BinaryExpr) {
 			v.vary(n.X, n)
 			v.vary(n.Y, n)
 		}
+	default: // others have none
 	}
 }
 

@@ -57,7 +57,7 @@ func TestARenewalThatIsOnItsWayIsNotBegunAgainForFiveSeconds(t *testing.T) {
 	}
 	w.now = w.now.Add(time.Nanosecond)
 	if !w.IsDue("24") || w.Renewal("24", upstream.OfAdmin()) == nil {
-		t.Error("an answer that never came is waited for for ever")
+		t.Error("an answer that never came is waited for without end")
 	}
 }
 

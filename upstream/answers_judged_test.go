@@ -275,8 +275,7 @@ func TestAProbeThatTheEdgeCannotSendOpensNothing(t *testing.T) {
 func TestTheAdminsTokenIsSentToGitLabAlone(t *testing.T) {
 	var elsewhere seenRequests
 	other := httptest.NewServer(elsewhere.noted(answerWith(200)))
-	var gitlab *httptest.Server
-	gitlab = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	gitlab := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 		switch left, err := strconv.Atoi(name); {
 		case isProbe(r):

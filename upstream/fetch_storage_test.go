@@ -84,7 +84,7 @@ func TestASumIsTakenFromObjectStorageAlone(t *testing.T) {
 			if checksum != "" {
 				w.Header().Set("X-Checksum-Sha256", checksum)
 			}
-			w.Header().Set("Content-Md5", wrong)
+			w.Header().Set("Content-MD5", wrong)
 			aStoredFile(w, r)
 		}
 	}

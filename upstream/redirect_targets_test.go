@@ -9,6 +9,7 @@ import (
 func redirectTo(location string) *http.Response {
 	return &http.Response{
 		StatusCode: http.StatusFound, Header: http.Header{"Location": {location}},
+		Body:    http.NoBody,
 		Request: &http.Request{URL: &url.URL{Scheme: "https", Host: "gitlab.example.com", Path: "/api"}},
 	}
 }
@@ -42,7 +43,7 @@ func TestOnlyAnotherOriginThatIsSignedOrNamedIsFollowed(t *testing.T) {
 			t.Fatal(err)
 		}
 		client := clientOf(t, func(c *Config) { c.Base, c.StorageHosts = base, []string{"store:9000"} }, nil)
-		response := redirectTo(test.location)
+		response := redirectTo(test.location) //nolint:bodyclose // it has none
 		response.Request.URL = base
 		target, ok := client.storageLocation(response)
 		if ok != (test.asked != "") || (ok && target.url.String() != test.asked) {

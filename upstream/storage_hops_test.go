@@ -111,7 +111,7 @@ func forwardsBy(method string) func(*upstream.Client, http.Header, string) (*htt
 // TestNothingOfACallersReachesObjectStorage sends each carrier alone, by each way, over two hosts of the storage, and looks at
 // what these got: the signed URL, the range and conditions, and nothing that says who asks.
 func TestNothingOfACallersReachesObjectStorage(t *testing.T) {
-	const secret = "glpat-of-the-caller"
+	const secret = "glpat-of-the-caller" //nolint:gosec // nobody's
 	type sending struct {
 		header http.Header
 		query  string
@@ -199,8 +199,7 @@ func TestStorageIsFollowedOverThreeRedirectsOfItsOwnAndNoMore(t *testing.T) {
 		for redirects, reached := range map[int]bool{0: true, 1: true, 2: true, 3: true, 4: false, 5: false} {
 			t.Run(how+" "+strconv.Itoa(redirects), func(t *testing.T) {
 				var stored seenRequests
-				var storage *httptest.Server
-				storage = httptest.NewServer(stored.noted(func(w http.ResponseWriter, r *http.Request) {
+				storage := httptest.NewServer(stored.noted(func(w http.ResponseWriter, r *http.Request) {
 					left, err := strconv.Atoi(r.URL.Query().Get("left"))
 					if err != nil {
 						t.Error(err)
