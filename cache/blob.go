@@ -120,7 +120,7 @@ func (s *Store) useLocked(e Entry) {
 	}
 	e.node.hits++
 	s.entries.use(e.node)
-	s.durability.touched[e.node.hash] = s.now().UnixNano()
+	s.durability.use(e.node.hash, s.now())
 }
 
 // OpenBlob opens an entry's file to serve it, and counts as its use. ErrMiss means that there is none to be had now: fetch the file again. It is gone or

@@ -139,8 +139,7 @@ type naming struct {
 func (s *Store) beginNamingLocked(digest Digest, size int64) naming {
 	n := naming{blob: &blobState{digest: digest, size: size, busy: make(chan struct{})}, before: s.blobs[digest]}
 	s.blobs[digest] = n.blob
-	_, named := s.leaving.named[digest]
-	n.named = named || n.before != nil || s.starting.loading
+	n.named = s.leaving.isNamed(digest) || n.before != nil || s.starting.loading
 	return n
 }
 
@@ -187,7 +186,7 @@ func (f *Fill) publishPart(n naming, g Generation) (Entry, *blobState, error) {
 	s.counters.stored.Add(1)
 	s.counters.storedBytes.Add(size)
 	// Also if nothing names it now: before it is removed another entry may.
-	s.durability.fresh = append(s.durability.fresh, blob)
+	s.durability.sync(blob)
 	if s.generations.of(f.key) != g || s.isOutdatedLocked(f.key, g, blob, f.spec.Confirmed) {
 		s.leaving.orphan(blob)
 		s.wakeJanitor()

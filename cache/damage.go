@@ -183,7 +183,7 @@ func (s *Store) keepRemembered() {
 				continue
 			}
 			if record := s.durability.record(h); record != nil {
-				s.durability.pending[h] = record
+				s.durability.add(h, record)
 			} else {
 				s.dropLocked(n)
 			}

@@ -11,7 +11,7 @@
 // Begin (fill.go) reserves room (space.go) and opens a part. Readers (reader.go) follow it while it is written. Commit
 // (commit.go) checks length and checksum and renames the part to its blob: from then on the entry is found (lookup.go)
 // and its bytes are opened (blob.go), small ones from memory (memory.go). Within a second all blobs that became whole
-// meanwhile are synced and then named in the index, a few hundred in a transaction (durable.go). So the index never names
+// meanwhile are synced and then named in the index, a few hundred in a transaction (durability.go, durable.go). So the index never names
 // what a power cut could take.
 //
 // The copy of an upload that the upstream hasn't taken yet is a fill, too, in a room of its own (copies.go): it evicts
@@ -22,10 +22,10 @@
 //
 // Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove
 // wrong (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go).
-// What the disk doesn't remove stands aside (stuck.go), and what doesn't show as free at once isn't removed twice (owed.go).
+// What the disk doesn't remove stands aside, and is tried again (stuck.go), and what doesn't show as free at once isn't removed twice (owed.go).
 // The janitor (janitor.go) does all of this behind the requests.
 //
-// Admins list entries (list.go), pin some of them against eviction (pin.go), and read numbers (stats.go).
+// Admins list entries (list.go), pin some of them against eviction (pins.go, pin.go), and read numbers (stats.go).
 //
 // A Store (store.go) knows a file by its Key (key.go), its bytes by their Digest (digest.go), and tells of it as an Entry
 // (entry.go), of which a record in the index is made (record.go, walk.go). Paths are in files.go, what is done to the file
@@ -44,14 +44,21 @@
 // of a type of its own and refuses any other: Raise begins a new generation of a key (generation.go), Question has a file asked
 // about under every spelling of its project (question.go), Doubt ends what was confirmed of a key (doubt.go), Confirm confirms
 // an entry (lookup.go) and adds what the upstream names of it (learnt.go), and FillSpec.Copy says on whose word a fill takes
-// room. For seconds after a publish an answer may be a lagging replica's (lag.go). What these remember is in tables of a fixed
-// size, whose slots nobody can foretell (slots.go). A look-up changes nothing; what is opened to be served counts as used.
+// room. For seconds after a publish an answer may be a lagging replica's (lag.go). What these remember (answers.go) is in tables of a
+// fixed size, whose slots nobody can foretell (slots.go). A look-up changes nothing; what is opened to be served counts as used.
 //
 // # What is in memory
 //
 // Of every entry: a hash of its key, its blob's digest and size, when it was confirmed (node.go), and its place in the
 // order of use (recency.go); together less than 300 bytes. Whole records only of the entries used last, and of those that
 // aren't durable yet. What was read of the index is given back after a start and after each batch (index.go).
+//
+// # Rooms
+//
+// What one lock, Store.mu, guards is grouped in rooms, types whose methods touch only their own fields: starting, recency,
+// memoryTier, answers, fills, beginnings, space (with copies and owed), pins, durability and leaving (with stuck). Who calls a
+// room's method holds the lock. What joins several rooms, the disk or the index is a method of Store: one whose name ends with
+// Locked is called, and returns, with the lock held; all others take it themselves.
 //
 // # Locks
 //

@@ -90,6 +90,17 @@ func (d *durability) waiting() int { return len(d.pending) + len(d.recording) }
 // isBehind reports whether so many wait for an index that can't be written that no more are kept.
 func (d *durability) isBehind() bool { return d.failing && d.waiting() >= maxPending }
 
+// add takes the record of an entry that the index doesn't have, and know that of one that it has.
+func (d *durability) add(h keyHash, entry *Entry)   { d.pending[h] = entry }
+func (d *durability) know(h keyHash, record *Entry) { d.hot.Add(h, record) }
+
+// use takes a last use, sync a blob to sync, release a blob that the index names until it knows better, and wait who is to
+// hear when all of that is durable.
+func (d *durability) use(h keyHash, at time.Time) { d.touched[h] = at.UnixNano() }
+func (d *durability) sync(blob *blobState)        { d.fresh = append(d.fresh, blob) }
+func (d *durability) release(blob *blobState)     { d.replaced = append(d.replaced, blob) }
+func (d *durability) wait(done chan error)        { d.waiters = append(d.waiters, done) }
+
 // learn takes the record of an entry of which more is known now.
 func (d *durability) learn(h keyHash, learnt *Entry) {
 	if d.pending[h] != nil {

@@ -9,21 +9,14 @@ const headroomShare = 64
 // some to spare. It never removes what is being read.
 func (s *Store) evict() {
 	seen, err := s.sampleFree()
+	for _, drop := range []func(sample) bool{s.dropBeginnings, s.dropCopiesForDisk} {
+		if err == nil && drop(seen) {
+			seen, err = s.sampleFree()
+		}
+	}
 	if err != nil {
 		s.giveUpRoom()
 		return
-	}
-	if s.dropBeginnings(seen) {
-		if seen, err = s.sampleFree(); err != nil {
-			s.giveUpRoom()
-			return
-		}
-	}
-	if s.dropCopiesForDisk(seen) {
-		if seen, err = s.sampleFree(); err != nil {
-			s.giveUpRoom()
-			return
-		}
 	}
 	s.mu.Lock()
 	excess, inVain := s.excessLocked(s.freeLocked(seen))

@@ -69,6 +69,15 @@ func (l *leaving) keep(blob *blobState) {
 	delete(l.orphans, blob)
 }
 
+// name notes that the index may name a digest whose file is gone, and unname that it is well again.
+func (l *leaving) name(digest Digest)   { l.named[digest] = struct{}{} }
+func (l *leaving) unname(digest Digest) { delete(l.named, digest) }
+
+func (l *leaving) isNamed(digest Digest) bool {
+	_, named := l.named[digest]
+	return named
+}
+
 // refuse notes that the disk didn't remove the file of a blob. Of one that is stuck already that says nothing new about the
 // disk.
 func (l *leaving) refuse(blob *blobState, now time.Time) {

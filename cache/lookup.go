@@ -67,7 +67,7 @@ func (s *Store) learn(h keyHash, n *node, record *Entry) bool {
 		}
 		s.addKnownLocked(h, record)
 	}
-	s.durability.hot.Add(h, record)
+	s.durability.know(h, record)
 	return true
 }
 

@@ -96,7 +96,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 		if s.durability.pending[h] == nil {
 			// The index names the old blob until the new record is there, so its file stays that long.
 			old.blob.entries++
-			s.durability.replaced = append(s.durability.replaced, old.blob)
+			s.durability.release(old.blob)
 		}
 		if s.durability.recording[h] != nil {
 			// The record that is being written is left out now, and what that would have replaced must not stay: its file
@@ -117,7 +117,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	s.entries.add(n)
 	s.pins.fill(h, blob.size, s.mostPinnedLocked())
 	entry.used = s.now()
-	s.durability.pending[h] = entry
+	s.durability.add(h, entry)
 	s.wakeJanitor()
 	return s.entryLocked(entry, n)
 }

@@ -72,10 +72,6 @@ func (s *Store) Pin(ctx context.Context, k Key, until time.Time) error {
 
 // setPinLocked pins a key in place of what its pin was; nil unpins it.
 func (s *Store) setPinLocked(h keyHash, p *pin) {
-	s.pins.drop(h)
-	if p == nil {
-		return
-	}
 	s.pins.set(h, p)
 	if n := s.entries.peek(h); n != nil {
 		s.pins.fill(h, n.blob.size, s.mostPinnedLocked())

@@ -46,10 +46,13 @@ func (p *pins) keeps(h keyHash, now time.Time) bool {
 	return held != nil && held.until.After(now)
 }
 
-// set pins a key that isn't pinned.
+// set pins a key in place of what its pin was; nil unpins it.
 func (p *pins) set(h keyHash, made *pin) {
-	made.bytes = 0
-	p.ofKeys[h] = made
+	p.drop(h)
+	if made != nil {
+		made.bytes = 0
+		p.ofKeys[h] = made
+	}
 }
 
 // fill notes that a key, if it is pinned, has an entry of that size now. Where all pins together keep more than most, this

@@ -170,7 +170,7 @@ func (s *Store) takeOrphan(withoutIndex bool) (blob *blobState, more bool) {
 		delete(s.leaving.orphans, blob)
 		if s.claimLocked(blob) {
 			if blob.damaged || withoutIndex {
-				s.leaving.named[blob.digest] = struct{}{}
+				s.leaving.name(blob.digest)
 			}
 			return blob, false
 		}
@@ -204,7 +204,7 @@ func (s *Store) unlink(blob *blobState) error {
 	delete(s.blobs, blob.digest)
 	s.counters.freedBytes.Add(blob.size)
 	s.unlinkedLocked(blob)
-	s.leaving.stuck.refusals = 0
+	s.leaving.stuck.relent()
 	return nil
 }
 

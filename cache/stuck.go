@@ -35,6 +35,9 @@ type stuck struct {
 	told bool
 }
 
+// relent notes that the disk has removed the file of a blob.
+func (st *stuck) relent() { st.refusals = 0 }
+
 // isRefusing reports whether the disk removes nothing, as far as can be told.
 func (st *stuck) isRefusing() bool { return st.refusals >= maxRefusals }
 

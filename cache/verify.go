@@ -55,7 +55,7 @@ func (s *Store) Verify(ctx context.Context, bytesPerSecond int64, progress func(
 	s.verifying++
 	number := s.verifying
 	s.mu.Unlock()
-	v := &verification{store: s, number: number, pacer: newPacer(bytesPerSecond), buffer: make([]byte, verifyPiece), progress: progress}
+	v := &verifyRun{store: s, number: number, pacer: newPacer(bytesPerSecond), buffer: make([]byte, verifyPiece), progress: progress}
 	var after []byte
 	for {
 		digests, last, err := s.digestsAfter(ctx, after)
@@ -120,8 +120,8 @@ func (s *Store) digestsAfter(ctx context.Context, after []byte) (digests []Diges
 	return digests, last, err
 }
 
-// verification is one run of Verify.
-type verification struct {
+// verifyRun is one run of Verify.
+type verifyRun struct {
 	store  *Store
 	number uint32
 	pacer  *rate.Limiter
@@ -136,7 +136,7 @@ type verification struct {
 }
 
 // verify reads a blob, unless this run has, or it isn't loaded. An error ends the run and says nothing about the blob.
-func (v *verification) verify(ctx context.Context, digest Digest) error {
+func (v *verifyRun) verify(ctx context.Context, digest Digest) error {
 	s := v.store
 	s.mu.Lock()
 	state := s.blobs[digest]
@@ -185,7 +185,7 @@ func (v *verification) verify(ctx context.Context, digest Digest) error {
 }
 
 // passOver counts a file that can't be read now.
-func (v *verification) passOver(digest Digest, err error) error {
+func (v *verifyRun) passOver(digest Digest, err error) error {
 	v.store.logger.Warn("a stored file can't be verified now", zap.Stringer("sha256", digest), zap.Error(err))
 	v.result.Unread++
 	v.inRow++
@@ -198,7 +198,7 @@ func (v *verification) passOver(digest Digest, err error) error {
 	return nil
 }
 
-func (v *verification) sum(ctx context.Context, blob *Blob) (Digest, error) {
+func (v *verifyRun) sum(ctx context.Context, blob *Blob) (Digest, error) {
 	hash := sha256.New()
 	for {
 		n, err := blob.file.Read(v.buffer)
@@ -217,7 +217,7 @@ func (v *verification) sum(ctx context.Context, blob *Blob) (Digest, error) {
 }
 
 // tell tells how far it has come.
-func (v *verification) tell() {
+func (v *verifyRun) tell() {
 	if v.progress == nil {
 		return
 	}
@@ -240,7 +240,7 @@ func newPacer(bytesPerSecond int64) *rate.Limiter {
 }
 
 // pace waits until what was just read fits the rate.
-func (v *verification) pace(ctx context.Context, n int) error {
+func (v *verifyRun) pace(ctx context.Context, n int) error {
 	v.tell()
 	wait := v.pacer.ReserveN(time.Now(), n).Delay()
 	if wait <= 0 {
