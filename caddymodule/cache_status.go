@@ -23,8 +23,8 @@ const (
 
 // setOutcome notes what becomes of the request and tells the caller in Cache-Status (RFC 9211).
 func (x *exchange) setOutcome(outcome outcome, cacheStatus string) {
-	x.record.outcome = outcome
-	x.record.answering()
+	x.report.outcome = outcome
+	x.report.answering()
 	x.setHeader("Cache-Status", cacheStatus)
 }
 

@@ -81,7 +81,7 @@ func (d *download) askKey() askKey {
 
 // askOnce sends one question, or waits for one like it that is already on its way.
 func (d *download) askOnce(question upstream.Question, waits patience) upstream.Answer {
-	defer d.record.waited(time.Now())
+	defer d.report.waited(time.Now())
 	key := d.askKey()
 	one, mine := d.state.asks.begin(key)
 	if mine {

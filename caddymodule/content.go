@@ -49,7 +49,7 @@ func (x *exchange) serveBlob(blob *cache.Blob, entry cache.Entry) error {
 			return nil
 		}
 		n, err := x.w.Write(data)
-		x.record.sent[sourceMemory] += int64(n)
+		x.report.sent[sourceMemory] += int64(n)
 		return err
 	}
 	if inMemory {
@@ -66,7 +66,7 @@ func (x *exchange) serveBlob(blob *cache.Blob, entry cache.Entry) error {
 		return nil
 	}
 	n, err := body.WriteTo(x.w)
-	return judge(n, blob.Size(), err)
+	return sentInFull(n, blob.Size(), err)
 }
 
 // asksForWhole reports whether a request is for a whole file on no condition, which is nearly always so. All else is
@@ -99,7 +99,7 @@ func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) e
 	asked := judgeable(x.r, x.w.Header().Get("Etag") != "", !lastModified.IsZero())
 	http.ServeContent(writer, asked, "", lastModified, content)
 	if _, inMemory := content.(*bytes.Reader); inMemory {
-		x.record.sent[sourceMemory] += writer.written
+		x.report.sent[sourceMemory] += writer.written
 	}
 	return writer.err
 }
@@ -178,12 +178,12 @@ func (w *contentWriter) ReadFrom(source io.Reader) (n int64, err error) {
 		n, err = w.copyPieces(source)
 	}
 	w.written += n
-	w.err = judge(n, wanted, err)
+	w.err = sentInFull(n, wanted, err)
 	return n, w.err
 }
 
-// judge makes an error of a body that ended early.
-func judge(n, wanted int64, err error) error {
+// sentInFull makes an error of a body that ended early.
+func sentInFull(n, wanted int64, err error) error {
 	if err == nil && n < wanted {
 		return fmt.Errorf("%d of %d bytes: %w", n, wanted, io.ErrUnexpectedEOF)
 	}

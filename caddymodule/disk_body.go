@@ -20,7 +20,7 @@ import (
 type diskBody struct {
 	exchange *exchange
 	source   diskSource
-	// kind is what source is, for the record.
+	// kind is what source is, for the report.
 	kind source
 	// size returns the file's length, -1 while it isn't known.
 	size func() int64
@@ -174,7 +174,7 @@ func (b *diskBody) skipSentLocked(again io.Reader) error {
 			return err
 		}
 		got, err := io.ReadFull(again, there[:n])
-		b.exchange.record.bytesUpstream += int64(got)
+		b.exchange.report.bytesUpstream += int64(got)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || (err == nil && !bytes.Equal(here[:n], there[:n])) {
 			return upstream.ErrChanged
 		}
@@ -234,7 +234,7 @@ func (b *diskBody) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
-		b.exchange.record.sent[b.kind] += b.fromDisk
+		b.exchange.report.sent[b.kind] += b.fromDisk
 		b.exchange.relayed(b.fromGitLab)
 	}
 	b.closed = true

@@ -41,7 +41,7 @@ type exchange struct {
 	// grant is made by grantKey when it is first needed.
 	grant upstream.GrantKey
 
-	record record
+	report report
 
 	// values is the room of setHeader.
 	values [12]string
@@ -74,9 +74,9 @@ func escapedPath(u *url.URL) string {
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, route upstream.Route) *exchange {
 	x := &exchange{h: h, w: w, r: r, body: guardBody(w, r), target: h.targetOf(route.Ref), path: route.Path, organization: route.Organization}
-	x.record.ref, x.record.begun = route.Ref, time.Now()
+	x.report.ref, x.report.begun = route.Ref, time.Now()
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		replacer.Map(x.record.placeholder)
+		replacer.Map(x.report.placeholder)
 	}
 	return x
 }
@@ -174,9 +174,9 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 	seen, begun := how.OnAnswer, time.Now()
 	how.Admit = x.admitAnswer
 	how.OnAnswer = func(response *http.Response) {
-		x.record.outcome = outcome
-		x.record.waited(begun)
-		x.record.answering()
+		x.report.outcome = outcome
+		x.report.waited(begun)
+		x.report.answering()
 		response.Body = struct {
 			io.Reader
 			io.Closer
@@ -231,7 +231,7 @@ func (x *exchange) standing() upstream.Standing {
 // its sending and still read: net/http can't tell, and would make an empty 200 of a handler that returns. An upload would
 // look taken, a file empty. So the connection ends without an answer.
 func (x *exchange) abandon() {
-	x.record.outcome = outcomeAbandoned
+	x.report.outcome = outcomeAbandoned
 	panic(http.ErrAbortHandler)
 }
 
@@ -240,9 +240,9 @@ func (x *exchange) abandon() {
 func (x *exchange) finish() {
 	x.body.retire()
 	if extra, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && hasAccessLog(x.r) {
-		extra.Set(zap.Object("gitlab_packages", &x.record))
+		extra.Set(zap.Object("gitlab_packages", &x.report))
 	}
-	x.h.metrics.finished(x.r.Method, &x.record)
+	x.h.metrics.finished(x.r.Method, &x.report)
 }
 
 // hasAccessLog reports whether the server may write requests into an access log.

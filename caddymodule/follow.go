@@ -37,7 +37,7 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 		defer leave()
 	}
 	if outcome == outcomeMiss {
-		defer func() { d.record.bytesUpstream += fl.fill.Written() - fl.kept }()
+		defer func() { d.report.bytesUpstream += fl.fill.Written() - fl.kept }()
 	}
 	body := newDiskBody(d.exchange, sourceFill, fl.fill.Size, fl.identity)
 	defer body.close()

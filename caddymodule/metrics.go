@@ -131,7 +131,7 @@ func (m *metrics) register(registry prometheus.Registerer) {
 }
 
 // finished counts a request.
-func (m *metrics) finished(method string, r *record) {
+func (m *metrics) finished(method string, r *report) {
 	counters, ok := m.requests[r.outcome]
 	if !ok {
 		return // a handler that panicked has no outcome

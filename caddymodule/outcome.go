@@ -69,8 +69,8 @@ const (
 
 var sourceNames = [sources]string{"memory", "disk", "fill", "upstream"}
 
-// record is what the access log, the metrics and placeholders hear of a request.
-type record struct {
+// report is what the access log, the metrics and placeholders hear of a request.
+type report struct {
 	outcome outcome
 	ref     upstream.Ref
 	begun   time.Time
@@ -86,7 +86,7 @@ type record struct {
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
-func (r *record) MarshalLogObject(encoder zapcore.ObjectEncoder) error {
+func (r *report) MarshalLogObject(encoder zapcore.ObjectEncoder) error {
 	encoder.AddString("outcome", string(r.outcome))
 	encoder.AddString("project", r.ref.Project)
 	encoder.AddInt64("bytes_upstream", r.bytesUpstream)
@@ -99,7 +99,7 @@ func (r *record) MarshalLogObject(encoder zapcore.ObjectEncoder) error {
 const placeholders = "http.gitlab_packages."
 
 // placeholder returns the value of one placeholder. What isn't known yet is empty.
-func (r *record) placeholder(key string) (any, bool) {
+func (r *report) placeholder(key string) (any, bool) {
 	name, ok := strings.CutPrefix(key, placeholders)
 	if !ok {
 		return nil, false
@@ -122,11 +122,11 @@ func (r *record) placeholder(key string) (any, bool) {
 }
 
 // answering notes that the answer begins now.
-func (r *record) answering() {
+func (r *report) answering() {
 	if r.firstByte == 0 {
 		r.firstByte = time.Since(r.begun)
 	}
 }
 
 // waited notes that the request has waited for GitLab since then.
-func (r *record) waited(since time.Time) { r.upstreamWait += time.Since(since) }
+func (r *report) waited(since time.Time) { r.upstreamWait += time.Since(since) }

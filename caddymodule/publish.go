@@ -36,7 +36,7 @@ func (h *Handler) servePublish(x *exchange) {
 	// For every way out: a lost answer, a caller who left, a relaying that panics.
 	defer p.end(0)
 	x.forwardWith(outcomeForwarded, fwdMethod, upstream.Forwarding{
-		OnBody: p.keep, OnAnswer: p.judge, Delivery: &p.delivery, AwaitAnswer: p.awaitAnswer,
+		OnBody: p.keep, OnAnswer: p.answered, Delivery: &p.delivery, AwaitAnswer: p.awaitAnswer,
 	})
 }
 
@@ -228,9 +228,9 @@ func (p *publish) releaseBufferLocked() {
 	}
 }
 
-// judge takes in GitLab's answer before a byte of it is relayed: a caller who hears of the new file must never get the old
+// answered takes in GitLab's answer before a byte of it is relayed: a caller who hears of the new file must never get the old
 // one.
-func (p *publish) judge(response *http.Response) {
+func (p *publish) answered(response *http.Response) {
 	p.nameUpload(response)
 	p.end(response.StatusCode)
 }
@@ -240,11 +240,11 @@ func (x *exchange) nameUpload(response *http.Response) {
 	switch status := response.StatusCode; {
 	case x.r.Method != http.MethodPut:
 	case status == http.StatusTooManyRequests:
-		x.record.outcome = outcomeRateLimited
+		x.report.outcome = outcomeRateLimited
 	case status >= http.StatusBadRequest && status < http.StatusInternalServerError:
-		x.record.outcome = outcomeRefused
+		x.report.outcome = outcomeRefused
 	case status < http.StatusMultipleChoices:
-		x.record.outcome = outcomePublished
+		x.report.outcome = outcomePublished
 	}
 }
 

@@ -98,8 +98,8 @@ func (x *exchange) relayRefused(refused *upstream.RefusedAnswer) {
 		x.forward(outcome, fwdRefused)
 		return
 	}
-	x.record.outcome = outcome
-	x.record.answering()
+	x.report.outcome = outcome
+	x.report.answering()
 	header := x.w.Header()
 	for name, values := range refused.Header {
 		if !isConnectionHeader(name) {
@@ -162,8 +162,8 @@ func (d *download) stream(body *upstream.Download) {
 
 // relayed notes bytes that came from GitLab or its storage for this caller alone.
 func (x *exchange) relayed(n int64) {
-	x.record.bytesUpstream += n
-	x.record.sent[sourceUpstream] += n
+	x.report.bytesUpstream += n
+	x.report.sent[sourceUpstream] += n
 }
 
 // countedReader tells how much is read from it.

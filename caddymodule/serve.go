@@ -287,7 +287,7 @@ func (d *download) mayFollow(running *flight) bool {
 
 // awaitHead waits until GitLab's answer to a flight's fetch is known, which is told as waiting. False means that the caller left.
 func (d *download) awaitHead(fl *flight) bool {
-	defer d.record.waited(time.Now())
+	defer d.report.waited(time.Now())
 	return fl.waitHead(d.r.Context())
 }
 

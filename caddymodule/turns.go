@@ -192,7 +192,7 @@ func (d *download) takeTurn() (*turn, error) {
 	begun := time.Now()
 	turn, waited, err := d.state.turns.take(ctx, d.turnOwner(), d.h.fetchesPerCaller)
 	if waited {
-		d.record.waited(begun)
+		d.report.waited(begun)
 	}
 	if err != nil {
 		return nil, err

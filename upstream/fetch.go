@@ -231,7 +231,7 @@ func (d *Download) Read(p []byte) (int, error) {
 		d.summing.write(p[:n])
 		isEnd := errors.Is(err, io.EOF) && d.isAtEnd()
 		if isEnd || (err == nil && d.offset == d.Length) {
-			if wrong := d.summing.judge(); wrong != nil {
+			if wrong := d.summing.compare(); wrong != nil {
 				return 0, fmt.Errorf("reading the body: %w", wrong)
 			}
 		}

@@ -202,8 +202,8 @@ func (s *summing) write(p []byte) {
 	}
 }
 
-// judge returns ErrChecksum if what was written isn't the whole file.
-func (s *summing) judge() error {
+// compare returns ErrChecksum if what was written isn't the whole file.
+func (s *summing) compare() error {
 	if s == nil || string(s.hash.Sum(nil)) == s.want.value {
 		return nil
 	}

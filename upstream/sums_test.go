@@ -36,7 +36,7 @@ func TestKnownSumsAreRead(t *testing.T) {
 			t.Fatalf("%v: no sum", header)
 		}
 		summing.write([]byte(text))
-		if err := summing.judge(); err != nil {
+		if err := summing.compare(); err != nil {
 			t.Errorf("%v: %v", header, err)
 		}
 	}
@@ -112,8 +112,8 @@ func TestTheSumsThatAStorageNamesAreReadStrictly(t *testing.T) {
 			right.write([]byte(summedText[:10]))
 			right.write([]byte(summedText[10:]))
 			wrong.write([]byte(summedText + "."))
-			if right.judge() != nil || wrong.judge() == nil {
-				t.Errorf("the right bytes: %v; others: %v", right.judge(), wrong.judge())
+			if right.compare() != nil || wrong.compare() == nil {
+				t.Errorf("the right bytes: %v; others: %v", right.compare(), wrong.compare())
 			}
 		})
 	}
