@@ -33,9 +33,10 @@ var borders = map[string][]string{
 	"upstream":            {httpPackages},
 	"upstream/gitlabtest": {httpPackages},
 	// Caddy's face brings both together.
-	"caddymodule":                     {"cache", "upstream", "caddymodule/adminapi", "caddymodule/command", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
+	"caddymodule":                     {"cache", "upstream", "caddymodule/adminapi", "caddymodule/buildinfo", "caddymodule/command", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
 	"caddymodule/adminapi":            {},
-	"caddymodule/command":             {"caddymodule/adminapi", "upstream/gitlabtest", caddyPackages, httpPackages},
+	"caddymodule/buildinfo":           {"caddymodule/adminapi", caddyPackages},
+	"caddymodule/command":             {"caddymodule/adminapi", "caddymodule/buildinfo", "upstream/gitlabtest", caddyPackages, httpPackages},
 	"caddymodule/redactlog":           {"upstream", caddyPackages},
 	"caddymodule/internal/goldentest": {caddyPackages},
 	"cmd/caddy":                       {"caddymodule", caddyPackages},
