@@ -31,7 +31,8 @@
 // (entry.go), of which a record in the index is made (record.go, walk.go). Paths are in files.go, what is done to the file
 // system in fs.go and disk_*.go. Errors are in errors.go.
 //
-// A directory that can't be used is refused at the start: one whose blobs and fills are on two file systems (one_disk.go). An
+// A directory that can't be used is refused at the start: one with somebody else's files (occupied.go), and one whose blobs and
+// fills are on two file systems (one_disk.go). An
 // index is looked at before bbolt walks it (index_graph.go, bolt_format.go). A directory that is lost while the store runs
 // says so (lost.go), and a disk that refuses room while bytes are free has the least recently used make some (refused_room.go).
 //

@@ -13,6 +13,8 @@ import (
 //	<dir>/blobs/ab/<sha256>              exactly the file's bytes: `sha256sum` proves it
 //	<dir>/fills/<process>-<n>.part       on their way in, and beginnings of files; emptied at start
 //
+// Package caddymodule keeps a copy of the run-time switches beside them, switches.json, which the store leaves alone.
+//
 // A blob exists because the index or this process says so, never because of its name.
 
 func lockPath(dir string) string  { return filepath.Join(dir, "lock") }
@@ -33,12 +35,18 @@ func blobPath(dir string, d Digest) string {
 // partPath names a fill. The first number is the process's own, so that the parts of an earlier one can be removed in
 // the background without meeting ours.
 func partPath(dir string, process, number uint64) string {
-	return filepath.Join(fillsPath(dir), fmt.Sprintf("%x-%d.part", process, number))
+	return filepath.Join(fillsPath(dir), fmt.Sprintf("%x-%d"+partSuffix, process, number))
 }
 
+// partSuffix ends the names of fills.
+const partSuffix = ".part"
+
+// damagedInfix stands between an index's name and the time when it was set aside.
+const damagedInfix = ".damaged-"
+
 func damagedIndexPath(dir string, unix int64) string {
-	return fmt.Sprintf("%s.damaged-%d", indexPath(dir), unix)
+	return fmt.Sprintf("%s%s%d", indexPath(dir), damagedInfix, unix)
 }
 
 // damagedIndexPattern matches all indexes set aside, for filepath.Glob.
-func damagedIndexPattern(dir string) string { return indexPath(dir) + ".damaged-*" }
+func damagedIndexPattern(dir string) string { return indexPath(dir) + damagedInfix + "*" }

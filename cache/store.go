@@ -113,8 +113,8 @@ type Store struct {
 }
 
 // Open opens the store in cfg.Dir and returns at once, whatever its size: look-ups ask the index while the rest loads.
-// ErrLocked says that another process holds the directory, ErrSplit that it isn't on one file system. A damaged index is set
-// aside and an empty one begun.
+// ErrLocked says that another process holds the directory, ErrSplit that it isn't on one file system, ErrOccupied that it holds
+// somebody else's files. A damaged index is set aside and an empty one begun.
 func Open(cfg Config) (*Store, error) {
 	s := newStore(cfg)
 	if err := s.takeDirectory(); err != nil {
@@ -157,6 +157,9 @@ func newStore(cfg Config) *Store {
 
 // takeDirectory makes the directory with its subdirectories and locks it.
 func (s *Store) takeDirectory() (err error) {
+	if err := checkOccupied(s.dir); err != nil {
+		return err
+	}
 	for _, path := range []string{s.dir, blobsPath(s.dir), fillsPath(s.dir)} {
 		if err := s.fs.MkdirAll(path); err != nil {
 			return fmt.Errorf("making the store's directory: %w", err)

@@ -169,6 +169,9 @@ func TestBytesThatFlipInTheIndexStopNothing(t *testing.T) {
 
 func TestFilesThatAreNoneOfTheStoresAreLeftAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
+	if err := open(t, dir, nil, cache.Limits{}).Close(); err != nil {
+		t.Fatal(err)
+	}
 	strays := []string{"README", "blobs/README", "blobs/ab/notes.txt", "blobs/ab/" + strings.Repeat("AB", 32), "blobs/zz/file", "fills/folder/file"}
 	for _, stray := range strays {
 		path := filepath.Join(dir, stray)
@@ -180,7 +183,8 @@ func TestFilesThatAreNoneOfTheStoresAreLeftAlone(t *testing.T) {
 		}
 	}
 	// One of the directories of blobs can't be one.
-	if err := os.WriteFile(filepath.Join(dir, "blobs", "cd"), []byte("mine"), 0o600); err != nil {
+	noShard := filepath.Join(dir, "blobs", "cd")
+	if err := errors.Join(os.Remove(noShard), os.WriteFile(noShard, []byte("mine"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	store := open(t, dir, nil, cache.Limits{})

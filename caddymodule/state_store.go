@@ -15,8 +15,11 @@ func (s *state) openStore() error {
 	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now, FS: s.process.fileSystem, OnFull: s.tellFull})
 	if err != nil {
 		reason := "the cache directory can't be used"
-		if errors.Is(err, cache.ErrLocked) {
+		switch {
+		case errors.Is(err, cache.ErrLocked):
 			reason = "the cache directory is held by another process"
+		case errors.Is(err, cache.ErrOccupied):
+			reason = "the cache directory holds other files"
 		}
 		s.tellTrouble(trouble{
 			what: reason, consequence: "downloads stream uncached until it can be used", where: zap.String("directory", s.directory), err: err,

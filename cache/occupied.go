@@ -1,0 +1,120 @@
+package cache
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// ErrOccupied says that the directory holds what no store has made. A store empties fills, and removes blobs that its index doesn't
+// name: it must not do that among somebody else's files.
+var ErrOccupied = errors.New("it holds files that aren't a cache's; give the cache a directory that is empty, or its own")
+
+// ownNames are those that each store has in its directory, whatever the format of its index.
+const ownNames = 4 // lock, index.db, blobs, fills
+
+// checkOccupied returns ErrOccupied unless a directory is free for a store: it isn't there, it holds nothing but what belongs to a
+// volume itself, or a store has made what is in it. It changes nothing.
+//
+// A directory with three of ownNames is a store's, whatever else lies there: an admin's note must not end a cache. One with fewer is
+// what a store leaves that is killed on its first start, and nothing else may lie there.
+func checkOccupied(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking for others' files: %w", err)
+	}
+	own, others := 0, ""
+	for _, entry := range entries {
+		switch {
+		case isOwn(dir, entry.Name()):
+			own++
+		case others == "" && !isBesideOwn(entry.Name()) && !isOfVolume(entry.Name()):
+			others = entry.Name()
+		}
+	}
+	if own >= ownNames-1 {
+		return nil
+	}
+	if own == 1 && isOwn(dir, indexPath("")) {
+		others = indexPath("") // a store makes all others before it, so that this is another program's
+	}
+	if others == "" {
+		others, err = othersBelow(dir)
+	}
+	if others != "" {
+		return fmt.Errorf("%w: there is %q", ErrOccupied, others)
+	}
+	return err
+}
+
+// isOwn reports whether something in a directory is one of the four things that each store has there.
+func isOwn(dir, name string) bool {
+	path := filepath.Join(dir, name)
+	info, err := os.Stat(path) // blobs and fills may be links
+	if err != nil {
+		return false
+	}
+	switch path {
+	case lockPath(dir):
+		return info.Mode().IsRegular() && info.Size() == 0
+	case indexPath(dir):
+		return info.Mode().IsRegular()
+	case blobsPath(dir), fillsPath(dir):
+		return info.IsDir()
+	}
+	return false
+}
+
+// isBesideOwn reports whether a name is one of those that lie beside ownNames at times: an index that was set aside, and the edge's
+// copy of its run-time switches, whole or on its way in.
+func isBesideOwn(name string) bool {
+	return strings.HasPrefix(name, indexPath("")+damagedInfix) || strings.HasPrefix(name, "switches.json")
+}
+
+// othersBelow returns the first name in blobs or fills that a store hasn't made; empty if there is none.
+func othersBelow(dir string) (others string, err error) {
+	for _, below := range []string{blobsPath(dir), fillsPath(dir)} {
+		entries, err := os.ReadDir(below)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("looking for others' files: %w", err)
+		}
+		for _, entry := range entries {
+			name := entry.Name()
+			// A part lies in blobs for a moment while the store tries whether it can be renamed (checkOneDisk).
+			isPart := strings.HasSuffix(name, partSuffix)
+			isShard := below == blobsPath(dir) && isShardName(name)
+			if !isPart && !isShard && !isOfVolume(name) {
+				return filepath.Join(filepath.Base(below), name), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+func isShardName(name string) bool {
+	first, err := hex.DecodeString(name)
+	return err == nil && len(first) == 1
+}
+
+// volumeNames are those that a file system, or a system that gives out volumes, has at the top of an empty one; volumePrefixes begin
+// them. .nfs and .fuse_hidden are files that were removed while somebody had them open.
+var (
+	volumeNames = []string{
+		"lost+found", "aquota.user", "aquota.group", ".snapshot", ".zfs", ".glusterfs", ".trashcan",
+		".DS_Store", ".fseventsd", ".Spotlight-V100", ".Trashes", ".TemporaryItems",
+	}
+	volumePrefixes = []string{".nfs", ".fuse_hidden", ".Trash-"}
+)
+
+func isOfVolume(name string) bool {
+	return slices.Contains(volumeNames, name) ||
+		slices.ContainsFunc(volumePrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
