@@ -32,14 +32,27 @@ func (x *exchange) refuseSwitchedOff() {
 	x.writeJSON(http.StatusNotFound, bodySwitchedOff)
 }
 
-// refuseInvalid answers a name that the rules don't allow, as GitLab's parameter validation does.
+// refuseInvalid answers a name that the rules don't allow, as GitLab's parameter validation does. GitLab's words stay as they
+// are for clients; a further field tells people that it wasn't GitLab, and what would be legal.
 func (x *exchange) refuseInvalid(err error) {
-	message := "path is invalid"
-	if invalid, ok := errors.AsType[*upstream.InvalidError](err); ok {
-		message = invalid.Error()
+	invalid, ok := errors.AsType[*upstream.InvalidError](err)
+	if !ok {
+		invalid = &upstream.InvalidError{Parameter: "path"}
 	}
 	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))
-	x.writeJSON(http.StatusBadRequest, `{"error":`+strconv.Quote(message)+`}`)
+	x.writeJSON(http.StatusBadRequest, `{"error":`+strconv.Quote(invalid.Error())+`,"edge":`+strconv.Quote(x.h.refusal(invalid))+`}`)
+}
+
+// refusal says for people which rules of the edge's refused a name.
+func (h *Handler) refusal(invalid *upstream.InvalidError) string {
+	if invalid.Allowed == "" {
+		return "refused by the edge, not by GitLab: no rules allow it, and rules " + h.rules.String() + " are in force"
+	}
+	told := "refused by the edge, not by GitLab: rules " + h.rules.String() + " are in force and allow " + invalid.Allowed
+	if h.rules.String() == defaultRules {
+		told += "; rules current allow what today's GitLab does"
+	}
+	return told
 }
 
 // refuseUnreachable answers when GitLab can't be asked and nothing may be served without it: 503 where GitLab itself

@@ -199,6 +199,7 @@ type Projects struct {
 
 // Defaults of Handler and Cache.
 const (
+	defaultRules        = "13.5"
 	defaultMaxAge       = time.Minute
 	defaultGrantTTL     = time.Minute
 	defaultOfflineGrace = 30 * time.Minute
@@ -440,7 +441,7 @@ func (r *Rules) provision() (*upstream.Rules, error) {
 			return nil, fmt.Errorf("rules: %w", err)
 		}
 		return rules, nil
-	case r.Version == "" || r.Version == "13.5":
+	case r.Version == "" || r.Version == defaultRules:
 		return upstream.RulesFor135(), nil
 	case r.Version == "current":
 		return upstream.RulesCurrent(), nil

@@ -67,6 +67,9 @@ func (r Ref) owned() Ref {
 type InvalidError struct {
 	// Parameter is id, package_name, package_version, file_name or path.
 	Parameter string
+	// Allowed says for people what Rules.Check would have taken: "three numbers, such as 1.0.0". It is empty where no rules
+	// allow the value.
+	Allowed string
 }
 
 func (e *InvalidError) Error() string { return e.Parameter + " is invalid" }

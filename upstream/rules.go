@@ -14,6 +14,8 @@ type Rules struct {
 	pkg, version, file func(string) bool
 	// nested says that files may lie in directories.
 	nested bool
+	// allowed says for people what each parameter may be.
+	allowed map[string]string
 }
 
 // The characters that GitLab lets names consist of, in 13.5 and today (contract, section 3).
@@ -47,6 +49,11 @@ func isThreeNumbers(version string) bool {
 func RulesFor135() *Rules {
 	return &Rules{
 		name: "13.5", pkg: isDocumentedName, version: isThreeNumbers, file: isDocumentedName,
+		allowed: map[string]string{
+			"package_name":    "letters, digits, dot, underscore and hyphen",
+			"package_version": "three numbers, such as 1.0.0",
+			"file_name":       "letters, digits, dot, underscore and hyphen, and no directories",
+		},
 	}
 }
 
@@ -63,6 +70,12 @@ func RulesCurrent() *Rules {
 			return consistsOf(file, currentInFileNames) && !strings.ContainsAny(file[:1]+file[len(file)-1:], "~@")
 		},
 		nested: true,
+		allowed: map[string]string{
+			"package_name":    "letters, digits, dot, underscore, hyphen and plus",
+			"package_version": "letters, digits, dot, underscore, hyphen and plus, and no two dots in a row",
+			"file_name":       "letters, digits and . _ - + ~ @, but neither ~ nor @ at either end",
+			"path":            "directories whose names aren't dots alone",
+		},
 	}
 }
 
@@ -72,9 +85,12 @@ func CustomRules(name, version, file string) (*Rules, error) {
 	rules := RulesFor135()
 	rules.name = "custom"
 	for _, own := range []struct {
-		word, pattern string
-		target        *func(string) bool
-	}{{"name", name, &rules.pkg}, {"version", version, &rules.version}, {"file", file, &rules.file}} {
+		word, pattern, parameter string
+		target                   *func(string) bool
+	}{
+		{"name", name, "package_name", &rules.pkg}, {"version", version, "package_version", &rules.version},
+		{"file", file, "file_name", &rules.file},
+	} {
 		if own.pattern == "" {
 			continue
 		}
@@ -87,6 +103,7 @@ func CustomRules(name, version, file string) (*Rules, error) {
 			return nil, fmt.Errorf("the pattern for %s: %w", own.word, err)
 		}
 		*own.target = pattern.MatchString
+		rules.allowed[own.parameter] = "what the pattern in the edge's settings matches"
 	}
 	return rules, nil
 }
@@ -101,14 +118,19 @@ func (r *Rules) Check(ref Ref) error {
 	nested := len(file) < len(ref.File)
 	switch {
 	case !legalName(ref.Package) || !r.pkg(ref.Package):
-		return &InvalidError{Parameter: "package_name"}
+		return r.invalid("package_name")
 	case !legalName(ref.Version) || !r.version(ref.Version):
-		return &InvalidError{Parameter: "package_version"}
+		return r.invalid("package_version")
 	case nested && !r.nested, !legalName(file) || !r.file(file):
 		// Before GitLab had directories (17.1), what stands before the last slash was no part of a legal URL.
-		return &InvalidError{Parameter: "file_name"}
+		return r.invalid("file_name")
 	case nested && !legalDirectories(ref.File):
-		return &InvalidError{Parameter: "path"}
+		return r.invalid("path")
 	}
 	return nil
+}
+
+// invalid is the error for a parameter that the rules don't allow.
+func (r *Rules) invalid(parameter string) *InvalidError {
+	return &InvalidError{Parameter: parameter, Allowed: r.allowed[parameter]}
 }
