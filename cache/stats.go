@@ -35,6 +35,8 @@ type Stats struct {
 	Fills int64
 	// Pending are entries that aren't durable yet.
 	Pending int
+	// IndexFailing says that Pending wait for an index that could not be written last time.
+	IndexFailing bool
 	// Loading says that the start's work isn't over.
 	Loading bool
 
@@ -62,7 +64,8 @@ func (s *Store) Stats() Stats {
 		Beginnings: len(s.beginnings.kept), BeginningBytes: s.space.beginnings,
 		Pinned: s.pins.bytes, MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
 		Fills: int64(len(s.fills.running)), Pending: s.durability.waiting(), Loading: s.starting.loading,
-		Evictions: s.counters.evictions.Load(), FreedBytes: s.counters.freedBytes.Load(),
+		IndexFailing: s.durability.failing && s.durability.waiting() > 0,
+		Evictions:    s.counters.evictions.Load(), FreedBytes: s.counters.freedBytes.Load(),
 		DiskErrors: s.counters.diskErrors.Load(), ChecksumFailures: s.counters.checksumFailures.Load(),
 		Damaged: s.counters.damaged.Load(), Stored: s.counters.stored.Load(), StoredBytes: s.counters.storedBytes.Load(),
 		MemoryHits: s.counters.memoryHits.Load(), NoRoom: s.counters.noRoom.Load(),

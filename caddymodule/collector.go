@@ -17,6 +17,7 @@ type stateCollector struct {
 
 	gauges, counters []stateMetric
 	breakersOpen     *prometheus.Desc
+	unusable         *prometheus.Desc
 
 	// mu guards totals. Under it stores are asked for their numbers, which waits for nothing.
 	mu sync.Mutex
@@ -38,6 +39,13 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 // descGrants is apart, since grants aren't the stores'.
 var descGrants = describe("grants", "Callers whom GitLab's yes is remembered for.")
 
+func indexesFailing(s cache.Stats) int64 {
+	if s.IndexFailing {
+		return 1
+	}
+	return 0
+}
+
 func newStateCollector(states func() []*state) *stateCollector {
 	return &stateCollector{
 		states: states,
@@ -48,6 +56,7 @@ func newStateCollector(states func() []*state) *stateCollector {
 			{describe("memory_bytes", "Bytes in the memory tier."), func(s cache.Stats) int64 { return s.MemoryBytes }},
 			{describe("entries", "Files by name."), func(s cache.Stats) int64 { return int64(s.Entries) }},
 			{describe("fills", "Files on their way in."), func(s cache.Stats) int64 { return s.Fills }},
+			{describe("indexes_failing", "Cache directories whose index could not be written last time, so that what came in since isn't durable."), indexesFailing},
 		},
 		counters: []stateMetric{
 			{describe("evictions_total", "Entries evicted to make room."), func(s cache.Stats) int64 { return s.Evictions }},
@@ -57,6 +66,7 @@ func newStateCollector(states func() []*state) *stateCollector {
 			{describe("damaged_files_total", "Stored files that were found wrong, short or gone."), func(s cache.Stats) int64 { return s.Damaged }},
 			{describe("disk_errors_total", "Errors of the disk."), func(s cache.Stats) int64 { return s.DiskErrors }},
 		},
+		unusable:     describe("directories_unusable", "Cache directories that can't be used, so that downloads stream uncached."),
 		breakersOpen: describe("breakers_open", "Servers that aren't asked, since they failed the edge's own probe.", "server"),
 	}
 }
@@ -69,18 +79,22 @@ func (c *stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
 		}
 	}
 	descriptions <- descGrants
+	descriptions <- c.unusable
 	descriptions <- c.breakersOpen
 }
 
 // Collect implements prometheus.Collector.
 func (c *stateCollector) Collect(collected chan<- prometheus.Metric) {
-	now, grants, open := make([]int64, len(c.gauges)), 0, make(map[string]int)
+	now, grants, unusable, open := make([]int64, len(c.gauges)), 0, 0, make(map[string]int)
 	for _, state := range c.states() {
 		stats := c.take(state)
 		for i, metric := range c.gauges {
 			now[i] += metric.value(stats)
 		}
 		grants += state.grants.Len()
+		if !state.isUsable() {
+			unusable++
+		}
 		for _, breakers := range state.allBreakers() {
 			for _, server := range breakers.Down() {
 				open[server]++
@@ -97,6 +111,7 @@ func (c *stateCollector) Collect(collected chan<- prometheus.Metric) {
 		collected <- prometheus.MustNewConstMetric(metric.desc, prometheus.CounterValue, float64(metric.value(totals)))
 	}
 	collected <- prometheus.MustNewConstMetric(descGrants, prometheus.GaugeValue, float64(grants))
+	collected <- prometheus.MustNewConstMetric(c.unusable, prometheus.GaugeValue, float64(unusable))
 	for _, server := range []string{upstream.ServerGitLab, upstream.ServerStorage} {
 		collected <- prometheus.MustNewConstMetric(c.breakersOpen, prometheus.GaugeValue, float64(open[server]), server)
 	}

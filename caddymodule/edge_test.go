@@ -89,12 +89,12 @@ func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 	t.Helper()
 	others := goleak.IgnoreCurrent()
 	address, admin := freeAddress(t), "admin off"
-	var global, site, format string
+	var global, site, outside, format string
 	accessLog := "log"
 	root := t.TempDir()
 	e := &edge{url: "http://" + address, directory: filepath.Join(root, "cache"), logs: filepath.Join(root, "logs")}
 	for _, lines := range around {
-		global, site = global+lines.global, site+lines.site
+		global, site, outside = global+lines.global, site+lines.site, outside+lines.outside
 		if lines.admin {
 			adminAddress := freeAddress(t)
 			admin, e.admin = "admin "+adminAddress, "http://"+adminAddress
@@ -138,7 +138,8 @@ http://%s {
 		}
 	}
 }
-`, admin, filepath.Join(root, "storage"), e.logs, format, global, address, accessLog, site, gitlab, cacheLine, options, originOf(gitlab))
+%s
+`, admin, filepath.Join(root, "storage"), e.logs, format, global, address, accessLog, site, gitlab, cacheLine, options, originOf(gitlab), outside)
 		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 		if err != nil {
 			t.Fatalf("adapting: %v\n%s", err, caddyfile)
@@ -168,8 +169,9 @@ http://%s {
 // around are lines of an edge's Caddyfile outside of the directive's block.
 type around struct {
 	global, site string
-	admin        bool // whether there is an admin API
-	redacted     bool // whether all logs use gitlab_redacted
+	outside      string // further sites
+	admin        bool   // whether there is an admin API
+	redacted     bool   // whether all logs use gitlab_redacted
 }
 
 // freeAddress is one that nobody else is given while the test runs: a socket that is bound and doesn't listen keeps it, which a

@@ -20,6 +20,8 @@ func (s *state) openStore() error {
 			reason = "the cache directory is held by another process"
 		case errors.Is(err, cache.ErrOccupied):
 			reason = "the cache directory holds other files"
+		case errors.Is(err, cache.ErrNewerFormat):
+			reason = "the cache directory was written by a later version, and is left as it is; run that version again, or name another directory"
 		}
 		s.tellTrouble(trouble{
 			what: reason, consequence: "downloads stream uncached until it can be used", where: zap.String("directory", s.directory), err: err,
@@ -38,6 +40,12 @@ func (s *state) openStore() error {
 
 // isHeld reports whether the directory can be used and is this process's.
 func (s *state) isHeld() bool { return s.store.Load() != nil }
+
+// isUsable reports whether downloads can be stored: the directory is held, and it is still the one that was opened.
+func (s *state) isUsable() bool {
+	store := s.store.Load()
+	return store != nil && !store.IsLost()
+}
 
 // keepStore opens a store that could not be opened, again and again, and one in the place of a store whose directory is gone.
 // It ends with ctx.
