@@ -13,6 +13,8 @@ var (
 	ErrMiss = errors.New("not in the store")
 	// ErrLocked: another process holds the directory.
 	ErrLocked = errors.New("the directory is held by another process")
+	// ErrNewerFormat: a later version of the edge wrote the directory. Nothing in it is changed.
+	ErrNewerFormat = errors.New("a later version wrote the directory")
 	// ErrNoRoom: the file doesn't fit into the store's limits now.
 	ErrNoRoom = errors.New("no room in the store")
 	// ErrUnproven: the fill is the copy of an upload, and nobody has vouched for that (Fill.Adopt).

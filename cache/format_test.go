@@ -1,17 +1,21 @@
 package cache
 
 import (
+	"crypto/sha256"
 	"errors"
+	"io/fs"
+	"maps"
+	"os"
 	"path/filepath"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
 )
 
-// TestAnIndexOfAnotherFormatIsSetAsideAndTheCacheBeginsEmpty is what an upgrade or a downgrade does to a directory
-// (CHANGELOG.md): an edge reads no format but its own, and keeps no file whose name it can't read.
-func TestAnIndexOfAnotherFormatIsSetAsideAndTheCacheBeginsEmpty(t *testing.T) {
-	for _, format := range []string{"gitlab_packages 2", "gitlab_packages 999"} {
+// TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty is what an upgrade does to a directory (CHANGELOG.md): an edge
+// reads no format but its own, and keeps no file whose name it can't read.
+func TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty(t *testing.T) {
+	for _, format := range []string{"gitlab_packages 2", "gitlab_packages", "gitlab_packages x", "others 999", ""} {
 		t.Run(format, func(t *testing.T) {
 			dir := t.TempDir()
 			s := openStore(t, dir, Limits{})
@@ -35,6 +39,60 @@ func TestAnIndexOfAnotherFormatIsSetAsideAndTheCacheBeginsEmpty(t *testing.T) {
 			s.put(t, testKey("new"), randomBytes(1000, 2))
 		})
 	}
+}
+
+// TestADirectoryThatALaterVersionWroteIsLeftAsItIs is what a roll-back does to a directory: whoever goes back to the later
+// version finds all of it.
+func TestADirectoryThatALaterVersionWroteIsLeftAsItIs(t *testing.T) {
+	for _, format := range []string{"gitlab_packages 4", "gitlab_packages 10", "gitlab_packages 999"} {
+		t.Run(format, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openStore(t, dir, Limits{})
+			s.put(t, testKey("app"), randomBytes(1000, 1))
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			writeFormat(t, dir, format)
+			// What the later version may keep of a file that broke off.
+			if err := os.WriteFile(filepath.Join(fillsPath(dir), "later.part"), []byte("begun"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			before := sumsOfFiles(t, dir)
+			for range 2 { // the edge tries every ten seconds
+				if s, err := Open(Config{Dir: dir, Limits: Limits{MaxSize: 1 << 30}}); !errors.Is(err, ErrNewerFormat) {
+					t.Fatalf("opened: %v, %v", s, err)
+				}
+			}
+			if after := sumsOfFiles(t, dir); !maps.Equal(before, after) {
+				t.Errorf("the files were %v and are %v", before, after)
+			}
+
+			writeFormat(t, dir, indexFormat) // the later version again, as far as a test can have one
+			s = openStore(t, dir, Limits{})
+			awaitLoaded(t, s)
+			if _, err := s.Lookup(testKey("app")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// sumsOfFiles are the SHA-256 of all files below a directory.
+func sumsOfFiles(t *testing.T, dir string) map[string][sha256.Size]byte {
+	t.Helper()
+	sums := make(map[string][sha256.Size]byte)
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path) //nolint:gosec // the test's own
+		sums[path] = sha256.Sum256(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sums
 }
 
 // writeFormat has the index of a store that is closed say that it is of that format.

@@ -24,9 +24,6 @@ var (
 	verifiedName  = []byte("verified")
 )
 
-// indexFormat changes when an edge could not read what another one wrote.
-const indexFormat = "gitlab_packages 3"
-
 // errDamagedIndex says that index.db can't be used. It is set aside then, and an empty one begun.
 var errDamagedIndex = errors.New("the index is damaged")
 
@@ -144,8 +141,11 @@ func checkFormat(db *bolt.DB) error {
 			}
 			return os.ErrNotExist
 		}
-		if format := meta.Get(formatName); string(format) != indexFormat || tx.Bucket(entriesBucket) == nil || tx.Bucket(usesBucket) == nil {
-			return fmt.Errorf("%w: its format is %q", errDamagedIndex, format)
+		if err := checkFormatName(string(meta.Get(formatName))); err != nil {
+			return err
+		}
+		if tx.Bucket(entriesBucket) == nil || tx.Bucket(usesBucket) == nil {
+			return fmt.Errorf("%w: it has no entries", errDamagedIndex)
 		}
 		return nil
 	}

@@ -114,7 +114,8 @@ type Store struct {
 
 // Open opens the store in cfg.Dir and returns at once, whatever its size: look-ups ask the index while the rest loads.
 // ErrLocked says that another process holds the directory, ErrSplit that it isn't on one file system, ErrOccupied that it holds
-// somebody else's files. A damaged index is set aside and an empty one begun.
+// somebody else's files, ErrNewerFormat that a later version wrote it. A damaged index, and one of an earlier version, is set
+// aside and an empty one begun.
 func Open(cfg Config) (*Store, error) {
 	s := newStore(cfg)
 	if err := s.takeDirectory(); err != nil {
