@@ -179,21 +179,52 @@ func (a *App) switchProject(ctx context.Context, handlers []*Handler, project st
 	a.tellSwitched(before, after)
 	answer := adminapi.SwitchAnswer{ProjectStatus: h.projectStatus(project)}
 	answer.Names = names[1:]
-	var uncovered []string
+	was := before.Upstreams[h.client.Upstream()]
+	warnings := switchWarnings(project, names, notTold)
+	if to == nil {
+		warnings = resetWarnings(was, names, notTold)
+	}
+	for _, name := range passedOn(was, project, names) {
+		warnings = append(warnings, "GitLab says that "+project+" belongs to another project than "+name+", of which this was said before; "+
+			name+" stays as it was")
+	}
+	answer.Warning = strings.Join(warnings, "; ")
+	return answer, nil
+}
+
+// switchWarnings tell an admin who switched a project for which of its names that may not hold.
+func switchWarnings(project string, names []string, notTold error) (warnings []string) {
 	if len(names) == 1 {
-		uncovered = append(uncovered, "no other name of "+project+" is known, so this holds for no other; say it of each of its names, "+
+		warnings = append(warnings, "no other name of "+project+" is known, so this holds for no other; say it of each of its names, "+
 			"or let api_token or a line of projects tell which belong together")
 	}
 	if notTold != nil {
-		uncovered = append(uncovered, "GitLab could not be asked for the names that it alone knows, and they aren't covered; "+
+		warnings = append(warnings, "GitLab could not be asked for the names that it alone knows, and they aren't covered; "+
 			"run this again when it answers api_token")
 	}
-	for _, name := range passedOn(before.Upstreams[h.client.Upstream()], project, names) {
-		uncovered = append(uncovered, "GitLab says that "+project+" belongs to another project than "+name+", of which this was said before; "+
-			name+" stays as it was")
+	return warnings
+}
+
+// resetWarnings tell an admin who took back what was said of a project, by these of its names, that there was nothing to take
+// back, or that something may be left. If nothing was said of other projects, nothing is left, however few names are known.
+func resetWarnings(was *runtimeSwitches, names []string, notTold error) (warnings []string) {
+	said, left := 0, 0
+	if was != nil {
+		for name := range was.Projects {
+			if slices.Contains(names, name) {
+				said++
+			} else {
+				left++
+			}
+		}
 	}
-	answer.Warning = strings.Join(uncovered, "; ")
-	return answer, nil
+	if said == 0 {
+		warnings = append(warnings, "nothing was said of "+names[0]+" at run time, so nothing has changed")
+	}
+	if left > 0 && (len(names) == 1 || notTold != nil) {
+		warnings = append(warnings, "not all names of "+names[0]+" are known; if it was switched by another one, reset that too (see projects)")
+	}
+	return warnings
 }
 
 // passedOn are the other names that a switch claimed together with a project's, and that aren't this project's any more.
@@ -221,6 +252,9 @@ func (a *App) switchAll(ctx context.Context, handlers []*Handler, to *runtimeSwi
 	a.tellSwitched(before, after)
 	others := h.stateOfOthers()
 	answer := adminapi.SwitchAnswer{ProjectStatus: adminapi.ProjectStatus{Upstream: known, State: others.decision(), From: others.from, Since: others.sinceOrNil()}}
+	if was := before.Upstreams[known]; to == nil && (was == nil || was.All == nil) {
+		answer.Warning = "nothing was said of all projects at run time, so nothing has changed"
+	}
 	for name, said := range a.switches.of(known).Projects {
 		if said.isFirst(name) {
 			answer.Kept = append(answer.Kept, h.projectStatus(name))

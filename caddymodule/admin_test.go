@@ -153,7 +153,7 @@ func TestStatusTellsWhatTheEdgeDid(t *testing.T) {
 	await(t, func() bool {
 		return mustCall[adminapi.Status](t, e, http.MethodGet, "status", "").Upstreams[0].GitLab == "down"
 	})
-	e.expectCLI(t, 0, []string{"not in all", "down", "GitLab can't be asked", "502 Bad Gateway", filepath.Join(e.directory)}, "status")
+	e.expectCLI(t, 0, []string{"no: " + gitlab.URL + " is down", "down", "GitLab can't be asked", "502 Bad Gateway", filepath.Join(e.directory)}, "status")
 	e.expectCLI(t, 0, []string{"working; " + gitlab.URL + ": gitlab down"}, "status", "--check")
 	e.expectCLI(t, 0, []string{`"working":false`}, "status", "--json")
 }

@@ -54,6 +54,7 @@ func (a *App) adminWarm(r *http.Request) (any, error) {
 		token = h.APIToken
 	}
 	w := h.newWarming(project, request.Package, request.Version, pinUntil)
+	w.anonymous = token == ""
 	switch err := state.beginWarming(store, w, upstream.Caller{Credential: upstream.TokenCredential(token)}); {
 	case errors.Is(err, errTooManyWarmings):
 		return nil, apiError(http.StatusTooManyRequests, "%w", err)
@@ -103,7 +104,7 @@ func (w *warming) status() adminapi.WarmingStatus {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	status := adminapi.WarmingStatus{
-		ID: w.id, Running: w.ended.IsZero(), Listed: w.listed, Files: w.files, Bytes: w.bytes, Already: w.already, Fetched: w.fetched,
+		ID: w.id, Running: w.ended.IsZero(), Anonymous: w.anonymous, Listed: w.listed, Files: w.files, Bytes: w.bytes, Already: w.already, Fetched: w.fetched,
 		Pinned: w.pinned, Failed: w.failed, DoneBytes: w.doneBytes, Errors: w.errors, Begun: w.begun.UTC(), Ended: timeOrNil(w.ended),
 	}
 	if w.err != nil {

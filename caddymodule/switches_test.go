@@ -125,7 +125,7 @@ func TestASwitchHoldsForAllNamesThatGitLabKnows(t *testing.T) {
 
 func TestASwitchWarnsWhereNoOtherNameOfTheProjectIsKnown(t *testing.T) {
 	e, gitlab := startSwitchable(t, "")
-	for _, verb := range []string{"disable", "enable", "reset"} {
+	for _, verb := range []string{"disable", "enable"} {
 		e.expectCLI(t, 0, []string{"Warning: no other name of group/app is known"}, verb, "Group/App")
 	}
 	e.expectCLI(t, 0, []string{`"warning":"no other name`}, "disable", "group/app", "--json")
@@ -147,6 +147,30 @@ func TestASwitchWarnsWhereNoOtherNameOfTheProjectIsKnown(t *testing.T) {
 	gitlab.SetDown(true)
 	e.reload(t, "retries 0\napi_token "+developer) // of which nothing is known yet
 	e.expectCLI(t, 0, []string{"Warning: no other name of 31 is known", "GitLab could not be asked"}, "disable", "31")
+}
+
+func TestAResetWarnsIfThereWasNothingToTakeBackOrSomethingMayBeLeft(t *testing.T) {
+	e, _ := startSwitchable(t, "")
+	for _, step := range []struct {
+		args    []string
+		warning string // empty for none
+	}{
+		{[]string{"reset", "24"}, "Warning: nothing was said of 24 at run time, so nothing has changed.\n"},
+		{[]string{"reset", "--all"}, "Warning: nothing was said of all projects at run time, so nothing has changed.\n"},
+		{[]string{"disable", "24"}, "Warning: no other name of 24 is known"},
+		{[]string{"reset", "24"}, ""},
+		{[]string{"disable", "group/app"}, "Warning: no other name of group/app is known"},
+		// It is the same project, and stays off by its path.
+		{[]string{"reset", "24"}, "Warning: nothing was said of 24 at run time, so nothing has changed; not all names of 24 are known; if it was switched by another one, reset that too (see projects).\n"},
+		{[]string{"reset", "group/app"}, ""},
+		{[]string{"disable", "--all"}, ""},
+		{[]string{"reset", "--all"}, ""},
+	} {
+		out := e.expectCLI(t, 0, []string{step.warning}, step.args...)
+		if step.warning == "" && strings.Contains(out, "Warning") {
+			t.Errorf("%v:\n%s", step.args, out)
+		}
+	}
 }
 
 // runningSwitches are the run-time switches of the running edge's only GitLab.

@@ -31,6 +31,7 @@ type warming struct {
 	handler                *Handler
 	project, name, version string
 	pinUntil               time.Time // zero for not at all
+	anonymous              bool      // GitLab is asked without a token
 	cancel                 context.CancelFunc
 	over                   chan struct{}
 	begun                  time.Time

@@ -55,6 +55,7 @@ type SwitchAnswer struct {
 	ProjectStatus
 	// Kept are projects that were switched by themselves at run time, and keep their state while all others are switched.
 	Kept []ProjectStatus `json:"kept,omitempty"`
-	// Warning says that the project may have names for which this doesn't hold. Names are those for which it does.
+	// Warning says that the project may have names for which this doesn't hold, Names being those for which it does; or, of a
+	// reset, that there was nothing to take back.
 	Warning string `json:"warning,omitempty"`
 }

@@ -22,6 +22,8 @@ type WarmRequest struct {
 type WarmingStatus struct {
 	ID      string `json:"id"`
 	Running bool   `json:"running"`
+	// Anonymous says that GitLab is asked without a token, since neither the call nor the config (api_token) has one.
+	Anonymous bool `json:"anonymous,omitempty"`
 	// Listed says that GitLab has told which files there are; Files is how many, Bytes their size.
 	Listed bool  `json:"listed"`
 	Files  int   `json:"files"`

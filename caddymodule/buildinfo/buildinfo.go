@@ -12,8 +12,8 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
 
-// modulePath is the edge's module.
-const modulePath = "github.com/gitlab-edge/caddy-gitlab-packages"
+// ModulePath is the edge's module.
+const ModulePath = "github.com/gitlab-edge/caddy-gitlab-packages"
 
 // unknownVersion is Go's own word for a module whose version the build doesn't say.
 const unknownVersion = "(devel)"
@@ -35,9 +35,9 @@ var read = sync.OnceValue(func() adminapi.Build {
 // edgeIn reads what the build says of the edge, which is the main module or, in a build by xcaddy, one that another uses.
 func edgeIn(info *debug.BuildInfo) adminapi.Build {
 	build := adminapi.Build{Version: unknownVersion, Go: info.GoVersion}
-	if info.Main.Path != modulePath {
+	if info.Main.Path != ModulePath {
 		for _, used := range info.Deps {
-			if used.Path == modulePath {
+			if used.Path == ModulePath {
 				build.Version = versionOf(used)
 			}
 		}

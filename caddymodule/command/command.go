@@ -25,14 +25,17 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "gitlab-packages",
-		Usage: "status | projects | enable | disable | reset | entries | purge | verify | warm | demo",
+		Usage: "status | projects | enable | disable | reset | entries | purge | verify | warm | demo | version",
 		Short: "Works with the edge for GitLab's generic packages",
-		Long: `Verbs around the gitlab_packages handler. All but demo speak to a running Caddy by its admin API, at
+		Long: `Verbs around the gitlab_packages handler. All but demo and version speak to a running Caddy by its admin API, at
 '` + caddy.DefaultAdminListen + `' unless --address or --config say otherwise.
 
 Exit codes: 0 when all is well, 1 when the verb could not be done, 4 when it was done and something is wrong: a
 damaged file was found, or a file could not be fetched.`,
-		CobraFunc: func(command *cobra.Command) { command.AddCommand(verbs()...) },
+		CobraFunc: func(command *cobra.Command) {
+			command.AddCommand(verbs()...)
+			refuseUnknown(command)
+		},
 	})
 }
 
@@ -43,8 +46,13 @@ const exitWrong = 4
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
 		statusVerb(), projectsVerb(), switchVerb(adminapi.CallEnable), switchVerb(adminapi.CallDisable), switchVerb(adminapi.CallReset), entriesVerb(), purgeVerb(),
-		verifyVerb(), warmVerb(), demoCommand(),
+		verifyVerb(), warmVerb(), demoCommand(), versionCommand(),
 	}
+}
+
+// examples are lines for a verb's help, as people type them.
+func examples(lines ...string) string {
+	return "  caddy gitlab-packages " + strings.Join(lines, "\n  caddy gitlab-packages ")
 }
 
 // invocation is one run of a verb.
@@ -128,7 +136,7 @@ func readableError(err error) error {
 func (i *invocation) refuseEmptyNames() error {
 	upstream := i.command.Flags().Lookup("upstream")
 	if slices.Contains(i.args, "") || (upstream != nil && upstream.Changed && upstream.Value.String() == "") {
-		return errors.New("an empty name would mean more than is said; leave it out to mean all")
+		return errors.New("an empty name would mean more than is said; leave it out, or say --all, to mean all")
 	}
 	return nil
 }
@@ -185,7 +193,8 @@ func demoCommand() *cobra.Command {
 		Long: `Starts a stand-in for GitLab and an edge in front of it, both on 127.0.0.1. Publishes a real file through the edge
 with a job token, downloads it cold and warm, and shows a refused version, a refused token and a project that is
 switched off. For each it prints what really happened. Then it stays up, with curl lines to try, until Ctrl-C.`,
-		Args: cobra.NoArgs,
+		Example: examples("demo", "demo --once"),
+		Args:    takes(), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	once := command.Flags().Bool("once", false, "Exit after the demonstration; the exit code is not 0 if anything was not as it should be")
 	command.RunE = func(command *cobra.Command, _ []string) error {

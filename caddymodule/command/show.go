@@ -26,7 +26,8 @@ func statusVerb() *cobra.Command {
 
 With --check it prints one line, and exits with 1 if Caddy can't be asked, runs no edge, a cache directory can't be
 used, or the run-time switches can't be read from Caddy's storage. A GitLab that is down is no reason to restart an edge, and is only told.`,
-		Args: cobra.NoArgs,
+		Example: examples("status", "status --check", "status --address localhost:2020", "status --json | jq .hit_ratio"),
+		Args:    takes(), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	check := command.Flags().Bool("check", false, "One line, and an exit code, for health checks")
 	return verb(command, func(i *invocation) (int, error) {
@@ -66,7 +67,7 @@ func (i *invocation) check(status adminapi.Status) (int, error) {
 func (i *invocation) showStatus(status adminapi.Status) {
 	working := "yes"
 	if !status.Working {
-		working = "not in all; see below"
+		working = "no: " + cmp.Or(strings.Join(troubles(status), "; "), "see below")
 	}
 	ratio := "no downloads yet"
 	if status.HitRatio != nil {
@@ -124,7 +125,7 @@ func (i *invocation) showUpstreams(upstreams []adminapi.UpstreamStatus) {
 	for _, gitlab := range upstreams {
 		rows = append(rows, []string{gitlab.Upstream, gitlab.GitLab, gitlab.ObjectStorage, gitlab.Switched + " (" + gitlab.From + sinceText(gitlab.Since) + ")"})
 	}
-	i.table("GITLAB | GITLAB | STORAGE | PROJECTS", rows)
+	i.table("GITLAB | STATE | OBJECT STORAGE | PROJECTS THAT AREN'T NAMED", rows)
 }
 
 func (i *invocation) showFailures(failures []adminapi.Failure) {
@@ -132,7 +133,7 @@ func (i *invocation) showFailures(failures []adminapi.Failure) {
 	for _, failed := range failures {
 		rows = append(rows, []string{failed.Time.Local().Format(time.DateTime), strconv.Itoa(failed.Times) + "×", failed.What, failed.File, failed.Error})
 	}
-	i.table("RECENT FAILURES | | WHAT | FILE | WHY", rows)
+	i.table("RECENT FAILURES | TIMES | WHAT | FILE | WHY", rows)
 }
 
 func sinceText(since *time.Time) string {
@@ -148,7 +149,8 @@ func projectsVerb() *cobra.Command {
 		Short: "Lists projects, whether they are served, and where that was said",
 		Long: `Lists the projects that the config names, that were switched at run time, and of which files are stored: whether each is
 served, and whether that was said in the config or at run time, and when.`,
-		Args: cobra.NoArgs,
+		Example: examples("projects", "projects --json"),
+		Args:    takes(), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	return verb(command, func(i *invocation) (int, error) {
 		var list adminapi.ProjectList
@@ -182,7 +184,8 @@ func entriesVerb() *cobra.Command {
 		Short: "Lists what is stored",
 		Long: `Lists stored files: all, or those of a project, a package, a version, or one. Shows the first hundred; with --all it shows
 all. With --json it prints one line for each page.`,
-		Args: cobra.MaximumNArgs(4),
+		Example: examples("entries", "entries 24", "entries group/app my_package 1.0.0", "entries --all --json --limit 1000"),
+		Args:    takes("[PROJECT]", "[PACKAGE]", "[VERSION]", "[FILE]"), ValidArgsFunction: completeNames(4),
 	}
 	flags := command.Flags()
 	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
@@ -265,12 +268,16 @@ all.`},
 PROJECT is the number or the path of a project. All its other names that are known count too, and stay covered whatever
 becomes of what they were known by; the answer lists them, and warns of what isn't covered. It is kept in Caddy's
 storage, over reloads and restarts, and reaches other instances that share the storage within ten seconds.`,
-		Args: cobra.MaximumNArgs(1),
+		Example: examples(what+" 24", what+" group/app", what+" --all", what+" 24 --upstream https://gitlab.example.com"),
+		Args:    takes("[PROJECT]"), ValidArgsFunction: completeNames(1),
 	}
 	upstream := command.Flags().String("upstream", "", "The GitLab, if the edge stands in front of several")
 	all := command.Flags().Bool("all", false, "All projects that weren't switched by themselves")
 	return verb(command, func(i *invocation) (int, error) {
 		if err := i.refuseEmptyNames(); err != nil {
+			return 1, err
+		}
+		if err := i.refuseUnclear(*all, "which project? Name one, or say --all"); err != nil {
 			return 1, err
 		}
 		request := adminapi.SwitchRequest{Upstream: *upstream, All: *all}
@@ -308,7 +315,8 @@ disturbs no download. The files are fetched again when somebody asks for them.
 
 With --soft they stay, and GitLab is asked about them before they are served again. With --grants files are left alone,
 and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
-		Args: cobra.MaximumNArgs(4),
+		Example: examples("purge 24", "purge 24 my_package 1.0.0 app.zip", "purge group/app my_package --soft", "purge --grants --all"),
+		Args:    takes("[PROJECT]", "[PACKAGE]", "[VERSION]", "[FILE]"), ValidArgsFunction: completeNames(4),
 	}
 	flags := command.Flags()
 	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
@@ -318,6 +326,12 @@ and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
 	return verb(command, func(i *invocation) (int, error) {
 		if err := i.refuseEmptyNames(); err != nil {
 			return 1, err
+		}
+		switch err := i.refuseUnclear(*all, "what is to be purged? Name a project, and its package, version and file if you like; or say --all"); {
+		case err != nil:
+			return 1, err
+		case *grants && (*soft || len(i.args) > 1):
+			return 1, errors.New("--grants is about a project or --all, and goes neither with --soft nor with a package")
 		}
 		request := adminapi.PurgeRequest{Upstream: *upstream, All: *all, Soft: *soft, Grants: *grants}
 		for at, field := range []*string{&request.Project, &request.Package, &request.Version, &request.File} {

@@ -50,15 +50,29 @@ func newStandIn(t *testing.T, answers ...any) *standIn {
 	return s
 }
 
+// newRoot is `caddy` with what is registered as gitlab-packages, and nothing else.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{Use: "caddy", SilenceErrors: true, SilenceUsage: true}
+	group := &cobra.Command{Use: "gitlab-packages"}
+	caddycmd.Commands()["gitlab-packages"].CobraFunc(group)
+	root.AddCommand(group)
+	return root
+}
+
 // run runs a verb against the stand-in, as Caddy does, and returns the exit code, what was printed, and the error's text.
 func (s *standIn) run(t *testing.T, args ...string) (code int, printed, failure string) {
 	t.Helper()
-	root := &cobra.Command{Use: "gitlab-packages", SilenceErrors: true}
-	caddycmd.Commands()["gitlab-packages"].CobraFunc(root)
+	return runAsTyped(t, append(args, "--address", strings.TrimPrefix(s.URL, "http://"))...)
+}
+
+// runAsTyped runs `caddy gitlab-packages` with arguments.
+func runAsTyped(t *testing.T, args ...string) (code int, printed, failure string) {
+	t.Helper()
+	root := newRoot()
 	var out bytes.Buffer
 	root.SetOut(&out)
-	root.SetErr(&out)
-	root.SetArgs(append(args, "--address", strings.TrimPrefix(s.URL, "http://")))
+	root.SetErr(io.Discard) // what completion tells those who look for its mistakes
+	root.SetArgs(append([]string{"gitlab-packages"}, args...))
 	err := root.ExecuteContext(t.Context())
 	if err == nil {
 		return 0, out.String(), ""
@@ -151,7 +165,7 @@ func TestAVerbCallsTheAPIAndPrintsItsAnswer(t *testing.T) {
 		},
 		{args: "purge 24 p 1 f --soft", answers: []any{adminapi.PurgeAnswer{Entries: 2}}, calls: []string{`POST /gitlab_packages/purge {"project":"24","package":"p","version":"1","file":"f","soft":true}`}, printed: []string{"2 files are marked as stale\n"}},
 		{args: "purge --all --grants", answers: []any{adminapi.PurgeAnswer{Grants: 2}}, calls: []string{`POST /gitlab_packages/purge {"all":true,"grants":true}`}, printed: []string{"2 grants are forgotten\n"}},
-		{args: "purge", answers: []any{"what is to be purged?"}, calls: []string{`POST /gitlab_packages/purge {}`}, code: 1, failure: "what is to be purged?"},
+		{args: "purge 24", answers: []any{"there is no such project"}, calls: []string{`POST /gitlab_packages/purge {"project":"24"}`}, code: 1, failure: "there is no such project"},
 		{
 			args: "verify", answers: []any{verified(adminapi.VerificationStatus{Running: true}), verified(adminapi.VerificationStatus{Begun: &begun, Files: 3, Bytes: 1024})},
 			calls: []string{"POST /gitlab_packages/verify", "GET /gitlab_packages/verify"}, printed: []string{"/cache           done   3      1.0 KiB  0\n"},

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,39 +29,63 @@ const (
 type progress struct {
 	invocation *invocation
 	bar        *progressbar.ProgressBar
-	what       string
-	told       time.Time
+	// drawn is what the bar draws at one look. It goes to the terminal at once, since the bar draws itself for each thing that
+	// changes, and in between its words and its length are of two times.
+	drawn bytes.Buffer
+	what  string
+	told  time.Time
 }
 
 func (i *invocation) newProgress(what string) *progress {
 	p := &progress{invocation: i, what: what, told: time.Now()}
 	if !i.json && i.isForPeople() {
-		p.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(i.out), progressbar.OptionSetDescription(what),
-			progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30))
+		p.addBar()
 	}
 	return p
 }
 
-// show tells how many bytes of how many are done with.
-func (p *progress) show(done, total int64, detail string) {
+// addBar adds a bar that shows how much of all is done, and no rate: what was stored before counts as done at once, and would
+// make any rate a fable. It draws itself only when it is told something.
+func (p *progress) addBar() {
+	p.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(&p.drawn), progressbar.OptionSetPredictTime(false),
+		progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30))
+}
+
+// show tells how many files and bytes of how many are done with. While it isn't known how many there are, both are zero.
+func (p *progress) show(files, ofFiles int, bytes, ofBytes int64) {
+	if p.invocation.json {
+		return
+	}
+	detail := "finding out which files there are"
+	if ofFiles > 0 {
+		detail = fmt.Sprintf("%d of %d files, %s of %s", files, ofFiles, sizeText(bytes), sizeText(ofBytes))
+	}
 	switch {
-	case p.invocation.json:
 	case p.bar != nil:
-		p.bar.Describe(p.what + ", " + detail)
-		if total > 0 {
-			p.bar.ChangeMax64(total)
-			_ = p.bar.Set64(min(done, total)) // a terminal that is gone is no failure
+		if ofBytes > 0 {
+			if files == ofFiles {
+				bytes = ofBytes // files that share their content are read once, and so may leave less to do than there was
+			}
+			p.bar.ChangeMax64(ofBytes)
+			_ = p.bar.Set64(min(bytes, ofBytes)) // a terminal that is gone is no failure
 		}
+		p.bar.Describe(p.what + ", " + detail)
+		p.draw()
 	case time.Since(p.told) >= lineEvery:
 		p.told = time.Now()
-		printf(p.invocation.out, "%s: %s, %s of %s\n", p.what, detail, sizeText(done), sizeText(total))
+		printf(p.invocation.out, "%s: %s\n", p.what, detail)
 	}
 }
 
 func (p *progress) end() {
 	if p.bar != nil {
 		_ = p.bar.Clear()
+		p.draw()
 	}
+}
+
+func (p *progress) draw() {
+	_, _ = p.drawn.WriteTo(p.invocation.out) // a terminal that is gone is no failure
 }
 
 // errLeft says that the caller doesn't wait for the end.
@@ -100,7 +125,8 @@ func verifyVerb() *cobra.Command {
 fetched again when somebody asks for it. Shows how far it is until it is over; Ctrl-C leaves it running.
 
 Exits with 4 if a file was damaged.`,
-		Args: cobra.NoArgs,
+		Example: examples("verify", "verify --detach", "verify --stop"),
+		Args:    takes(), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	flags := command.Flags()
 	detach := flags.Bool("detach", false, "Begin it and don't wait")
@@ -141,7 +167,7 @@ func (i *invocation) watchVerifying(list *adminapi.VerificationList) error {
 			over = over && !v.Running
 			done, total, entries, of = done+v.Bytes, total+v.TotalBytes, entries+v.Entries, of+v.Total
 		}
-		progress.show(done, total, fmt.Sprintf("%d of %d files", entries, of))
+		progress.show(entries, of, done, total)
 		return over, nil
 	})
 	if errors.Is(err, errLeft) {
@@ -193,7 +219,9 @@ token is one that may read the project (scope read_api); without --token-file th
 without that GitLab is asked anonymously.
 
 Exits with 4 if a file could not be fetched or pinned.`,
-		Args: cobra.RangeArgs(2, 3),
+		Example: examples("warm 24 my_package 1.0.0 --token-file token.txt", "warm group/app my_package --pin 30d --detach",
+			"warm 24 my_package --token-file - < token.txt"),
+		Args: takes("PROJECT", "PACKAGE", "[VERSION]"), ValidArgsFunction: completeNames(3),
 	}
 	flags := command.Flags()
 	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
@@ -268,7 +296,7 @@ func (i *invocation) watchWarming(status *adminapi.WarmingStatus) error {
 		if err := i.call(http.MethodGet, adminapi.CallWarm, url.Values{"id": {id}}, nil, status); err != nil {
 			return false, err
 		}
-		progress.show(status.DoneBytes, status.Bytes, fmt.Sprintf("%d of %d files", status.Already+status.Fetched+status.Failed, status.Files))
+		progress.show(status.Already+status.Fetched+status.Failed, status.Files, status.DoneBytes, status.Bytes)
 		return !status.Running, nil
 	})
 	if errors.Is(err, errLeft) {
@@ -278,6 +306,9 @@ func (i *invocation) watchWarming(status *adminapi.WarmingStatus) error {
 }
 
 func (i *invocation) showWarming(status adminapi.WarmingStatus) {
+	if status.Anonymous {
+		printf(i.out, "GitLab was asked anonymously, since there is neither a --token-file nor an api_token in the config.\n")
+	}
 	if status.Running {
 		printf(i.out, "%s is running: %d of %d files\n", status.ID, status.Already+status.Fetched, status.Files)
 		return
