@@ -43,18 +43,41 @@ var entryNames = []struct {
 func completeNames(most int) cobra.CompletionFunc {
 	return func(command *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		flags := caddycmd.Flags{FlagSet: command.Flags()}
+		address, upstream := flags.String("address"), flags.String("upstream")
+		args = joined(args, &address, &upstream)
 		if all := command.Flags().Lookup("all"); len(args) >= most || (all != nil && all.Changed && most == 1) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, flags.String("config"), flags.String("adapter"))
+		address, err := caddycmd.DetermineAdminAPIAddress(address, nil, flags.String("config"), flags.String("adapter"))
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		asking := &invocation{command: command, args: args, out: io.Discard, address: address}
 		ctx, cancel := context.WithTimeout(asking.context(), completionTime)
 		defer cancel()
-		return asking.completions(ctx, flags.String("upstream"), begun), cobra.ShellCompDirectiveNoFileComp
+		return asking.completions(ctx, upstream, begun), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// joined mends what bash cuts: it takes colons for the ends of words, so that `--address localhost:2020 24` comes as the address
+// "localhost" and the arguments ":", "2020" and "24". It returns the arguments that were typed.
+func joined(args []string, address, upstream *string) (typed []string) {
+	var last *string // what the words before belong to; nil for an argument
+	for len(args) > 0 {
+		if args[0] != ":" || len(args) == 1 {
+			typed, args, last = append(typed, args[0]), args[1:], nil
+			continue
+		}
+		switch {
+		case strings.HasPrefix(args[1], "//"):
+			last = upstream
+		case last == nil:
+			last = address
+		}
+		*last += ":" + args[1]
+		args = args[2:]
+	}
+	return typed
 }
 
 // completions are the names that begin with what was typed, each with what there is to say of it, as far as the edge tells them
