@@ -5,10 +5,10 @@
 //
 // # The way of one GET
 //
-// ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream). A target that is no path is
-// refused (target.go); a path that names no file is the next handler's. A project that is off (switches.go) and a name that the
-// rules refuse end here (errors.go), before GitLab hears of them. A body of a request that is no upload is read first
-// (small_body.go). Where GitLab never said which project a name belongs to (names.go, aliases.go), it is asked after its yes to
+// ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream). A path that names no file is the
+// next handler's; a target that is no path is refused (target.go). A project that is off (switches.go) and a name that the
+// rules refuse (publish.go) end here (errors.go), before a body is waited for and before GitLab hears of them. Then the body of a
+// request that is no upload is read (small_body.go). Where GitLab never said which project a name belongs to (names.go, aliases.go), it is asked after its yes to
 // the caller and before a byte (admission.go).
 //
 // A download then goes through attempt (serve.go) until it is answered:

@@ -19,7 +19,7 @@ import (
 // servePublish answers one PUT, and any other request that may change a file: names first, before a byte of the body is read;
 // then the body streams to GitLab. What GitLab says of it decides what it changes for others (change.go).
 func (h *Handler) servePublish(x *exchange) {
-	targets, err := h.targets(x)
+	refs, err := x.namedRefs()
 	if err != nil {
 		x.refuseInvalid(err)
 		return
@@ -31,7 +31,7 @@ func (h *Handler) servePublish(x *exchange) {
 		x.forwardWith(outcomeForwarded, fwdMethod, upstream.Forwarding{OnAnswer: x.nameUpload})
 		return
 	}
-	p := &publish{exchange: x, refs: targets}
+	p := &publish{exchange: x, refs: refs}
 	p.begin()
 	// For every way out: a lost answer, a caller who left, a relaying that panics.
 	defer p.end(0)
@@ -40,19 +40,25 @@ func (h *Handler) servePublish(x *exchange) {
 	})
 }
 
-// checkTargets returns an error if not all names are legal that a request may be about.
-func (h *Handler) checkTargets(x *exchange) error {
+// hasLegalNames reports whether all names are legal that the head of a request names. False means that the request was answered:
+// 400.
+func (x *exchange) hasLegalNames() bool {
+	var err error
 	if x.r.URL.RawQuery == "" {
-		return h.rules.Check(x.ref) // nearly always
+		err = x.h.rules.Check(x.ref) // nearly always
+	} else {
+		_, err = x.namedRefs()
 	}
-	_, err := h.targets(x)
-	return err
+	if err != nil {
+		x.refuseInvalid(err)
+	}
+	return err == nil
 }
 
-// targets returns the names that a request may be about, all of them legal. ?path= names another file under the same URL
-// path, since GitLab takes it as an ordinary parameter (contract, section 1).
-func (h *Handler) targets(x *exchange) ([]upstream.Ref, error) {
-	targets := []upstream.Ref{x.ref}
+// namedRefs returns the files that the head of a request may name, all of them with legal names. ?path= names another file under
+// the same URL path, since GitLab takes it as an ordinary parameter (contract, section 1).
+func (x *exchange) namedRefs() ([]upstream.Ref, error) {
+	refs := []upstream.Ref{x.ref}
 	directories, ok := upstream.PlainValues(x.r.URL.RawQuery, "path")
 	if !ok {
 		return nil, &upstream.InvalidError{Parameter: "path"}
@@ -61,18 +67,18 @@ func (h *Handler) targets(x *exchange) ([]upstream.Ref, error) {
 		if directory == "" {
 			continue
 		}
-		target, err := x.ref.WithPath(directory)
+		ref, err := x.ref.WithPath(directory)
 		if err != nil {
 			return nil, err
 		}
-		targets = append(targets, target)
+		refs = append(refs, ref)
 	}
-	for _, target := range targets {
-		if err := h.rules.Check(target); err != nil {
+	for _, ref := range refs {
+		if err := x.h.rules.Check(ref); err != nil {
 			return nil, err
 		}
 	}
-	return targets, nil
+	return refs, nil
 }
 
 // publish is one request that may change a file, on its way to GitLab.

@@ -10,7 +10,8 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// ServeHTTP answers requests for generic packages and hands all others to the next handler untouched.
+// ServeHTTP answers requests for generic packages and hands all others to the next handler untouched. Its cases stand in the
+// order of steps 1 to 3 (design, "One GET"): what can be refused by the request's head alone is refused before its body is waited for.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	route, err := h.route(r)
 	if errors.Is(err, upstream.ErrNotGeneric) {
@@ -39,6 +40,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.servePublish(x)
 	case r.Method == http.MethodPost || r.Method == http.MethodConnect:
 		x.refuseMethod()
+	case r.Method != http.MethodOptions && !x.hasLegalNames():
+		// Is answered.
 	case !x.gatherBody():
 		// Is answered.
 	case isDownload(r):
@@ -52,12 +55,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
-// serveDownload answers one GET or HEAD.
+// serveDownload answers one GET or HEAD of a file whose names are legal: the end of step 3 (design, "One GET"), and from there on
+// by attempts.
 func (h *Handler) serveDownload(x *exchange) {
-	if err := h.checkTargets(x); err != nil {
-		x.refuseInvalid(err)
-		return
-	}
 	if !x.isPlainDownload() {
 		x.forward(outcomeForwarded, fwdBypass)
 		return
@@ -98,7 +98,7 @@ type download struct {
 
 // attempt tries once to answer the download and reports whether it did. False means: look at everything again.
 //
-// The order is the heart of the edge (design, "One GET"): nothing that depends on the file being here is shown to a
+// It is step 4, and leads on to step 5 (design, "One GET"). The order is the heart of the edge: nothing that depends on the file being here is shown to a
 // caller before GitLab has said yes to that caller's own credential.
 func (d *download) attempt() (done bool) {
 	if generation := d.store.Generation(d.key); d.answer == nil || generation != d.generation {

@@ -121,7 +121,7 @@ func (x *exchange) refuseMethod() {
 }
 
 // checkForm returns an error if a body is a form by which GitLab could find a file that the rules don't allow: Rack reads
-// parameters from the forms of any method, and path names a directory (see targets). Multipart forms can write a name in so
+// parameters from the forms of any method, and path names a directory (see namedRefs). Multipart forms can write a name in so
 // many ways that they are refused.
 func (x *exchange) checkForm(body []byte) error {
 	if len(body) == 0 {
@@ -142,11 +142,11 @@ func (x *exchange) checkForm(body []byte) error {
 		if directory == "" {
 			continue
 		}
-		target, err := x.ref.WithPath(directory)
+		ref, err := x.ref.WithPath(directory)
 		if err != nil {
 			return err
 		}
-		if err := x.h.rules.Check(target); err != nil {
+		if err := x.h.rules.Check(ref); err != nil {
 			return err
 		}
 	}

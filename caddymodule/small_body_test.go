@@ -86,6 +86,29 @@ func TestABodyIsWholeBeforeGitLabIsAsked(t *testing.T) {
 	}
 }
 
+// TestAnIllegalNameIsRefusedBeforeTheBodyIsWaitedFor sends heads alone: whatever the body would say, the head's names are refused.
+func TestAnIllegalNameIsRefusedBeforeTheBodyIsWaitedFor(t *testing.T) {
+	setForTest(t, &process.bodyPatience, time.Hour)
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "")
+	host := strings.TrimPrefix(e.url, "http://")
+	for name, path := range map[string]string{
+		"a version":             strings.Replace(filePath("app.bin"), "/1.0.0/", "/one/", 1),
+		"a path in the query":   filePath("app.bin") + "?path=..",
+		"a path that may be it": filePath("app.bin") + "?path[]=a",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodDelete} {
+			text := strings.Replace(withBody(method, host, "", "Content-Length: 10"), filePath("app.bin"), path, 1)
+			if answers := raw(t, e.url, text); len(answers) != 1 || answers[0].status != http.StatusBadRequest {
+				t.Errorf("%s, %s: %v", name, method, answers)
+			}
+		}
+	}
+	if asked := gitlab.Requests(); len(asked) != 0 {
+		t.Errorf("GitLab is asked: %v", asked)
+	}
+}
+
 // TestABodyGoesOnWithAKnownLength looks at what reaches the upstream.
 func TestABodyGoesOnWithAKnownLength(t *testing.T) {
 	upstream, asked := newRawUpstream(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
