@@ -37,10 +37,10 @@ func (x *exchange) isGranted(use upstream.Use) bool {
 	return ok && grant.Covers(use, x.h.grantLife(), x.state.now())
 }
 
-// grantCovers reports whether the caller's grant can be about content that GitLab named at that time. A project's id is its
+// grantIsAbout reports whether the caller's grant can be about content that GitLab named at that time. A project's id is its
 // own for ever; a path may have passed to another project since GitLab said yes (contract, section 6), whose files this
 // caller may not read or must not take for those of the first.
-func (x *exchange) grantCovers(named time.Time) bool {
+func (x *exchange) grantIsAbout(named time.Time) bool {
 	if x.grantKey().File == "" {
 		return true
 	}

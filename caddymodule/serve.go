@@ -113,12 +113,12 @@ func (d *download) attempt() (done bool) {
 	stored := err == nil
 	granted := d.isGranted(upstream.UseFresh)
 
-	if stored && granted && d.isFresh(entry) && d.grantCovers(entry.Stored) {
+	if stored && granted && d.isFresh(entry) && d.grantIsAbout(entry.Stored) {
 		return d.serveEntry(entry, outcomeHit)
 	}
 	running := d.state.flights.running(d.key, d.generation, d.ruledOut)
 	// Looked at once more: the head may have been waited for, and the grant ended meanwhile.
-	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) && d.isGranted(upstream.UseFresh) && d.grantCovers(running.sent) {
+	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) && d.isGranted(upstream.UseFresh) && d.grantIsAbout(running.sent) {
 		return d.follow(running, outcomeJoined)
 	}
 	if !stored && running == nil && d.asksByFetching() {
@@ -281,7 +281,7 @@ func (d *download) mayFollow(running *flight) bool {
 	if d.answer.Unproven || upstream.Compare(running.identity, d.answer.Identity) != upstream.Unknown {
 		return false
 	}
-	// Of a path, the yes could be about another project than the flight (grantCovers).
+	// Of a path, the yes could be about another project than the flight (grantIsAbout).
 	return !running.lags && (!running.sent.Before(d.answer.Sent) || (d.grantKey().File == "" && d.answeredWithin(running, d.h.maxAge)))
 }
 
@@ -322,7 +322,7 @@ func (d *download) serveRateLimited(entry cache.Entry, stored bool) bool {
 // mayServeUnasked reports whether a caller may have what is stored although GitLab can't be asked: their grant is still good
 // for that, and nobody has heard since that the file is another one.
 func (d *download) mayServeUnasked(entry cache.Entry, stored bool, use upstream.Use) bool {
-	return stored && !entry.Confirmed.IsZero() && d.isGranted(use) && d.grantCovers(entry.Stored)
+	return stored && !entry.Confirmed.IsZero() && d.isGranted(use) && d.grantIsAbout(entry.Stored)
 }
 
 // serveEntry sends a stored file to a caller who may have it.
