@@ -18,22 +18,22 @@ const maxLearntByList = 100
 // maxListedProjects bounds the list of projects of which files are stored.
 const maxListedProjects = 10_000
 
-func (s projectState) sinceOrNil() *time.Time {
+func (s switchState) sinceOrNil() *time.Time {
 	if s.since.IsZero() {
 		return nil
 	}
 	return &s.since
 }
 
-// stateOfOthers is the state of projects of which nothing was said.
-func (h *Handler) stateOfOthers() projectState {
+// switchOfOthers is the state of projects of which nothing was said.
+func (h *Handler) switchOfOthers() switchState {
 	if h.app.switches.reading() == switchesUnknown {
-		return projectState{from: fromNowhere}
+		return switchState{from: fromNowhere}
 	}
 	if all := h.app.switches.of(h.client.Upstream()).All; all != nil {
-		return projectState{on: all.On, from: fromRunTimeAll, since: all.Since}
+		return switchState{on: all.On, from: fromRunTimeAll, since: all.Since}
 	}
-	return projectState{on: h.switches.defaultOn, from: fromDefault}
+	return switchState{on: h.switches.defaultOn, from: fromDefault}
 }
 
 // adminProjects answers GET projects: all that the config names, that were switched at run time, and of which files are
@@ -49,7 +49,7 @@ func (a *App) adminProjects(r *http.Request) (any, error) {
 	list := adminapi.ProjectList{Others: []adminapi.ProjectStatus{}, Projects: []adminapi.ProjectStatus{}}
 	seen := make(map[string]bool)
 	for _, h := range handlers {
-		others := h.stateOfOthers()
+		others := h.switchOfOthers()
 		row := adminapi.ProjectStatus{Upstream: h.client.Upstream(), State: others.decision(), From: others.from, Since: others.sinceOrNil()}
 		if !slices.ContainsFunc(list.Others, func(other adminapi.ProjectStatus) bool {
 			return other.Upstream == row.Upstream && other.State == row.State
@@ -127,7 +127,7 @@ func (h *Handler) learnNames(ctx context.Context, names []string) {
 
 // projectStatus tells what is known of a project, and asks nobody.
 func (h *Handler) projectStatus(project string) adminapi.ProjectStatus {
-	state := h.stateOf(project)
+	state := h.switchOf(project)
 	return adminapi.ProjectStatus{
 		Upstream: h.client.Upstream(), Project: project, Names: slices.Sorted(slices.Values(h.knownNames(project))),
 		State: state.decision(), From: state.from, Since: state.sinceOrNil(),
@@ -250,7 +250,7 @@ func (a *App) switchAll(ctx context.Context, handlers []*Handler, to *runtimeSwi
 		return nil, err
 	}
 	a.tellSwitched(before, after)
-	others := h.stateOfOthers()
+	others := h.switchOfOthers()
 	answer := adminapi.SwitchAnswer{ProjectStatus: adminapi.ProjectStatus{Upstream: known, State: others.decision(), From: others.from, Since: others.sinceOrNil()}}
 	if was := before.Upstreams[known]; to == nil && (was == nil || was.All == nil) {
 		answer.Warning = "nothing was said of all projects at run time, so nothing has changed"

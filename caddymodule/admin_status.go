@@ -116,7 +116,7 @@ func upstreamStatusOf(handlers []*Handler, known string) adminapi.UpstreamStatus
 		if slices.Contains(down, upstream.ServerStorage) {
 			shown.ObjectStorage = adminapi.Down
 		}
-		unnamed := h.stateOfOthers()
+		unnamed := h.switchOfOthers()
 		shown.Switched, shown.From, shown.Since = unnamed.decision(), unnamed.from, unnamed.sinceOrNil()
 	}
 	return shown

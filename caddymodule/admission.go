@@ -25,7 +25,7 @@ func (e *notAdmittedError) Unwrap() error { return e.err }
 // ask is asked by admit or admitUpload.
 func (x *exchange) isSwitchedOff() bool {
 	x.said = x.h.app.switches.present.Load()
-	x.switched = x.h.stateOf(x.ref.Project)
+	x.switched = x.h.switchOf(x.ref.Project)
 	return x.switched.isOff()
 }
 
@@ -83,7 +83,7 @@ func (x *exchange) admission(occasion upstream.Occasion) error {
 	if err != nil && !errors.Is(err, upstream.ErrTooManyNames) && x.r.Context().Err() == nil {
 		x.h.tellAliasTrouble(project, err)
 	}
-	state := x.h.stateOf(project)
+	state := x.h.switchOf(project)
 	switch {
 	case state.question == undecided && err == nil:
 		return &notAdmittedError{errors.New("what GitLab said was pushed out at once")}
@@ -130,14 +130,14 @@ func (h *Handler) renewNames(project string, occasion upstream.Occasion) {
 // isOn reports whether a project is served, for an admin: GitLab is asked where what is known doesn't decide. The error says
 // that it is undecided.
 func (h *Handler) isOn(ctx context.Context, project string) (bool, error) {
-	if h.stateOf(project).question != nothingToAsk {
+	if h.switchOf(project).question != nothingToAsk {
 		if _, err := h.aliases.Ask(ctx, project, upstream.OfAdmin()); err != nil {
 			h.tellAliasTrouble(project, err)
-			if h.stateOf(project).question == undecided {
+			if h.switchOf(project).question == undecided {
 				return false, err
 			}
 		}
 	}
-	state := h.stateOf(project)
+	state := h.switchOf(project)
 	return state.on && state.question != undecided, nil
 }

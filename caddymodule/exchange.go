@@ -31,7 +31,7 @@ type exchange struct {
 	organization bool
 
 	// switched is whether the project is served, as far as that is known; set by isSwitchedOff.
-	switched projectState
+	switched switchState
 	// said is what was said at run time when that was found out.
 	said *storedSwitches
 

@@ -75,8 +75,8 @@ const (
 	fromNowhere = "run-time switches can't be read"
 )
 
-// projectState is whether a project is served, and why.
-type projectState struct {
+// switchState is whether a project is served, and why.
+type switchState struct {
 	on   bool
 	from string
 	// since is when it was said at run time; zero for the config's word.
@@ -98,7 +98,7 @@ const (
 )
 
 // decision is the state as a word: on, off, or undecided.
-func (s projectState) decision() string {
+func (s switchState) decision() string {
 	if s.question == undecided || s.from == fromNowhere {
 		return "undecided"
 	}
@@ -106,35 +106,35 @@ func (s projectState) decision() string {
 }
 
 // isOff reports whether a project is off, whatever GitLab may say yet.
-func (s projectState) isOff() bool { return !s.on && s.question != undecided }
+func (s switchState) isOff() bool { return !s.on && s.question != undecided }
 
-// stateOf returns whether a project is served, as far as that is known without asking anybody. What was said at run time
+// switchOf returns whether a project is served, as far as that is known without asking anybody. What was said at run time
 // wins over the config: of the project first, then of all. What is said of one of its names holds for all of them, as far
 // as they are known (knownNames).
-func (h *Handler) stateOf(project string) projectState {
+func (h *Handler) switchOf(project string) switchState {
 	if h.app.switches.reading() == switchesUnknown {
-		return projectState{from: fromNowhere}
+		return switchState{from: fromNowhere}
 	}
 	said := h.app.switches.of(h.client.Upstream())
 	if len(said.Projects) == 0 && (said.All != nil || len(h.switches.named) == 0) {
-		return h.stateOfOthers() // all are alike, so names don't matter
+		return h.switchOfOthers() // all are alike, so names don't matter
 	}
 	told := h.lastTold(project)
 	if s, ok := said.Projects[project]; ok && !s.hasPassedOn(told) {
-		state := projectState{on: s.On, from: fromRunTime, since: s.Since}
+		state := switchState{on: s.On, from: fromRunTime, since: s.Since}
 		if h.couldHavePassedOn(project, said, s) {
 			state.question = askAnew
 		}
 		return state
 	}
 	names := h.knownNames(project)
-	state, named := h.stateOfOthers(), false
+	state, named := h.switchOfOthers(), false
 	if s, ok := said.latestOf(names, told); ok {
-		state, named = projectState{on: s.On, from: fromRunTime, since: s.Since}, true
+		state, named = switchState{on: s.On, from: fromRunTime, since: s.Since}, true
 	} else if said.All == nil {
 		var on bool
 		if on, named = h.switches.of(project, names); named {
-			state = projectState{on: on, from: fromConfig}
+			state = switchState{on: on, from: fromConfig}
 		}
 	}
 	if h.aliases == nil || project == "" || !h.couldDiffer(said, state.on, named) {
@@ -211,7 +211,7 @@ func (r runtimeSwitch) hasPassedOn(told upstream.ProjectNames) bool {
 // switch holds until GitLab says that it doesn't.
 func (h *Handler) couldHavePassedOn(project string, said *runtimeSwitches, s runtimeSwitch) bool {
 	return s.On && h.aliases != nil && !isProjectNumber(project) &&
-		(!h.stateOfOthers().on || h.couldDiffer(said, true, false)) && h.aliases.IsDue(project)
+		(!h.switchOfOthers().on || h.couldDiffer(said, true, false)) && h.aliases.IsDue(project)
 }
 
 // isProjectNumber reports whether a canonical name is a project's number.
