@@ -68,12 +68,12 @@ func (x *exchange) admission(occasion upstream.Occasion) error {
 		// Switched while GitLab was waited for: whoever has no byte yet gets none.
 		return &notAdmittedError{errSwitchedOff}
 	}
-	question, project := x.switched.question, x.ref.Project
-	x.switched.question = nothingToAsk
+	certainty, project := x.switched.certainty, x.ref.Project
+	x.switched.certainty = nothingToAsk
 	switch {
-	case question == nothingToAsk:
+	case certainty == nothingToAsk:
 		return nil
-	case question == askAnew && x.h.aliases.Last(project).ID != "":
+	case certainty == askAnew && x.h.aliases.Last(project).ID != "":
 		// The last answer decides. Nobody waits for the next one.
 		x.h.renewNames(project, occasion)
 		return nil
@@ -85,9 +85,9 @@ func (x *exchange) admission(occasion upstream.Occasion) error {
 	}
 	state := x.h.switchOf(project)
 	switch {
-	case state.question == undecided && err == nil:
+	case state.certainty == undecided && err == nil:
 		return &notAdmittedError{errors.New("what GitLab said was pushed out at once")}
-	case state.question == undecided:
+	case state.certainty == undecided:
 		return &notAdmittedError{err}
 	case !state.on:
 		return &notAdmittedError{errSwitchedOff}
@@ -130,14 +130,14 @@ func (h *Handler) renewNames(project string, occasion upstream.Occasion) {
 // isOn reports whether a project is served, for an admin: GitLab is asked where what is known doesn't decide. The error says
 // that it is undecided.
 func (h *Handler) isOn(ctx context.Context, project string) (bool, error) {
-	if h.switchOf(project).question != nothingToAsk {
+	if h.switchOf(project).certainty != nothingToAsk {
 		if _, err := h.aliases.Ask(ctx, project, upstream.OfAdmin()); err != nil {
 			h.tellAliasTrouble(project, err)
-			if h.switchOf(project).question == undecided {
+			if h.switchOf(project).certainty == undecided {
 				return false, err
 			}
 		}
 	}
 	state := h.switchOf(project)
-	return state.on && state.question != undecided, nil
+	return state.on && state.certainty != undecided, nil
 }

@@ -64,14 +64,14 @@ func (f *flight) run() {
 func (f *flight) ask(ctx context.Context) *upstream.Download {
 	begun := time.Now()
 	// Others who are alike hear this fetch's answer instead of asking for themselves. Where one of them asks already, both do.
-	question, mine := f.state.asks.begin(f.leader.question)
+	one, mine := f.state.asks.begin(f.leader.askKey)
 	body, err := f.fetch(upstream.WithStanding(ctx, f.leader.standing))
 	f.h.metrics.fetched(err, time.Since(begun))
 	f.answer = answerOfFetch(body, err)
 	f.hear(f.leader.reader, f.answer)
 	f.noteFetch(err)
 	if mine {
-		f.state.asks.end(f.leader.question, question, f.answer)
+		f.state.asks.end(f.leader.askKey, one, f.answer)
 	}
 	if f.hasFailed(body, err) {
 		return nil

@@ -10,8 +10,8 @@ import (
 // leader is in whose name a flight begins.
 type leader struct {
 	reader
-	// question is what others are alike in: they hear the answer to this fetch instead of asking for themselves.
-	question askKey
+	// askKey is what others are alike in: they hear the answer to this fetch instead of asking for themselves.
+	askKey askKey
 	// standing is what GitLab was known to think of the leader when the fetch was sent: what a stranger's request meets may be
 	// about the stranger alone.
 	standing upstream.Standing
@@ -76,7 +76,7 @@ func (d *download) lead() (done bool) {
 // leadNow is lead with a turn that is taken already; nil for none.
 func (d *download) leadNow(turn *turn) (done bool) {
 	fl := d.h.newFlight(d.state, d.store, d.target, d.generation, leader{
-		reader: d.reader(), question: d.askKey(), standing: d.standingOfLeader(), ctx: d.r.Context(),
+		reader: d.reader(), askKey: d.askKey(), standing: d.standingOfLeader(), ctx: d.r.Context(),
 	})
 	switch err := fl.begin(d.ruledOut, turn); {
 	case errors.Is(err, errOvertaken):

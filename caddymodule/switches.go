@@ -81,16 +81,16 @@ type switchState struct {
 	from string
 	// since is when it was said at run time; zero for the config's word.
 	since time.Time
-	// question is what GitLab has yet to say before this can be relied on.
-	question nameQuestion
+	// certainty is whether GitLab has yet to say something before this can be relied on.
+	certainty nameCertainty
 }
 
-// nameQuestion is whether GitLab is to be asked which project a name belongs to.
-type nameQuestion int
+// nameCertainty is whether GitLab is to be asked which project a name belongs to.
+type nameCertainty int
 
 const (
 	// nothingToAsk: what is known decides.
-	nothingToAsk nameQuestion = iota
+	nothingToAsk nameCertainty = iota
 	// askAnew: what GitLab said last decides, and is old.
 	askAnew
 	// undecided: GitLab never said to which project the name belongs, and its answer could make of on off, or of off on.
@@ -99,14 +99,14 @@ const (
 
 // decision is the state as a word: on, off, or undecided.
 func (s switchState) decision() string {
-	if s.question == undecided || s.from == fromNowhere {
+	if s.certainty == undecided || s.from == fromNowhere {
 		return "undecided"
 	}
 	return onOff(s.on)
 }
 
 // isOff reports whether a project is off, whatever GitLab may say yet.
-func (s switchState) isOff() bool { return !s.on && s.question != undecided }
+func (s switchState) isOff() bool { return !s.on && s.certainty != undecided }
 
 // switchOf returns whether a project is served, as far as that is known without asking anybody. What was said at run time
 // wins over the config: of the project first, then of all. What is said of one of its names holds for all of them, as far
@@ -123,7 +123,7 @@ func (h *Handler) switchOf(project string) switchState {
 	if s, ok := said.Projects[project]; ok && !s.hasPassedOn(told) {
 		state := switchState{on: s.On, from: fromRunTime, since: s.Since}
 		if h.couldHavePassedOn(project, said, s) {
-			state.question = askAnew
+			state.certainty = askAnew
 		}
 		return state
 	}
@@ -142,9 +142,9 @@ func (h *Handler) switchOf(project string) switchState {
 	}
 	switch {
 	case !told.Answered:
-		state.question = undecided
+		state.certainty = undecided
 	case h.aliases.IsDue(project):
-		state.question = askAnew
+		state.certainty = askAnew
 	}
 	return state
 }
