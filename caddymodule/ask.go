@@ -11,7 +11,7 @@ import (
 // it, since an answer to a question from before a publish says nothing about what came after it.
 type askKey struct {
 	access     access
-	grant      upstream.GrantKey
+	grantKey   upstream.GrantKey
 	key        cache.Key
 	generation cache.Generation
 	// again says that an answer is there already, which didn't tell enough.

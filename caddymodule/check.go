@@ -119,7 +119,7 @@ func (d *download) beginAsking(key askKey, one *ask, question upstream.Question)
 		begun := time.Now()
 		answer := h.client.Check(state.ctx, question)
 		h.metrics.checked(answer, time.Since(begun))
-		h.hear(state, store, key.key, reader{question.Caller, key.grant}, answer)
+		h.hear(state, store, key.key, reader{question.Caller, key.grantKey}, answer)
 		state.asks.end(key, one, answer)
 	}()
 }

@@ -38,8 +38,8 @@ type exchange struct {
 	// Set by openStore.
 	state *state
 	store *cache.Store
-	// grant is made by grantKey when it is first needed.
-	grant upstream.GrantKey
+	// madeGrantKey is made by grantKey when it is first needed.
+	madeGrantKey upstream.GrantKey
 
 	report report
 
@@ -220,8 +220,8 @@ func (x *exchange) standing() upstream.Standing {
 	if x.state == nil && !x.openStore() {
 		return upstream.Stranger
 	}
-	grant := x.grantKey()
-	if x.isGranted(upstream.UseFresh) || x.isGranted(upstream.UseOffline) || x.state.publishers.isProven(publisher{grant.Upstream, grant.Fingerprint, grant.Project}, x.state.now()) {
+	key := x.grantKey()
+	if x.isGranted(upstream.UseFresh) || x.isGranted(upstream.UseOffline) || x.state.publishers.isProven(publisher{key.Upstream, key.Fingerprint, key.Project}, x.state.now()) {
 		return upstream.Trusted
 	}
 	return upstream.Stranger

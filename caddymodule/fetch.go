@@ -201,7 +201,7 @@ func (f *flight) keep(ctx context.Context, body *upstream.Download) {
 		return other.caller, ok
 	}
 	body.OnRefused = func(caller upstream.Caller, refused *upstream.RefusedError) {
-		f.hear(reader{caller, now.grant}, answerOfFetch(nil, refused))
+		f.hear(reader{caller, now.grantKey}, answerOfFetch(nil, refused))
 	}
 	close(f.head)
 	f.noteBody(f.pump(ctx, body))

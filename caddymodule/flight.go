@@ -62,8 +62,8 @@ type flight struct {
 
 // reader is a caller who may read a file, with the key of the grant by which they do.
 type reader struct {
-	caller upstream.Caller
-	grant  upstream.GrantKey
+	caller   upstream.Caller
+	grantKey upstream.GrantKey
 }
 
 var (

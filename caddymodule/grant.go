@@ -16,8 +16,8 @@ func (h *Handler) grantLife() upstream.Life {
 
 // grantKey is what GitLab's yes to this caller is kept under.
 func (x *exchange) grantKey() upstream.GrantKey {
-	if x.grant.Upstream == "" {
-		x.grant = upstream.GrantKey{
+	if x.madeGrantKey.Upstream == "" {
+		x.madeGrantKey = upstream.GrantKey{
 			Upstream:    x.key.Upstream,
 			Fingerprint: x.state.fingerprinter.OfRequest(x.r.Header, x.r.URL.RawQuery, x.h.IdentityHeaders),
 			ClientIP:    clientIP(x.r),
@@ -25,10 +25,10 @@ func (x *exchange) grantKey() upstream.GrantKey {
 			File:        upstream.FileOf(x.ref),
 		}
 		if x.h.GrantScope == grantScopeCredential {
-			x.grant.ClientIP = ""
+			x.madeGrantKey.ClientIP = ""
 		}
 	}
-	return x.grant
+	return x.madeGrantKey
 }
 
 // isGranted reports whether GitLab's yes to this caller is good for that use now.

@@ -15,15 +15,15 @@ import (
 func (h *Handler) hear(s *state, store *cache.Store, key cache.Key, who reader, answer upstream.Answer) {
 	switch answer.Verdict {
 	case upstream.Allowed:
-		s.grants.Allow(who.grant, answer.Yes(who.caller, h.grantLife()))
+		s.grants.Allow(who.grantKey, answer.Yes(who.caller, h.grantLife()))
 	case upstream.Refused:
 		// Looked at before the no ends the grant.
-		held, ok := s.grants.Granted(who.grant)
+		held, ok := s.grants.Granted(who.grantKey)
 		lately := ok && (held.Covers(upstream.UseFresh, h.grantLife(), answer.Sent) || held.Covers(upstream.UseOffline, h.grantLife(), answer.Sent))
 		if lately && answer.Status == http.StatusNotFound {
 			store.Question(key, answer.Sent, cache.GoneForOne)
 		}
-		s.grants.Refuse(who.grant, answer.Refusal(who.caller))
+		s.grants.Refuse(who.grantKey, answer.Refusal(who.caller))
 	case upstream.RateLimited, upstream.Unreachable:
 	}
 }

@@ -306,8 +306,8 @@ func isPublished(status int) bool { return status == http.StatusOK || status == 
 
 // publisher is who uploads, and where to.
 func (p *publish) publisher() publisher {
-	grant := p.grantKey()
-	return publisher{grant.Upstream, grant.Fingerprint, grant.Project}
+	key := p.grantKey()
+	return publisher{key.Upstream, key.Fingerprint, key.Project}
 }
 
 // awaitAnswer asks whether the edge itself waits for GitLab's answer when the caller has left after the whole body.

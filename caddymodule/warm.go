@@ -215,7 +215,7 @@ func (w *warming) fetch(ctx context.Context, s *state, store *cache.Store, calle
 	for range maxAttempts {
 		generation := store.Generation(key)
 		fl := h.newFlight(s, store, target, generation, leader{
-			reader: who, askKey: askKey{access: h.access, grant: who.grant, key: key, generation: generation},
+			reader: who, askKey: askKey{access: h.access, grantKey: who.grantKey, key: key, generation: generation},
 			standing: upstream.Trusted, insists: true, ctx: nobody,
 		})
 		switch err := fl.begin(nil, nil); {
