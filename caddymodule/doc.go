@@ -5,8 +5,9 @@
 //
 // # The way of one GET
 //
-// ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream). A path that names no file is the
-// next handler's; a target that is no path is refused (target.go). A project that is off (switches.go) and a name that the
+// ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream); the key under which the store has it is
+// made in file_target.go. A path that names no file is the
+// next handler's; a target that is no path is refused (plain_target.go). A project that is off (switches.go) and a name that the
 // rules refuse (publish.go) end here (errors.go), before a body is waited for and before GitLab hears of them. Then the body of a
 // request that is no upload is read (small_body.go). Where GitLab never said which project a name belongs to (names.go, aliases.go), it is asked after its yes to
 // the caller and before a byte (admission.go).
@@ -19,8 +20,9 @@
 //     the entry are renewed. No: GitLab's answer is relayed (respond.go). No answer: errors.go, or what is stored for those
 //     whom GitLab allowed within offline_grace.
 //   - There is neither, or the content is another one: the caller leads a flight (lead.go, flight.go), one GET of the
-//     file (fetch_target.go) whose answer is also that to the question about the caller, and whose body goes into the store
-//     (fetch.go). Everybody who wants the file follows it (follow.go), each with GitLab's yes to themselves. A caller with many fetches waits their turn (turns.go). A condition
+//     file (fetch.go, beginning.go) whose answer is also that to the question about the caller, and whose body goes into the
+//     store. Everybody who wants the file follows it (follow.go), each with GitLab's yes to themselves. A caller with many
+//     fetches waits their turn (turns.go). A condition
 //     that can't be judged yet is none (conditions.go). A file whose fetches fail rests (rest.go); what arrived of one whose
 //     body broke off is where the next fetch goes on (beginning.go). What doesn't fit in the end is remembered for a while
 //     (outgrown.go).
