@@ -17,7 +17,7 @@ func (f *flight) fetch(ctx context.Context) (*upstream.Download, error) {
 	if kept == nil {
 		return client.Fetch(ctx, caller, f.ref)
 	}
-	body, err := client.FetchRest(ctx, caller, f.ref, kept.Progress().(upstream.Progress))
+	body, err := client.FetchRemainder(ctx, caller, f.ref, kept.Progress().(upstream.Progress))
 	switch {
 	case errors.Is(err, upstream.ErrChanged), isAnswered(err):
 		// The file is another one, or this caller is refused, or its rest alone can't be had: the whole of it tells.

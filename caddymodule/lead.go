@@ -35,7 +35,7 @@ func (f *flight) begin(ruledOut *flight, turn *turn) error {
 	f.count(turn)
 	if !f.leader.insists {
 		// Looked at now, when the last fetch has been noted and no other can begin.
-		if resting := f.state.rests.of(f.restOf(f.leader.grantKey), f.state.now()); resting != nil {
+		if resting := f.state.rests.of(f.restKeyFor(f.leader.grantKey), f.state.now()); resting != nil {
 			f.turnAway(resting)
 			return resting
 		}

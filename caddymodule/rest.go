@@ -114,8 +114,8 @@ func isOfTheFile(trouble *upstream.UnreachableError, leader upstream.Standing) b
 	return trouble.Trouble != upstream.TroubleCaller && (leader == upstream.Trusted || trouble.Server == upstream.ServerStorage)
 }
 
-// restOf is what the flight's file rests under for the holder of a grant.
-func (f *flight) restOf(key upstream.GrantKey) restKey {
+// restKeyFor is what the flight's file rests under for the holder of a grant.
+func (f *flight) restKeyFor(key upstream.GrantKey) restKey {
 	return restKey{f.h.access, f.key, key.Fingerprint}
 }
 
@@ -127,7 +127,7 @@ func (f *flight) noteFetch(err error) {
 	}
 	switch unreachable.Trouble {
 	case upstream.TroubleNetwork, upstream.TroubleFront, upstream.TroubleUnusable:
-		rest := f.restOf(f.leader.grantKey)
+		rest := f.restKeyFor(f.leader.grantKey)
 		if isOfTheFile(unreachable, f.leader.standing) {
 			rest = rest.forAll()
 		}
@@ -138,7 +138,7 @@ func (f *flight) noteFetch(err error) {
 
 // noteBody takes in how the body of a fetch has ended, to which GitLab has said yes.
 func (f *flight) noteBody(err error) {
-	own := f.restOf(f.leader.grantKey)
+	own := f.restKeyFor(f.leader.grantKey)
 	switch {
 	case err == nil:
 		f.state.rests.note(own.forAll(), fetchWentWell, f.state.now())

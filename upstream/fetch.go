@@ -71,15 +71,15 @@ func isFramed(response *http.Response) bool {
 // FetchFrom asks for the rest of a file whose beginning the caller has: the bytes from offset on of the content that
 // identity names. Besides Fetch's errors it returns ErrChanged when GitLab has other content now.
 func (c *Client) FetchFrom(ctx context.Context, caller Caller, ref Ref, offset int64, identity Identity) (*Download, error) {
-	d := c.restOf(ctx, caller, ref, offset, identity)
+	d := c.remainderOf(ctx, caller, ref, offset, identity)
 	if err := d.reopen(); err != nil {
 		return nil, err
 	}
 	return d, nil
 }
 
-// restOf is a download that begins at offset when it is reopened.
-func (c *Client) restOf(ctx context.Context, caller Caller, ref Ref, offset int64, identity Identity) *Download {
+// remainderOf is a download that begins at offset when it is reopened.
+func (c *Client) remainderOf(ctx context.Context, caller Caller, ref Ref, offset int64, identity Identity) *Download {
 	return &Download{
 		client: c, ctx: ctx, caller: caller, ref: ref, Sent: c.cfg.Now(),
 		Identity: identity, Length: identity.Length, Framed: true, offset: offset,

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Progress is how far a download has come whose body broke off: what FetchRest needs to go on. It is for one use.
+// Progress is how far a download has come whose body broke off: what FetchRemainder needs to go on. It is for one use.
 type Progress struct {
 	identity    Identity
 	disposition string
@@ -27,15 +27,15 @@ func (p Progress) IsExact() bool {
 	return p.identity.SHA256 != "" || p.identity.Location != "" || p.identity.ETag != ""
 }
 
-// FetchRest is FetchFrom for bytes that others were given, and that were kept when their fetch came to nothing. GitLab must name
+// FetchRemainder is FetchFrom for bytes that others were given, and that were kept when their fetch came to nothing. GitLab must name
 // the same content to this caller by its SHA-256, its storage location or a strong entity tag: time and length prove nothing. A
 // sum that the storage named of the whole file holds for all of it.
 //
 // Where the server knows no ranges, all of the file comes (Offset 0): skipping what is kept would keep everybody waiting.
-func (c *Client) FetchRest(ctx context.Context, caller Caller, ref Ref, progress Progress) (*Download, error) {
+func (c *Client) FetchRemainder(ctx context.Context, caller Caller, ref Ref, progress Progress) (*Download, error) {
 	exact := progress.identity
 	exact.LastModified, exact.Settled = time.Time{}, false
-	d := c.restOf(ctx, caller, ref, progress.offset, exact)
+	d := c.remainderOf(ctx, caller, ref, progress.offset, exact)
 	d.takesAll = true
 	if err := d.reopen(); err != nil {
 		return nil, err

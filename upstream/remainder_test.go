@@ -33,8 +33,8 @@ func brokenOff(t *testing.T, client *upstream.Client) upstream.Progress {
 // withoutRetries leaves it to the test to ask for the rest.
 func withoutRetries(c *upstream.Config) { c.Retries = 0 }
 
-// TestARestOfWhatOthersWereGivenIsNamedByMoreThanItsTime: a date and a length prove nothing there.
-func TestARestOfWhatOthersWereGivenIsNamedByMoreThanItsTime(t *testing.T) {
+// TestARemainderOfWhatOthersWereGivenIsNamedByMoreThanItsTime: a date and a length prove nothing there.
+func TestARemainderOfWhatOthersWereGivenIsNamedByMoreThanItsTime(t *testing.T) {
 	body := fileOf(1 << 20)
 	span := fmt.Sprintf("bytes %d-%d/%d", brokenAt, len(body)-1, len(body))
 	tag, sum, dated := http.Header{"Etag": {`"1"`}}, http.Header{"X-Checksum-Sha256": {sums("a")}}, http.Header{"Last-Modified": {lastModified}}
@@ -68,7 +68,7 @@ func TestARestOfWhatOthersWereGivenIsNamedByMoreThanItsTime(t *testing.T) {
 			if progress.Offset() != brokenAt || progress.IsExact() != test.exact {
 				t.Fatalf("%d bytes have come, exactly: %v", progress.Offset(), progress.IsExact())
 			}
-			rest, err := client.FetchRest(context.Background(), callerWith(token), ref, progress)
+			rest, err := client.FetchRemainder(context.Background(), callerWith(token), ref, progress)
 			if test.from < 0 {
 				if !errors.Is(err, upstream.ErrChanged) {
 					t.Errorf("got %v", err)
@@ -120,7 +120,7 @@ func TestASumOfTheStoragesHoldsOverSeveralFetches(t *testing.T) {
 			storage, _ := answersInTurn(t, test.first, first, test.answer)
 			gitlab := httptest.NewServer(redirectsTo(storage.URL))
 			client := newClient(t, gitlab.URL, withoutRetries, gitlab, storage)
-			rest, err := client.FetchRest(context.Background(), callerWith(token), ref, brokenOff(t, client))
+			rest, err := client.FetchRemainder(context.Background(), callerWith(token), ref, brokenOff(t, client))
 			if err != nil {
 				t.Fatal(err)
 			}
