@@ -87,14 +87,3 @@ func (a *App) forgetGrants(ctx context.Context, request adminapi.PurgeRequest) (
 	a.switches.logger.Info("grants were forgotten", zap.String("project", project), zap.Int("grants", answer.Grants))
 	return answer, nil
 }
-
-// keys are those of the running flights.
-func (f *flights) keys() []cache.Key {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	keys := make([]cache.Key, 0, len(f.byKey))
-	for key := range f.byKey {
-		keys = append(keys, key)
-	}
-	return keys
-}

@@ -81,7 +81,8 @@ func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, route upst
 	return x
 }
 
-// caller is who asks, for GitLab. Most downloads don't ask GitLab.
+// caller is who asks, with their credential, for a request to GitLab. Hits need no credential, only its fingerprint (grantKey,
+// grant.go), which is made without one.
 func (x *exchange) caller() upstream.Caller {
 	return upstream.Caller{
 		Credential: upstream.CredentialOf(x.r.Header, x.r.URL.RawQuery, x.h.IdentityHeaders),
@@ -229,7 +230,7 @@ func (x *exchange) standing() upstream.Standing {
 
 // abandon ends a request whose caller has left before a byte of the answer was written. The caller may only have ended
 // its sending and still read: net/http can't tell, and would make an empty 200 of a handler that returns. An upload would
-// look taken, a file empty. So the connection ends without an answer.
+// look taken, a file empty. So the connection ends without an answer. It never returns: it panics with http.ErrAbortHandler.
 func (x *exchange) abandon() {
 	x.report.outcome = outcomeAbandoned
 	panic(http.ErrAbortHandler)

@@ -60,7 +60,8 @@ type flight struct {
 	turn *turn
 }
 
-// reader is a caller who may read a file, with the key of the grant by which they do.
+// reader is a caller who may read a file, with the key of the grant by which they do. caller holds the credential as it was sent,
+// for the requests that are made in its name: no longer than the flight or the check lasts.
 type reader struct {
 	caller   upstream.Caller
 	grantKey upstream.GrantKey
@@ -183,6 +184,17 @@ func (f *flights) add(fl, ruledOut *flight) (ok bool) {
 	}
 	f.byKey[fl.key] = fl
 	return true
+}
+
+// keys are those of the running flights.
+func (f *flights) keys() []cache.Key {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	keys := make([]cache.Key, 0, len(f.byKey))
+	for key := range f.byKey {
+		keys = append(keys, key)
+	}
+	return keys
 }
 
 // end lets a flight go. Who waits for its end finds no flight any more.

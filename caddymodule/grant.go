@@ -14,7 +14,9 @@ func (h *Handler) grantLife() upstream.Life {
 	return upstream.Life{Fresh: h.grantTTL, RateLimited: 2 * h.grantTTL, Offline: h.offlineGrace}
 }
 
-// grantKey is what GitLab's yes to this caller is kept under.
+// grantKey is what GitLab's yes to this caller is kept under. Its fingerprint is made of the request itself, at less cost than a
+// credential (upstream/fingerprint.go). A warming has no request: it makes the key of an admin's token itself, without an address
+// (warming.fetch, warm.go). So its yes is good for downloads only where grant_scope is credential.
 func (x *exchange) grantKey() upstream.GrantKey {
 	if x.madeGrantKey.Upstream == "" {
 		x.madeGrantKey = upstream.GrantKey{

@@ -69,7 +69,7 @@ func (d *download) lead() (done bool) {
 		d.forward(outcomeForwarded, fwdBypass)
 		return true
 	}
-	d.abandon()
+	d.abandon() // panics
 	return true
 }
 
@@ -89,7 +89,7 @@ func (d *download) leadNow(turn *turn) (done bool) {
 		return true
 	}
 	if !d.awaitHead(fl) {
-		d.abandon()
+		d.abandon() // panics
 	}
 	switch fl.answer.Verdict {
 	case upstream.Allowed:
@@ -107,7 +107,7 @@ func (d *download) leadNow(turn *turn) (done bool) {
 	if fl.err == nil {
 		return d.follow(fl, outcomeMiss)
 	}
-	d.takeOver(fl)
+	d.takeBody(fl)
 	return true
 }
 
@@ -119,8 +119,8 @@ func (d *download) standingOfLeader() upstream.Standing {
 	return upstream.Stranger
 }
 
-// takeOver answers the leader with a body that is for nobody else.
-func (d *download) takeOver(fl *flight) {
+// takeBody answers the leader with a body that is for nobody else.
+func (d *download) takeBody(fl *flight) {
 	select {
 	case body := <-fl.handover:
 		defer close(fl.taken)
@@ -133,7 +133,7 @@ func (d *download) takeOver(fl *flight) {
 		_ = body.Close()
 		d.forward(outcomeForwarded, fwdBypass)
 	case <-d.r.Context().Done():
-		d.abandon()
+		d.abandon() // panics
 	case <-d.state.ctx.Done():
 		// The edge closes, and nobody gives anything any more. Caddy's server still answers who is here.
 		d.forward(outcomeForwarded, fwdBypass)

@@ -99,8 +99,8 @@ func TestARestartServesWhatWasStoredAfterOneQuestion(t *testing.T) {
 	}
 	e.reload(t, "")
 	e.mustGet(t, "app.bin", developer, body)
-	if gets, heads := gitlab.CountFetches(), gitlab.CountQuestions(); gets != 1 || heads != 1 {
-		t.Errorf("%d GET and %d HEAD", gets, heads)
+	if fetches, questions := gitlab.CountFetches(), gitlab.CountQuestions(); fetches != 1 || questions != 1 {
+		t.Errorf("%d fetches and %d questions", fetches, questions)
 	}
 }
 

@@ -17,7 +17,7 @@ const (
 	outcomeHit outcome = "hit"
 	// outcomeRevalidated: served from the store after one question to GitLab.
 	outcomeRevalidated outcome = "revalidated"
-	// outcomeOffline: served from the store while GitLab could not be asked.
+	// outcomeOffline: served from the store on an earlier yes, while GitLab could not be asked or answered 429 to the check.
 	outcomeOffline outcome = "offline"
 	// outcomeMiss: fetched, and stored.
 	outcomeMiss outcome = "miss"

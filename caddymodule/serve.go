@@ -140,7 +140,7 @@ func (d *download) attempt() (done bool) {
 		d.check(entry, stored, running)
 	}
 	if d.r.Context().Err() != nil {
-		d.abandon()
+		d.abandon() // panics
 	}
 	switch d.answer.Verdict {
 	case upstream.Allowed:
@@ -159,8 +159,8 @@ func (d *download) attempt() (done bool) {
 	return d.serveAllowed(entry, stored, running)
 }
 
-// isAllowed reports whether GitLab has said yes to this caller, in this attempt or the one before, or lately. An answer that
-// isn't a yes ends the attempts.
+// isAllowed reports whether GitLab has said yes to this caller, in this attempt or an earlier one, or lately. An answer that is there
+// still is a yes: any other has ended the attempts, by an answer to the caller.
 func (d *download) isAllowed() bool {
 	return d.answer != nil || d.isGranted(upstream.UseFresh)
 }
@@ -216,7 +216,7 @@ func (d *download) serveAllowed(entry cache.Entry, stored bool, running *flight)
 			return d.follow(running, outcomeJoined)
 		}
 		if d.r.Context().Err() != nil {
-			d.abandon()
+			d.abandon() // panics
 		}
 		d.ruledOut = running
 		var unreachable *upstream.UnreachableError

@@ -46,7 +46,7 @@ func publishOld(gitlab *gitlabtest.Server, file string, body []byte) {
 	gitlab.SetClock(process.clock)
 }
 
-func TestRepeatDownloadMakesNoUpstreamRequestAndAnotherTokenOneHEAD(t *testing.T) {
+func TestRepeatDownloadMakesNoUpstreamRequestAndAnotherTokenOneQuestion(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
 		e := startEdge(t, gitlab.URL, "")
 		body := someBytes(300_000, 1)
@@ -54,7 +54,7 @@ func TestRepeatDownloadMakesNoUpstreamRequestAndAnotherTokenOneHEAD(t *testing.T
 
 		got := e.mustGet(t, "app.bin", developer, body)
 		if !strings.Contains(got.cacheStatus(), "fwd=uri-miss") || gitlab.CountFetches() != 1 || gitlab.CountQuestions() != 0 {
-			t.Errorf("cold: %q, %d GET, %d HEAD", got.cacheStatus(), gitlab.CountFetches(), gitlab.CountQuestions())
+			t.Errorf("cold: %q, %d fetches, %d questions", got.cacheStatus(), gitlab.CountFetches(), gitlab.CountQuestions())
 		}
 		before := len(gitlab.Requests())
 		got = e.mustGet(t, "app.bin", developer, body)
@@ -63,12 +63,12 @@ func TestRepeatDownloadMakesNoUpstreamRequestAndAnotherTokenOneHEAD(t *testing.T
 		}
 		got = e.mustGet(t, "app.bin", colleague, body)
 		if gitlab.CountQuestions() != 1 || gitlab.CountFetches() != 1 {
-			t.Errorf("another token: %q after %d HEAD and %d GET", got.cacheStatus(), gitlab.CountQuestions(), gitlab.CountFetches())
+			t.Errorf("another token: %q after %d questions and %d fetches", got.cacheStatus(), gitlab.CountQuestions(), gitlab.CountFetches())
 		}
 		putForward(2 * time.Minute)
 		e.mustGet(t, "app.bin", developer, body)
 		if gitlab.CountQuestions() != 2 || gitlab.CountFetches() != 1 {
-			t.Errorf("after max_age: %d HEAD and %d GET in all", gitlab.CountQuestions(), gitlab.CountFetches())
+			t.Errorf("after max_age: %d questions and %d fetches in all", gitlab.CountQuestions(), gitlab.CountFetches())
 		}
 	})
 }
@@ -144,7 +144,7 @@ func TestRangesAndConditionsOnAStoredFile(t *testing.T) {
 	}
 }
 
-func TestHEADOfAColdFileCostsOneHEADAndNoBody(t *testing.T) {
+func TestHEADOfAColdFileCostsOneQuestionAndNoBody(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, gitlab *gitlabtest.Server) {
 		e := startEdge(t, gitlab.URL, "")
 		publishOld(gitlab, "app.bin", someBytes(123_456, 4))
@@ -153,7 +153,7 @@ func TestHEADOfAColdFileCostsOneHEADAndNoBody(t *testing.T) {
 			t.Errorf("got %s, length %d, Location %q", got.Status, got.ContentLength, got.Header.Get("Location"))
 		}
 		if gitlab.CountQuestions() != 1 || gitlab.CountFetches() != 0 {
-			t.Errorf("%d HEAD, %d GET", gitlab.CountQuestions(), gitlab.CountFetches())
+			t.Errorf("%d questions, %d fetches", gitlab.CountQuestions(), gitlab.CountFetches())
 		}
 		// Of a stored file that was published over, too.
 		e.do(t, call{path: filePath("app.bin"), token: developer})
@@ -318,8 +318,8 @@ func TestAColdHerdCostsOneGETAndStreamsWhileTheFileArrives(t *testing.T) {
 		begun.Wait()
 		close(release)
 		done.Wait()
-		if gets, heads := gitlab.CountFetches(), gitlab.CountQuestions(); gets != 1 || heads > callers-1 {
-			t.Errorf("%d GET and %d HEAD, want 1 and at most %d", gets, heads, callers-1)
+		if fetches, questions := gitlab.CountFetches(), gitlab.CountQuestions(); fetches != 1 || questions > callers-1 {
+			t.Errorf("%d fetches and %d questions, want 1 and at most %d", fetches, questions, callers-1)
 		}
 	})
 }

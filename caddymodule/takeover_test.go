@@ -167,7 +167,7 @@ func TestByIDAYesCoversTheProjectAndByPathTheFile(t *testing.T) {
 				}
 			}
 			if gitlab.CountQuestions() != heads || gitlab.CountFetches() != 0 {
-				t.Errorf("GitLab was asked by %d HEAD and %d GET", gitlab.CountQuestions(), gitlab.CountFetches())
+				t.Errorf("GitLab was asked %d questions and for %d fetches", gitlab.CountQuestions(), gitlab.CountFetches())
 			}
 			gitlab.ResetRequests()
 			for _, file := range files {

@@ -41,7 +41,7 @@ type Question struct {
 	Granted bool
 }
 
-// Answer is what GitLab said to a check.
+// Answer is what GitLab said to a caller, by a check, or by a fetch for that caller's part.
 type Answer struct {
 	Verdict Verdict
 
@@ -55,7 +55,7 @@ type Answer struct {
 	// Disposition is the answer's Content-Disposition, if any.
 	Disposition string
 
-	// Sent is when the check was sent, the time that grants and confirmations date from.
+	// Sent is when the question was sent, the time that grants and confirmations date from.
 	Sent time.Time
 
 	// Status is GitLab's own; 0 when there was no answer.

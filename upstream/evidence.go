@@ -71,5 +71,6 @@ func (a Answer) Refusal(caller Caller) Refusal {
 	return NewRefusal(checkMethod, caller, a.Sent, a.Status)
 }
 
-// checkMethod stands for GET and HEAD, by which checks are asked; both are evidence alike.
+// checkMethod stands for the method of a check or fetch: GET, and HEAD where a GET of the first byte would bring all of the file.
+// Both are evidence alike.
 const checkMethod = http.MethodHead

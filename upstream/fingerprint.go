@@ -11,7 +11,8 @@ import (
 	"sync"
 )
 
-// Fingerprint is the only form in which a credential is ever kept: a keyed hash, of no use outside this process.
+// Fingerprint is the only form of a credential that is kept beyond the request and the checks and fetches made in its name: a keyed
+// hash, of no use outside this process.
 type Fingerprint [sha256.Size]byte
 
 // String hides the fingerprint; logs have no use for it.

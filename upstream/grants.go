@@ -66,6 +66,8 @@ const keyBudget = 256
 // use never extends it. Answers overtake each other: what was asked later counts, and of two that were asked at once the
 // refusal. No address holds more than a 16th of all grants. Safe for concurrent use.
 //
+// Nothing sweeps grants out: one whose life is over is good for nothing, and stays until it is given anew, forgotten or pushed out.
+//
 // Allow and Refuse are the only ways in, and take evidence that says what may be concluded from it (NewYes, NewRefusal).
 type Grants struct {
 	// mu guards all below; nothing is waited for under it. More locks than one are not worth their code: a look-up holds it
