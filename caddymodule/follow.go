@@ -93,8 +93,8 @@ const maxBroken = 3
 // giveUpOn ends a download whose file came to nothing too often before the caller got a byte: what GitLab sends breaks
 // off, or isn't what it says. Another try may help; many would multiply those that each fetch makes by itself.
 func (d *download) giveUpOn(fl *flight) (done bool) {
-	err := fl.fill.Err()
-	if err == nil || errors.Is(err, cache.ErrDisk) || errors.Is(err, cache.ErrSuperseded) {
+	err := fl.fill.Err() // nil of what came whole and was published over: look again
+	if err == nil || errors.Is(err, cache.ErrDisk) {
 		return false
 	}
 	if d.broken++; d.broken < maxBroken {
