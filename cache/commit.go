@@ -41,7 +41,7 @@ func (f *Fill) Commit(g Generation) (Entry, error) {
 		f.spec.Identity.Length = written
 	}
 	entry, blob, err := f.publish(digest, written, g)
-	f.finish(ending{entry: entry, blob: blob, kept: err})
+	f.finish(ending{entry: entry, blob: blob, notKept: err})
 	return entry, err
 }
 

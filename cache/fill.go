@@ -68,9 +68,9 @@ type Fill struct {
 	// whole says that all bytes may be read; err why there won't be more.
 	whole bool
 	err   error
-	// entry is what became of the fill, and kept why nothing did although it is whole.
-	entry Entry
-	kept  error
+	// entry is what became of the fill, and notKept why nothing did although it is whole.
+	entry   Entry
+	notKept error
 	// users are the writer and the readers; the last closes the file. successor goes on in the part of this one, and its users
 	// are this one's as well.
 	users     int
@@ -369,7 +369,7 @@ func (f *Fill) Result() (Entry, error) {
 	case f.err != nil:
 		return Entry{}, f.err
 	}
-	return f.entry, f.kept
+	return f.entry, f.notKept
 }
 
 // Abort ends the fill with an error, which readers get after the bytes that are there. ErrChecksum counts as Commit's own:
@@ -386,10 +386,10 @@ func (f *Fill) Abort(err error) {
 type ending struct {
 	// err is the readers' error; nil when they may read all.
 	err error
-	// entry and blob are what became of the file, kept why nothing did although it is whole.
-	entry Entry
-	blob  *blobState
-	kept  error
+	// entry and blob are what became of the file, notKept why nothing did although it is whole.
+	entry   Entry
+	blob    *blobState
+	notKept error
 	// left says that what has arrived is kept as the file's beginning.
 	left     bool
 	progress any
@@ -405,7 +405,7 @@ func (f *Fill) finish(end ending) {
 		return
 	}
 	f.ended, f.whole, f.err = true, end.err == nil, end.err
-	f.entry, f.kept, f.blob = end.entry, end.kept, end.blob
+	f.entry, f.notKept, f.blob = end.entry, end.notKept, end.blob
 	f.broadcastLocked()
 	f.mu.Unlock()
 	s := f.store
