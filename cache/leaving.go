@@ -63,8 +63,8 @@ func (l *leaving) orphan(blob *blobState) {
 	l.orphans[blob] = struct{}{}
 }
 
-// keep ends that a blob's file is to be removed: an entry names it, or it is gone.
-func (l *leaving) keep(blob *blobState) {
+// settle ends that a blob's file is to be removed: an entry names it, or it is gone.
+func (l *leaving) settle(blob *blobState) {
 	delete(l.stuck.files, blob)
 	delete(l.orphans, blob)
 }

@@ -91,7 +91,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	h := entry.Key.hash()
 	// First, or replacing an entry of the same blob would make it an orphan.
 	blob.entries++
-	s.leaving.keep(blob)
+	s.leaving.settle(blob)
 	if old := s.entries.peek(h); old != nil {
 		if s.durability.pending[h] == nil {
 			// The index names the old blob until the new record is there, so its file stays that long.

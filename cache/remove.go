@@ -211,7 +211,7 @@ func (s *Store) unlink(blob *blobState) error {
 // unlinkedLocked moves a blob's bytes from those in the directory to those that its readers still hold.
 func (s *Store) unlinkedLocked(blob *blobState) {
 	blob.unlinked = true
-	s.leaving.keep(blob)
+	s.leaving.settle(blob)
 	s.space.blobs -= blob.size
 	if blob.open > 0 {
 		s.space.open -= blob.size
