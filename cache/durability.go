@@ -94,11 +94,11 @@ func (d *durability) isBehind() bool { return d.failing && d.waiting() >= maxPen
 func (d *durability) add(h keyHash, entry *Entry)   { d.pending[h] = entry }
 func (d *durability) know(h keyHash, record *Entry) { d.hot.Add(h, record) }
 
-// use takes a last use, sync a blob to sync, release a blob that the index names until it knows better, and wait who is to
+// use takes a last use, sync a blob to sync, hold a blob that the index names until it knows better, and wait who is to
 // hear when all of that is durable.
 func (d *durability) use(h keyHash, at time.Time) { d.touched[h] = at.UnixNano() }
 func (d *durability) sync(blob *blobState)        { d.fresh = append(d.fresh, blob) }
-func (d *durability) release(blob *blobState)     { d.replaced = append(d.replaced, blob) }
+func (d *durability) hold(blob *blobState)        { d.replaced = append(d.replaced, blob) }
 func (d *durability) wait(done chan error)        { d.waiters = append(d.waiters, done) }
 
 // learn takes the record of an entry of which more is known now.

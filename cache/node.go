@@ -96,7 +96,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 		if s.durability.pending[h] == nil {
 			// The index names the old blob until the new record is there, so its file stays that long.
 			old.blob.entries++
-			s.durability.release(old.blob)
+			s.durability.hold(old.blob)
 		}
 		if s.durability.recording[h] != nil {
 			// The record that is being written is left out now, and what that would have replaced must not stay: its file
