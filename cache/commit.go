@@ -139,7 +139,7 @@ type naming struct {
 func (s *Store) beginNamingLocked(digest Digest, size int64) naming {
 	n := naming{blob: &blobState{digest: digest, size: size, busy: make(chan struct{})}, before: s.blobs[digest]}
 	s.blobs[digest] = n.blob
-	n.named = s.leaving.isNamed(digest) || n.before != nil || s.starting.loading
+	n.named = s.leaving.isDangling(digest) || n.before != nil || s.starting.loading
 	return n
 }
 

@@ -133,7 +133,7 @@ func (s *Store) takeRecords(b *batch) []*Entry {
 	defer s.mu.Unlock()
 	for _, blob := range b.fresh {
 		if s.blobs[blob.digest] == blob && !blob.damaged {
-			s.leaving.unname(blob.digest)
+			s.leaving.dropDangling(blob.digest)
 		}
 	}
 	entries := make([]*Entry, 0, len(s.durability.recording))
@@ -164,7 +164,7 @@ func (s *Store) endBatch(b *batch, err error) {
 	}
 	for _, entry := range left {
 		// The transaction may have been done all the same, and only the word of it lost.
-		s.leaving.name(entry.Digest)
+		s.leaving.addDangling(entry.Digest)
 	}
 	s.counters.diskErrors.Add(1)
 	s.logger.Error("noting files in the index failed; they are served, and it is tried again",

@@ -14,15 +14,15 @@ type leaving struct {
 	removals []*removal
 	// orphans are blobs that no entry names any more, or that are damaged, and whose files are still there.
 	orphans map[*blobState]struct{}
-	// named are digests that the index may still name although their files were removed.
-	named map[Digest]struct{}
+	// dangling are digests that the index may still name although their files were removed.
+	dangling map[Digest]struct{}
 	// stuck are files that the disk didn't remove. No blob is there and among the orphans.
 	stuck stuck
 }
 
 func newLeaving() leaving {
 	return leaving{
-		orphans: make(map[*blobState]struct{}), named: make(map[Digest]struct{}),
+		orphans: make(map[*blobState]struct{}), dangling: make(map[Digest]struct{}),
 		stuck: stuck{files: make(map[stuckFile]struct{})},
 	}
 }
@@ -69,13 +69,13 @@ func (l *leaving) settle(blob *blobState) {
 	delete(l.orphans, blob)
 }
 
-// name notes that the index may name a digest whose file is gone, and unname that it is well again.
-func (l *leaving) name(digest Digest)   { l.named[digest] = struct{}{} }
-func (l *leaving) unname(digest Digest) { delete(l.named, digest) }
+// addDangling notes that the index may name a digest whose file is gone, and dropDangling that it is well again.
+func (l *leaving) addDangling(digest Digest)  { l.dangling[digest] = struct{}{} }
+func (l *leaving) dropDangling(digest Digest) { delete(l.dangling, digest) }
 
-func (l *leaving) isNamed(digest Digest) bool {
-	_, named := l.named[digest]
-	return named
+func (l *leaving) isDangling(digest Digest) bool {
+	_, dangling := l.dangling[digest]
+	return dangling
 }
 
 // refuse notes that the disk didn't remove the file of a blob. Of one that is stuck already that says nothing new about the

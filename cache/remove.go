@@ -170,7 +170,7 @@ func (s *Store) takeOrphan(withoutIndex bool) (blob *blobState, more bool) {
 		delete(s.leaving.orphans, blob)
 		if s.claimLocked(blob) {
 			if blob.damaged || withoutIndex {
-				s.leaving.name(blob.digest)
+				s.leaving.addDangling(blob.digest)
 			}
 			return blob, false
 		}
