@@ -39,15 +39,15 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
-		if !s.learn(h, n, record) {
+		if !s.takeFromIndex(h, n, record) {
 			return Entry{}, ErrMiss
 		}
 	}
 }
 
-// learn takes in what the index says of a key while n was what memory had (nil for nothing). False means that there is
+// takeFromIndex takes in what the index says of a key while n was what memory had (nil for nothing). False means that there is
 // no such entry.
-func (s *Store) learn(h keyHash, n *node, record *Entry) bool {
+func (s *Store) takeFromIndex(h keyHash, n *node, record *Entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	present := s.entries.peek(h)
@@ -93,7 +93,7 @@ func (s *Store) materialize(k Key) error {
 		return err
 	}
 	if record != nil {
-		s.learn(h, nil, record)
+		s.takeFromIndex(h, nil, record)
 	}
 	return nil
 }
