@@ -57,7 +57,7 @@ func (s *Store) removeRecords() error {
 		})
 		if err == nil {
 			work = work[len(piece):]
-			answer(piece, nil)
+			tellWaiters(piece, nil)
 		}
 	}
 	if err == nil {
@@ -67,7 +67,7 @@ func (s *Store) removeRecords() error {
 	// records are tried again with the next removal; nobody waits for that.
 	s.counters.diskErrors.Add(1)
 	s.logger.Error("removing entries from the index failed; their files are removed all the same", zap.Error(err))
-	answer(work, err)
+	tellWaiters(work, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range work {
@@ -86,8 +86,8 @@ func firstRemovals(work []*removal) []*removal {
 	return work[:taken]
 }
 
-// answer tells who waits for removals what became of them.
-func answer(removals []*removal, err error) {
+// tellWaiters tells who waits for removals what became of them.
+func tellWaiters(removals []*removal, err error) {
 	for _, r := range removals {
 		if r.done != nil {
 			r.done <- err
