@@ -40,15 +40,15 @@ func (f *Fill) Commit(g Generation) (Entry, error) {
 	if f.spec.Identity.Length < 0 {
 		f.spec.Identity.Length = written
 	}
-	entry, blob, err := f.publish(digest, written, g)
+	entry, blob, err := f.enterEntry(digest, written, g)
 	f.finish(ending{entry: entry, blob: blob, notKept: err})
 	return entry, err
 }
 
-// publish makes the key an entry of its bytes: of a blob that is there already, or else of the part under its blob
+// enterEntry makes the key an entry of its bytes: of a blob that is there already, or else of the part under its blob
 // name. It returns the blob only if that is the part. Whole parts need no sync here: until they are durable, the index
 // doesn't name them.
-func (f *Fill) publish(digest Digest, size int64, g Generation) (Entry, *blobState, error) {
+func (f *Fill) enterEntry(digest Digest, size int64, g Generation) (Entry, *blobState, error) {
 	s := f.store
 	if s.generations.of(f.key) != g {
 		return Entry{}, nil, ErrSuperseded
@@ -82,7 +82,7 @@ func (f *Fill) publish(digest Digest, size int64, g Generation) (Entry, *blobSta
 		case complete:
 			n := s.beginNamingLocked(digest, size)
 			s.mu.Unlock()
-			return f.publishPart(n, g)
+			return f.namePart(n, g)
 		default:
 			s.mu.Unlock()
 			if err := f.complete(); err != nil {
@@ -143,8 +143,8 @@ func (s *Store) beginNamingLocked(digest Digest, size int64) naming {
 	return n
 }
 
-// publishPart renames the part to a blob whose naming has begun.
-func (f *Fill) publishPart(n naming, g Generation) (Entry, *blobState, error) {
+// namePart renames the part to a blob whose naming has begun.
+func (f *Fill) namePart(n naming, g Generation) (Entry, *blobState, error) {
 	s, blob := f.store, n.blob
 	digest, size := blob.digest, blob.size
 	var err error
