@@ -234,10 +234,10 @@ func (s *Store) evictForWaiting() {
 	}
 }
 
-// writeRecords writes entries. What was removed since the batch was taken is left out: its removal may be over already.
-func (s *Store) writeRecords(tx *bolt.Tx, batch []*Entry) error {
+// writeRecords writes records. What was removed since their batch was taken is left out: its removal may be over already.
+func (s *Store) writeRecords(tx *bolt.Tx, records []*Entry) error {
 	entries, uses := tx.Bucket(entriesBucket), tx.Bucket(usesBucket)
-	for _, entry := range batch {
+	for _, entry := range records {
 		h := entry.Key.hash()
 		if !s.isRecording(h, entry) {
 			continue
