@@ -73,7 +73,7 @@ func (f *flight) ask(ctx context.Context) *upstream.Download {
 	if mine {
 		f.state.asks.end(f.leader.askKey, one, f.answer)
 	}
-	if f.hasFailed(body, err) {
+	if f.endIfFailed(body, err) {
 		return nil
 	}
 	return body
@@ -84,8 +84,9 @@ func (f *flight) hear(who reader, answer upstream.Answer) {
 	f.h.hear(f.state, f.store, f.key, who, answer)
 }
 
-// hasFailed reports whether a fetch came to nothing before its body, and notes why.
-func (f *flight) hasFailed(body *upstream.Download, err error) bool {
+// endIfFailed ends a flight whose fetch came to nothing before its body: it notes why, and aborts the fill of a remainder. It
+// reports whether that was so.
+func (f *flight) endIfFailed(body *upstream.Download, err error) bool {
 	switch {
 	case f.answer.Verdict == upstream.Refused, f.answer.Verdict == upstream.RateLimited:
 		f.err = fmt.Errorf("%w: %w", errLeaderRefused, err)
