@@ -23,7 +23,7 @@ type leaving struct {
 func newLeaving() leaving {
 	return leaving{
 		orphans: make(map[*blobState]struct{}), dangling: make(map[Digest]struct{}),
-		stuck: stuck{files: make(map[stuckFile]struct{})},
+		stuck: stuck{files: make(map[stuckFile]uint64)},
 	}
 }
 
@@ -83,7 +83,8 @@ func (l *leaving) isDangling(digest Digest) bool {
 func (l *leaving) refuse(blob *blobState, now time.Time) {
 	if _, again := l.stuck.files[blob]; !again {
 		l.stuck.refusals++
+		l.stuck.files[blob] = 0
 	}
-	l.stuck.files[blob], l.stuck.tried = struct{}{}, now
+	l.stuck.tried = now
 	delete(l.orphans, blob)
 }

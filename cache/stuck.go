@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -9,7 +10,7 @@ import (
 )
 
 const (
-	// maxStuck is how many files that couldn't be removed are tried in vain before the others are left for the next time.
+	// maxStuck is how many files of each kind, blobs and parts, are tried in vain before the others are left for the next time.
 	maxStuck = 8
 	// maxRefusals is how many files in a row may prove impossible to remove before none is evicted any more: a disk that
 	// removes nothing would have the store emptied and gain nothing. Fewer may be files that somebody else made immutable,
@@ -26,7 +27,9 @@ type stuckFile interface {
 // stuck is what the disk didn't remove. It isn't tried again with each eviction, but with the janitor's tick, and a bit
 // sooner while nothing can be removed. Guarded by Store.mu, with which held all methods are called.
 type stuck struct {
-	files map[stuckFile]struct{}
+	// Each has the round in which it was tried last.
+	files map[stuckFile]uint64
+	round uint64
 	// refusals counts the blobs that couldn't be removed since one was removed last, each once.
 	refusals int
 	// tried is when files couldn't be removed last.
@@ -71,24 +74,45 @@ func (s *Store) retryRefused() {
 	}
 }
 
-// removeStuck tries again to remove files that couldn't be. When several fail it leaves the others for the next time: they
-// come in no order, so that some can't keep the others for long.
+// beginRound gives the files in the order in which they are tried: first those that have waited longest.
+func (st *stuck) beginRound(now time.Time) []stuckFile {
+	st.round++
+	st.tried = now
+	return slices.SortedFunc(maps.Keys(st.files), func(a, b stuckFile) int { return cmp.Compare(st.files[a], st.files[b]) })
+}
+
+// noteTried has a file wait for its turn behind the others, if it is still there.
+func (st *stuck) noteTried(file stuckFile) {
+	if _, stuck := st.files[file]; stuck {
+		st.files[file] = st.round
+	}
+}
+
+// removeStuck tries again to remove files that couldn't be. When several of a kind fail it leaves the others of that kind for the
+// next round, in which they come first: no file keeps others for longer than a round through all of them, and blobs that
+// somebody made immutable keep no part, whose bytes take room.
 func (s *Store) removeStuck() {
 	s.mu.Lock()
-	s.leaving.stuck.tried = s.now()
-	files := slices.Collect(maps.Keys(s.leaving.stuck.files))
+	files := s.leaving.stuck.beginRound(s.now())
 	s.mu.Unlock()
-	failed := 0
+	var failedBlobs, failedParts int
 	var why error
 	for _, file := range files {
+		failed := &failedParts
+		if _, isBlob := file.(*blobState); isBlob {
+			failed = &failedBlobs
+		}
+		if *failed == maxStuck {
+			continue
+		}
 		if tried, err := file.removeAgain(s); tried && err != nil {
-			failed, why = failed+1, err
+			*failed, why = *failed+1, err
 		}
-		if failed == maxStuck {
-			break
-		}
+		s.mu.Lock()
+		s.leaving.stuck.noteTried(file)
+		s.mu.Unlock()
 	}
-	if failed > 0 {
+	if why != nil {
 		s.tellStuck(why)
 	}
 }
@@ -135,7 +159,7 @@ func (f *Fill) removePart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.left = &leftPart{path: f.path, room: f.room}
-	s.leaving.stuck.files[f.left] = struct{}{}
+	s.leaving.stuck.files[f.left] = 0
 }
 
 func (p *leftPart) removeAgain(s *Store) (tried bool, err error) {
