@@ -25,7 +25,8 @@ func (r DoubtReason) String() string {
 // upstream can't be asked, and what arrives late is not confirmed by it.
 //
 // Anybody may call it at any time. Within seconds of a publish the other content may be what a replica of the upstream
-// still has: ask Lags first. Doubt panics without a reason: that is an error in the program, and to go on would serve a
+// still has, which the caller must rule out first: the upstream may name it in a way that the store can't compare
+// (caddymodule/former.go). Doubt panics without a reason: that is an error in the program, and to go on would serve a
 // file that is known to be old.
 func (s *Store) Doubt(k Key, at time.Time, why DoubtReason) {
 	if why != OtherContentNamed {

@@ -236,6 +236,13 @@ func TestDoubtsOfOneKeyCantBeAimedAtAnother(t *testing.T) {
 	}
 }
 
+// lags reports whether an answer that was asked for at that time and names this content may be a replica's that lags.
+func (s *Store) lags(k Key, content Digest, at time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answers.lags(formerBlob{k.hash(), content}, at.Sub(s.started))
+}
+
 func TestWhatWasCurrentBeforeAPublishConfirmsNothingForTenSeconds(t *testing.T) {
 	old, fresh := []byte("old"), []byte("new")
 	for _, test := range []struct {
@@ -255,7 +262,7 @@ func TestWhatWasCurrentBeforeAPublishConfirmsNothingForTenSeconds(t *testing.T) 
 			}
 			clock.pass(test.after)
 			lags := test.worth == Lagging
-			if got := s.Lags(confirmed, digest, clock.now()); got != lags {
+			if got := s.lags(confirmed, digest, clock.now()); got != lags {
 				t.Errorf("it lags: %v", got)
 			}
 			entry, worth := s.Confirm(s.lookup(t, confirmed), s.Generation(confirmed), clock.now(), Named{})
@@ -305,7 +312,7 @@ func TestAReplicaThatLagsDoesNotBringTheOlderFileBack(t *testing.T) {
 
 func TestFormerContentsAreBoundedInNumberAndTime(t *testing.T) {
 	f := newFormers()
-	content := func(i int) former { return former{digest: numberedDigest(i)} }
+	content := func(i int) formerBlob { return formerBlob{digest: numberedDigest(i)} }
 	for i := range maxFormer + 10 {
 		f.note(content(i), 0)
 	}

@@ -133,7 +133,7 @@ func (r RaiseReason) String() string {
 // the upstream can't be asked, and what was begun before isn't kept. For other names of the project it is called once for
 // each; for names that may be the same project's and aren't known to be, Question is the way.
 //
-// After Published, an answer that names what the key had until now confirms nothing for 10 seconds (Lags).
+// After Published, an answer that names what the key had until now confirms nothing for 10 seconds (lag.go).
 //
 // Anybody may call it at any time. Raise panics without one of the reasons above: that is an error in the program, and to
 // go on would serve a file that was published over.
@@ -153,7 +153,7 @@ func (s *Store) Raise(k Key, why RaiseReason) Generation {
 		// Together with the new generation: nothing can be committed in between.
 		h := k.hash()
 		if n := s.entries.peek(h); n != nil {
-			s.answers.note(former{h, n.blob.digest}, s.now().Sub(s.started))
+			s.answers.note(formerBlob{h, n.blob.digest}, s.now().Sub(s.started))
 		}
 	}
 	return s.raiseLocked(k)

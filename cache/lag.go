@@ -16,8 +16,8 @@ const (
 	maxFormer = 4 << 10
 )
 
-// former is content that was a key's when the key was published.
-type former struct {
+// formerBlob is content that was a key's when the key was published.
+type formerBlob struct {
 	key    keyHash
 	digest Digest
 }
@@ -25,13 +25,13 @@ type former struct {
 // formers says of what was current before recent publishes when it was published over, counted from Store.started. Guarded
 // by Store.mu.
 type formers struct {
-	published *simplelru.LRU[former, time.Duration]
+	published *simplelru.LRU[formerBlob, time.Duration]
 }
 
-func newFormers() formers { return formers{newLRU[former, time.Duration](maxFormer)} }
+func newFormers() formers { return formers{newLRU[formerBlob, time.Duration](maxFormer)} }
 
 // note remembers content that is published over now, and forgets what was long enough ago.
-func (f formers) note(content former, now time.Duration) {
+func (f formers) note(content formerBlob, now time.Duration) {
 	for {
 		_, published, ok := f.published.GetOldest()
 		if !ok || now < published+replicaLag {
@@ -42,20 +42,12 @@ func (f formers) note(content former, now time.Duration) {
 	f.published.Add(content, now)
 }
 
-// lags reports whether an answer that was asked for at that time may name the content only because a replica lags.
-func (f formers) lags(content former, asked time.Duration) bool {
+// lags reports whether content is what its key had before a publish (Raise, Published), less than 10 seconds before an answer that
+// names it was asked for. Such an answer says nothing: it is right, or it comes from a replica of the upstream that hasn't heard of
+// the publish. It is for the caller who asked, and for nobody else; no other content is to be doubted because of it.
+//
+// The store's user judges the same of answers that name no bytes (caddymodule/former.go).
+func (f formers) lags(content formerBlob, asked time.Duration) bool {
 	published, ok := f.published.Peek(content)
 	return ok && asked < published+replicaLag
-}
-
-// Lags reports whether content is what the key had before a publish (Raise, Published), less than 10 seconds before `at`.
-// An answer that was asked for then and names this content says nothing: it is right, or it comes from a replica of the
-// upstream that hasn't heard of the publish. It is for the caller who asked, and for nobody else; no other content is to
-// be doubted because of it.
-//
-// content is an entry's Digest, or the SHA-256 that the upstream names.
-func (s *Store) Lags(k Key, content Digest, at time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.answers.lags(former{k.hash(), content}, at.Sub(s.started))
 }

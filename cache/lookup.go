@@ -106,7 +106,7 @@ const (
 	// otherwise. Look the key up again.
 	Superseded Confirmation = iota
 	// Lagging: it counts for the caller whose credential asked, and for nobody else. The content is what was current before
-	// a publish a few seconds ago, and a replica of the upstream may not have heard of that (Lags).
+	// a publish a few seconds ago, and a replica of the upstream may not have heard of that (lag.go).
 	Lagging
 	// Confirmed: the entry is confirmed, for everybody who may have the file.
 	Confirmed
@@ -140,7 +140,7 @@ func (s *Store) Confirm(e Entry, g Generation, at time.Time, named Named) (Entry
 	if s.answers.isOverruled(e.Key, since) {
 		return Entry{}, Superseded
 	}
-	if s.answers.lags(former{h, n.blob.digest}, since) {
+	if s.answers.lags(formerBlob{h, n.blob.digest}, since) {
 		return s.entryLocked(&e, n), Lagging
 	}
 	if n.confirmed == unconfirmed || n.generation != g || since > n.confirmed {

@@ -80,7 +80,7 @@ func (s *Store) isOutdatedLocked(k Key, g Generation, blob *blobState, confirmed
 		return false
 	}
 	since := confirmed.Sub(s.started)
-	if s.answers.lags(former{h, blob.digest}, since) && !s.answers.lags(former{h, n.blob.digest}, since) {
+	if s.answers.lags(formerBlob{h, blob.digest}, since) && !s.answers.lags(formerBlob{h, n.blob.digest}, since) {
 		return true
 	}
 	return n.generation == g && n.confirmed != unconfirmed && since < n.confirmed
@@ -111,7 +111,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	// A question doesn't take the confirmation away, no more than from what was stored before it: the entry is asked about
 	// before its next use (Entry.Questioned). Else a publisher elsewhere could keep files without an offline life.
 	if since := confirmed.Sub(s.started); !confirmed.IsZero() && !s.answers.isDoubted(entry.Key, since) &&
-		!s.answers.lags(former{h, blob.digest}, since) {
+		!s.answers.lags(formerBlob{h, blob.digest}, since) {
 		n.confirmed = since
 	}
 	s.entries.add(n)

@@ -12,7 +12,7 @@ import (
 
 const (
 	// replicaLag is for how long after a publish GitLab may still name what was current before: its replicas lag
-	// (contract, section 7). The store knows the same time, and judges by the bytes; here it is by how GitLab names them.
+	// (contract, section 7). The store knows the same time, and judges by the bytes (cache/lag.go); here it is by how GitLab names them.
 	replicaLag = 10 * time.Second
 	// maxFormers bounds the names that are remembered for that long.
 	maxFormers = 4 << 10
