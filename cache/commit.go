@@ -194,3 +194,36 @@ func (f *Fill) namePart(n naming, g Generation) (Entry, *blobState, error) {
 	}
 	return s.insertLocked(s.newEntry(f.key, f.spec, digest, size), blob, g, f.spec.Confirmed), blob, nil
 }
+
+// Link makes k an entry of a blob that is here already, if the upstream named its SHA-256 up front (and its size, if
+// that is known); ErrMiss if it isn't, ErrSuperseded if g is no longer k's generation, ErrNoRoom if it couldn't be kept.
+func (s *Store) Link(k Key, g Generation, spec FillSpec) (Entry, error) {
+	if spec.SHA256.IsZero() || !k.isStorable() {
+		return Entry{}, ErrMiss
+	}
+	if err := s.materialize(k); err != nil {
+		return Entry{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return Entry{}, ErrClosed
+	}
+	blob := s.blobs[spec.SHA256]
+	if blob == nil || blob.busy != nil || blob.damaged || (spec.Size >= 0 && spec.Size != blob.size) {
+		return Entry{}, ErrMiss
+	}
+	if s.generations.of(k) != g {
+		return Entry{}, ErrSuperseded
+	}
+	if s.durability.isBehind() {
+		return Entry{}, ErrNoRoom // counted by Begin, which the caller asks next
+	}
+	if spec.Identity.Length < 0 {
+		spec.Identity.Length = blob.size
+	}
+	if s.isOutdatedLocked(k, g, blob, spec.Confirmed) {
+		return Entry{}, ErrSuperseded
+	}
+	return s.insertLocked(s.newEntry(k, spec, blob.digest, blob.size), blob, g, spec.Confirmed), nil
+}
