@@ -57,7 +57,7 @@ func newDurability() durability {
 	}
 }
 
-// record returns the record that memory has of a key's entry; nil if it has none.
+// record returns the record that memory has of a key's entry; nil if it has none. Nearly every hit reads it.
 func (d *durability) record(h keyHash) *Entry {
 	for _, records := range []map[keyHash]*Entry{d.pending, d.learnt, d.recording} {
 		if record := records[h]; record != nil {

@@ -5,15 +5,16 @@ import (
 	"path/filepath"
 )
 
-// Every path below the store's directory is made here:
+// Every path of the store's own is made here:
 //
-//	<dir>/lock                           one process per directory (flock)
-//	<dir>/index.db                       bbolt: entries, last use, format version
+//	<dir>/lock                           one process per directory (flock); a reload shares the open store
+//	<dir>/index.db                       bbolt: entries, last use, pins, sum of bytes, format version (index.go)
 //	<dir>/index.db.damaged-<unix time>   the last index that could not be read, set aside
 //	<dir>/blobs/ab/<sha256>              exactly the file's bytes: `sha256sum` proves it
 //	<dir>/fills/<process>-<n>.part       on their way in, and beginnings of files; emptied at start
 //
-// Package caddymodule keeps a copy of the run-time switches beside them, switches.json, which the store leaves alone.
+// The handler keeps one file of its own beside them: <dir>/switches.json (caddymodule/switch_copies.go), of which the store knows
+// nothing.
 //
 // A blob exists because the index or this process says so, never because of its name.
 

@@ -14,7 +14,7 @@ type Purged struct {
 }
 
 // purge is a selection that is being removed. Entries up to its serial are gone for look-ups, also those that it hasn't
-// come to yet.
+// come to yet (leaving.isPurged).
 type purge struct {
 	selector Selector
 	serial   uint32

@@ -22,7 +22,9 @@ type removal struct {
 const unlinkBatch = 1024
 
 // remove takes removed entries out of the index, durably, and then files that nothing names any more out of the
-// directory: the index never names a blob that isn't there. What is left to remove it comes back for.
+// directory: the index never names a blob that isn't there. There is one exception: where the index can't be written, most likely
+// since the disk is full, files go first, and what the index still names is a miss (leaving.dangling). What is left to remove it
+// comes back for.
 func (s *Store) remove() {
 	failed := s.removeRecords() != nil
 	if s.unlinkOrphans(unlinkBatch, failed) {

@@ -24,7 +24,7 @@ type Stats struct {
 	// Beginnings are what has arrived of files that broke off, and BeginningBytes their size; they are part of Bytes.
 	Beginnings     int
 	BeginningBytes int64
-	// Pinned is how many of them are pinned.
+	// Pinned is how many of Bytes are of pinned files.
 	Pinned int64
 	// MaxSize is the limit in force.
 	MaxSize int64

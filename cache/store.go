@@ -83,25 +83,25 @@ type Store struct {
 	closed    bool
 	serial    uint32 // of the last commit
 	verifying uint32 // number of the last verification
-	// starting: what is known of the start, until all of the index is in memory (load.go).
+	// starting: what is known of the start, until all of the index is in memory (starting.go).
 	starting starting
-	// entries: all known entries, by last use; blobs: what they name.
+	// entries: all known entries, by last use (recency.go); blobs: what they name (node.go).
 	entries *recency
 	blobs   map[Digest]*blobState
-	// memory: the bytes of small blobs.
+	// memory: the bytes of small blobs (memory.go).
 	memory memoryTier
-	// answers: which answers of the upstream count no more (Doubt, Question, Raise).
+	// answers: which answers of the upstream count no more (answers.go).
 	answers answers
-	// fills: files on their way in; beginnings: what is kept of those that broke off.
+	// fills: files on their way in (fills.go); beginnings: what is kept of those that broke off (beginning.go).
 	fills      fills
 	beginnings beginnings
-	// space: who takes how many bytes, and who waits for some.
+	// space: who takes how many bytes, and who waits for some (space.go).
 	space space
-	// pins: what stays, whatever is evicted.
+	// pins: what stays, whatever is evicted (pins.go).
 	pins pins
-	// durability: entries' records, and what the index and the disk don't have for sure yet (durable.go).
+	// durability: entries' records that memory has, and what the index and the disk don't have for sure yet (durability.go).
 	durability durability
-	// leaving: entries and files on their way out (purge.go, remove.go, stuck.go).
+	// leaving: entries and files on their way out (leaving.go, stuck.go).
 	leaving leaving
 
 	// wake tells the janitor that there is work now, synced that files were synced. ctx ends the background work.
