@@ -1,10 +1,5 @@
 // Package cache keeps files by key: bytes on disk under their SHA-256, an index of their names, the smallest and most
-// used in memory. It knows no HTTP and no GitLab.
-//
-//	<dir>/lock              one process per directory
-//	<dir>/index.db          entries, last use, format version (bbolt)
-//	<dir>/blobs/ab/<sha256> exactly the file's bytes
-//	<dir>/fills/*.part      on their way in, and beginnings of files; emptied at start
+// used in memory. It knows no HTTP and no GitLab. What lies where in its directory is drawn in files.go.
 //
 // # The way of a file
 //
@@ -21,7 +16,8 @@
 // goes on in the same part.
 //
 // Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove
-// wrong (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go).
+// wrong (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go). A purge
+// begins new generations and drops beginnings before all that, so that nothing comes in behind its back.
 // What the disk doesn't remove stands aside, and is tried again (stuck.go), and what doesn't show as free at once isn't removed twice (owed.go).
 // The janitor (janitor.go) does all of this behind the requests.
 //
@@ -42,7 +38,7 @@
 // # What events change
 //
 // What the upstream says, and what callers do, changes what others get through one door each, which takes the reason as a value
-// of a type of its own and refuses any other: Raise begins a new generation of a key (generation.go), Question has a file asked
+// of a type of its own and refuses any other: Raise begins a new generation of a key (generation.go), as Purge does for all keys that it selects (purge.go), Question has a file asked
 // about under every spelling of its project (question.go), Doubt ends what was confirmed of a key (doubt.go), Confirm confirms
 // an entry (lookup.go) and adds what the upstream names of it (learnt.go), and FillSpec.Copy says on whose word a fill takes
 // room. For seconds after a publish an answer may be a lagging replica's (lag.go). What these remember (answers.go) is in tables of a

@@ -21,7 +21,8 @@ type purge struct {
 }
 
 // Purge removes the selected entries: at once for look-ups, and durably when it returns. Running downloads aren't
-// disturbed, and what was begun before it isn't kept. For a whole key its cost doesn't depend on the store's size. When
+// disturbed, and what was begun before it isn't kept: keys begin new generations (generation.go), in which no older fill is committed
+// (Fill.enterEntry) and no older fetch joined. For a whole key its cost doesn't depend on the store's size. When
 // ctx ends it stops where it is; what it removed stays removed.
 func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 	if sel.isKey() {

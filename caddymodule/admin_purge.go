@@ -52,7 +52,7 @@ func (a *App) adminPurge(r *http.Request) (any, error) {
 }
 
 // soften marks a source's entries as stale, those on their way in too: these first, since they are entries by the time
-// that they aren't on their way any more.
+// that they aren't on their way any more. A fetch that is under way goes on for its callers, and isn't kept (cache/generation.go).
 func (s entrySource) soften(ctx context.Context) (int, error) {
 	for _, key := range s.state.flights.keys() {
 		if s.selector.Matches(key) {

@@ -8,15 +8,13 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// fetch asks GitLab for the flight's file, in the leader's name. Where an earlier fetch broke off for good and what had arrived is kept, it asks for the
-// rest; the flight has a fill then that goes on from there. GitLab's answer is the leader's either way: it must be a yes, and
-// name the very content of what is kept.
-func (f *flight) fetch(ctx context.Context) (*upstream.Download, error) {
+// takeBeginning takes what has arrived of the flight's file in an earlier fetch that broke off for good; nil if there is nothing.
+func (f *flight) takeBeginning() *cache.Beginning { return f.store.TakeBeginning(f.key, f.generation) }
+
+// fetchRemainder is fetch where a beginning of the file is kept: GitLab is asked for the remainder, and the flight has a fill then
+// that goes on from there. Where that can't be had, all of the file is asked for.
+func (f *flight) fetchRemainder(ctx context.Context, kept *cache.Beginning) (*upstream.Download, error) {
 	client, caller := f.h.client, f.leader.caller
-	kept := f.store.TakeBeginning(f.key, f.generation)
-	if kept == nil {
-		return client.Fetch(ctx, caller, f.ref)
-	}
 	body, err := client.FetchRemainder(ctx, caller, f.ref, kept.Progress().(upstream.Progress))
 	switch {
 	case errors.Is(err, upstream.ErrChanged), isAnswered(err):

@@ -79,6 +79,15 @@ func (f *flight) ask(ctx context.Context) *upstream.Download {
 	return body
 }
 
+// fetch asks GitLab for the flight's file, in the leader's name: for all of it, or for what is missing where a beginning is kept.
+// GitLab's answer is the leader's either way: it must be a yes, and name the very content of what is kept.
+func (f *flight) fetch(ctx context.Context) (*upstream.Download, error) {
+	if kept := f.takeBeginning(); kept != nil {
+		return f.fetchRemainder(ctx, kept)
+	}
+	return f.h.client.Fetch(ctx, f.leader.caller, f.ref)
+}
+
 // hear takes in what GitLab has said to one of those in whose name the file is fetched.
 func (f *flight) hear(who reader, answer upstream.Answer) {
 	f.h.hear(f.state, f.store, f.key, who, answer)
@@ -190,7 +199,8 @@ func (f *flight) specOf(body *upstream.Download) cache.FillSpec {
 	return spec
 }
 
-// keep stores a body while whoever may read it follows. It publishes the head first.
+// keep stores a body while whoever may read it follows. Before the first byte it lets those go on who wait for the flight's head;
+// where GitLab refuses the leader later on, it goes on in the name of a follower. At the end it notes how the body ended.
 func (f *flight) keep(ctx context.Context, body *upstream.Download) {
 	// Both are called by this goroutine, which reads the body.
 	now := f.leader.reader
@@ -216,8 +226,9 @@ const pumpPiece = 256 << 10
 
 var pumpBuffers = sync.Pool{New: func() any { return new([pumpPiece]byte) }}
 
-// pump moves the body into the fill, and returns why that came to nothing. Followers aren't in its way: they read from the
-// fill at their own pace.
+// pump moves the body into the fill, compares its sum, and commits the fill; or else it ends the fill, keeps what has arrived as
+// the file's beginning where that is worth it, tells why, and returns it. Followers aren't in its way: they read from the fill at
+// their own pace.
 func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
 	defer pumpBuffers.Put(buffer)
