@@ -3,11 +3,11 @@
 //
 // # The way of a file
 //
-// Begin (fill.go) reserves room (space.go) and opens a part. Readers (reader.go) follow it while it is written. Commit
-// (commit.go) checks length and checksum and renames the part to its blob: from then on the entry is found (lookup.go)
-// and its bytes are opened (blob.go), small ones from memory (memory.go). Within a second all blobs that became whole
-// meanwhile are synced and then named in the index, a few hundred in a transaction (durability.go, durable.go). So the index never names
-// what a power cut could take.
+// Begin (fill.go) reserves room (space.go) and opens a part. Readers (reader.go) follow it while it is written, and hear of
+// new bytes by announce.go; fills.go has all that are under way. Commit (commit.go) checks length and checksum and renames
+// the part to its blob: from then on the entry is found (lookup.go) and its bytes are opened (blob.go), small ones from
+// memory (memory.go). Within a second all blobs that became whole meanwhile are synced and then named in the index, a few
+// hundred in a transaction (durability.go, durable.go). So the index never names what a power cut could take.
 //
 // The copy of an upload that the upstream hasn't taken yet is a fill, too, in a room of its own (copies.go): it evicts
 // nothing, and becomes the store's when somebody vouches for it.
@@ -15,24 +15,25 @@
 // What has arrived of a file whose body broke off for good is kept as its beginning (beginning.go), and the next fill of the key
 // goes on in the same part.
 //
-// Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove
-// wrong (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go). A purge
-// begins new generations and drops beginnings before all that, so that nothing comes in behind its back.
-// What the disk doesn't remove stands aside, and is tried again (stuck.go), and what doesn't show as free at once isn't removed twice (owed.go).
-// The janitor (janitor.go) does all of this behind the requests.
+// Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove wrong
+// (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go);
+// leaving.go has what is on its way out. A purge begins new generations and drops beginnings before all that, so that
+// nothing comes in behind its back. What the disk doesn't remove stands aside, and is tried again (stuck.go), and what
+// doesn't show as free at once isn't removed twice (owed.go). The janitor (janitor.go) does all of this behind the requests.
 //
 // Admins list entries (list.go), pin some of them against eviction (pins.go, pin.go), and read numbers (stats.go).
 //
 // A Store (store.go) knows a file by its Key (key.go), its bytes by their Digest (digest.go), and tells of it as an Entry
 // (entry.go), of which a record in the index is made (record.go, walk.go). Paths are in files.go, what is done to the file
-// system in fs.go and disk_*.go. Errors are in errors.go.
+// system in fs.go and disk_*.go. Systems for which there are none say so when they are built for (unsupported.go). Errors
+// are in errors.go.
 //
 // A directory that can't be used is refused at the start: one with somebody else's files (occupied.go), and one whose blobs and
 // fills are on two file systems (one_disk.go). An
 // index is looked at before bbolt walks it (index_graph.go, bolt_format.go). A directory that is lost while the store runs
 // says so (lost.go), and a disk that refuses room while bytes are free has the least recently used make some (refused_room.go).
 //
-// After a start (load.go) look-ups ask the index until all entries are in memory, and files that nothing names are
+// After a start (load.go, starting.go) look-ups ask the index until all entries are in memory, and files that nothing names are
 // removed (sweep.go).
 //
 // # What events change

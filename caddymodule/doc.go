@@ -5,12 +5,12 @@
 //
 // # The way of one GET
 //
-// ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream); the key under which the store has it is
-// made in file_target.go. A path that names no file is the
-// next handler's; a target that is no path is refused (plain_target.go). A project that is off (switches.go) and a name that the
-// rules refuse (publish.go) end here (errors.go), before a body is waited for and before GitLab hears of them. Then the body of a
-// request that is no upload is read (small_body.go). Where GitLab never said which project a name belongs to (names.go, aliases.go), it is asked after its yes to
-// the caller and before a byte (admission.go).
+// ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream); the key under which the
+// store has it is made in file_target.go. A path that names no file is the next handler's; a target that is no path is
+// refused (plain_target.go). A project that is off (switches.go) and a name that the rules refuse (publish.go) end here
+// (errors.go), before a body is waited for and before GitLab hears of them. Then the body of a request that is no upload is
+// read (small_body.go). Where GitLab never said which project a name belongs to (names.go, aliases.go), it is asked after
+// its yes to the caller and before a byte (admission.go).
 //
 // A download then goes through attempt (serve.go) until it is answered:
 //
@@ -45,11 +45,12 @@
 //
 // # The admin's side
 //
-// The admin API (admin.go) looks up the app in force and answers from the admin_*.go beside it, one for each kind of call; its
-// requests and answers are in package adminapi, and the verbs that call it in package command. trouble.go tells what went
-// wrong and failures.go remembers it; verify.go and warm.go do the long work. Switches at run time are in switch_store.go,
-// which reads them by switch_reading.go and keeps copies of them for when they are damaged (switch_copies.go); what decides is
-// in switches.go. Events for Caddy's events app are in events.go. logger.go keeps logs from filling up.
+// The admin API (admin.go) looks up the app in force and answers from the admin_*.go beside it, one for each kind of call;
+// its requests and answers are in package adminapi, and the verbs that call it in package command. trouble.go tells what
+// went wrong and failures.go remembers it; verify.go and warm.go do the long work. Switches at run time are in
+// switch_store.go, which reads them by switch_reading.go and keeps copies of them for when they are damaged
+// (switch_copies.go); what decides is in switches.go. Events for Caddy's events app are in events.go. logger.go keeps logs
+// from filling up, and lru.go makes the memories of a fixed size.
 //
 // # What lives how long
 //

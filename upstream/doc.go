@@ -7,10 +7,13 @@
 //     file's bytes: sums.go.
 //   - Whom GitLab allowed what, and for how long: grants.go, grant_life.go. Grants are changed by evidence alone (evidence.go).
 //     No address takes more than its share of them (fair_table.go), nor of the notes about refusals (refusal_notes.go).
-//   - The client (client.go) asks about one caller and one file, by the file's first byte (answer.go, judge.go), fetches
-//     (fetch.go, redirect.go, body.go), lists the files of a package (packages.go), and forwards (forward.go): what became of
-//     the body is in delivery.go, the share of connections that strangers may take in standing.go. It takes no offer to
-//     switch protocols (upgrade.go).
+//   - The client (client.go) asks about one caller and one file, by the file's first byte (answer.go, judge.go) or, where
+//     ranges are ignored, by HEAD (head.go), fetches (fetch.go, redirect.go, body.go), also what is missing of a file
+//     (remainder.go), lists the files of a package (packages.go), and forwards (forward.go): what became of
+//     the body is in delivery.go, the share of connections that strangers may take in standing.go, and the upload's 100-continue
+//     in expectation.go. It takes no offer to switch protocols (upgrade.go).
+//   - Which connections are trusted: connections.go. What a silent one carries is tried a second time (second_try.go), by the
+//     share of who it is sent for (requester.go).
 //   - The names of projects: aliases.go, remembered in alias_memory.go, within the budget of alias_budget.go.
 //   - What is in trouble: trouble.go says whose trouble it is, own_limits.go which is the edge's own. breaker.go stops asking a server that is down, breakers.go
 //     has one for GitLab and one for each host of its storage, and probe.go is the only request that opens one.
