@@ -107,6 +107,7 @@ func (s *Store) enterAll(found []loaded) *recency {
 		for _, e := range batch {
 			blob := s.blobLocked(e.digest, e.size)
 			blob.entries++
+			s.starting.find(blob)
 			if twin := entries.peek(e.hash); twin != nil {
 				s.releaseBlobLocked(twin.blob) // of another key with the same hash; it is a miss from now on
 			}

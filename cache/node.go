@@ -42,6 +42,8 @@ type blobState struct {
 	damaged bool
 	// unlinked says that the file is gone from the directory and lives for its readers alone.
 	unlinked bool
+	// found says that the start has found the file in the index.
+	found bool
 }
 
 func newLRU[K comparable, V any](most int) *simplelru.LRU[K, V] {

@@ -6,6 +6,9 @@ type starting struct {
 	// loading is true until then, and forgotten are the keys whose entries were removed meanwhile.
 	loading   bool
 	forgotten map[keyHash]struct{}
+	// foundBlobs are the files that the index named, each once, and foundBytes their size.
+	foundBlobs int
+	foundBytes int64
 	// oldParts are parts of earlier processes, load's alone once it runs.
 	oldParts []string
 	// ready is closed when all is loaded, and files that nothing names are removed.
@@ -35,3 +38,12 @@ func (st *starting) mayHave(h keyHash) bool {
 
 // end notes that all entries are loaded.
 func (st *starting) end() { st.loading, st.forgotten = false, nil }
+
+// find notes that the index names a file.
+func (st *starting) find(blob *blobState) {
+	if !blob.found {
+		blob.found = true
+		st.foundBlobs++
+		st.foundBytes += blob.size
+	}
+}

@@ -39,6 +39,9 @@ type Stats struct {
 	IndexFailing bool
 	// Loading says that the start's work isn't over.
 	Loading bool
+	// FoundBlobs are the files that the start has found so far, and FoundBytes their size.
+	FoundBlobs int
+	FoundBytes int64
 
 	// These count since the start: entries evicted, bytes of files removed, errors of the disk, bodies and files whose
 	// checksum was wrong, files found damaged or gone, files stored, files opened from memory, fills refused for want of
@@ -65,7 +68,8 @@ func (s *Store) Stats() Stats {
 		Pinned: s.pins.bytes, MemoryBytes: s.memory.bytes, MemoryBlobs: s.memory.blobs.Len(),
 		Fills: int64(len(s.fills.running)), Pending: s.durability.waiting(), Loading: s.starting.loading,
 		IndexFailing: s.durability.failing && s.durability.waiting() > 0,
-		Evictions:    s.counters.evictions.Load(), FreedBytes: s.counters.freedBytes.Load(),
+		FoundBlobs:   s.starting.foundBlobs, FoundBytes: s.starting.foundBytes,
+		Evictions: s.counters.evictions.Load(), FreedBytes: s.counters.freedBytes.Load(),
 		DiskErrors: s.counters.diskErrors.Load(), ChecksumFailures: s.counters.checksumFailures.Load(),
 		Damaged: s.counters.damaged.Load(), Stored: s.counters.stored.Load(), StoredBytes: s.counters.storedBytes.Load(),
 		MemoryHits: s.counters.memoryHits.Load(), NoRoom: s.counters.noRoom.Load(),

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 	metric "github.com/prometheus/client_model/go"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/buildinfo"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
@@ -31,7 +33,7 @@ func (a *App) adminStatus(r *http.Request) (any, error) {
 	}
 	for _, known := range upstreamsOf(handlers) {
 		shown := upstreamStatusOf(handlers, known)
-		status.Working = status.Working && shown.GitLab == adminapi.Up && shown.ObjectStorage == adminapi.Up
+		status.Working = status.Working && !isTrouble(shown.GitLab) && !isTrouble(shown.ObjectStorage)
 		status.Upstreams = append(status.Upstreams, shown)
 	}
 	return status, nil
@@ -40,6 +42,7 @@ func (a *App) adminStatus(r *http.Request) (any, error) {
 // status is what the process has counted.
 func (p *processWide) status() adminapi.Status {
 	status := adminapi.Status{
+		Build:   buildinfo.Read(),
 		Started: p.started.UTC(), UptimeSeconds: int64(time.Since(p.started).Seconds()), Working: true,
 		Requests: make(map[string]int64), BytesSent: make(map[string]int64), RecentFailures: p.failures.recent(),
 	}
@@ -96,28 +99,61 @@ func (s *state) status() adminapi.StoreStatus {
 	status.Usable, status.Loading = !store.IsLost(), stats.Loading
 	status.Bytes, status.MaxSize, status.PinnedBytes, status.MemoryBytes = stats.Bytes, stats.MaxSize, stats.Pinned, stats.MemoryBytes
 	status.Entries, status.Files, status.Fills = stats.Entries, stats.Blobs, stats.Fills
+	if !stats.Loading {
+		status.FoundFiles, status.FoundBytes = stats.FoundBlobs, stats.FoundBytes
+	}
 	status.Evictions, status.NoRoom, status.DiskErrors = stats.Evictions, stats.NoRoom, stats.DiskErrors
 	status.ChecksumFailures, status.Damaged = stats.ChecksumFailures, stats.Damaged
 	return status
 }
 
 func upstreamStatusOf(handlers []*Handler, known string) adminapi.UpstreamStatus {
-	shown := adminapi.UpstreamStatus{Upstream: known, GitLab: adminapi.Up, ObjectStorage: adminapi.Up}
+	shown := adminapi.UpstreamStatus{Upstream: known, GitLab: adminapi.Unasked, ObjectStorage: adminapi.Unasked}
 	for _, h := range handlers {
 		if h.client.Upstream() != known {
 			continue
 		}
 		breakers := h.attachment.state.breakersOf(h.access)
 		shown.ProbeAnswered = shown.ProbeAnswered || breakers.ProbeAnswered()
-		down := breakers.Down()
-		if slices.Contains(down, upstream.ServerGitLab) {
-			shown.GitLab = adminapi.Down
+		answer := h.app.startAnswers.of(h.access)
+		if answer != nil && (shown.AtStart == nil || answer.Err != nil) {
+			shown.AtStart = shownStartAnswer(answer)
 		}
-		if slices.Contains(down, upstream.ServerStorage) {
-			shown.ObjectStorage = adminapi.Down
+		shown.GitLab = worse(shown.GitLab, serverStatus(breakers, upstream.ServerGitLab, answer))
+		shown.ObjectStorage = worse(shown.ObjectStorage, serverStatus(breakers, upstream.ServerStorage, nil))
+		if rules := h.rules.String(); !slices.Contains(shown.Rules, rules) {
+			shown.Rules = append(shown.Rules, rules)
 		}
 		unnamed := h.switchOfOthers()
 		shown.Switched, shown.From, shown.Since = unnamed.decision(), unnamed.from, unnamed.sinceOrNil()
 	}
 	return shown
 }
+
+// serverStatus says how one server does by one way to it. atStart is how the start's question was answered, nil if it wasn't
+// asked, or isn't answered yet.
+func serverStatus(breakers *upstream.Breakers, server string, atStart *upstream.StartAnswer) string {
+	heard := breakers.Heard(server)
+	switch {
+	case slices.Contains(breakers.Down(), server):
+		return adminapi.Down
+	case atStart != nil && atStart.Err != nil && !errors.Is(atStart.Err, upstream.ErrRedirectsToHTTPS) && !heard.At.After(atStart.Sent):
+		return adminapi.Unanswered
+	case heard.RedirectsToHTTPS:
+		return adminapi.Redirects
+	case heard.At.IsZero():
+		return adminapi.Unasked
+	}
+	return adminapi.Up
+}
+
+// byTrouble are the words for a server's status, the worst last.
+var byTrouble = []string{adminapi.Unasked, adminapi.Up, adminapi.Unanswered, adminapi.Redirects, adminapi.Down}
+
+// worse returns the worse of what two ways to a server show.
+func worse(a, b string) string {
+	return byTrouble[max(slices.Index(byTrouble, a), slices.Index(byTrouble, b))]
+}
+
+// isTrouble reports whether a server's status is no good one.
+func isTrouble(status string) bool { return status != adminapi.Up && status != adminapi.Unasked }

@@ -33,6 +33,8 @@ type App struct {
 	handlers    []*Handler
 	// names are those of each GitLab's projects, by its URL. Set by Start, and fixed then.
 	names map[string]*gitlabNames
+	// startAnswers are those of the GitLabs that this config's handlers stand in front of.
+	startAnswers startAnswers
 	// started is closed by Start. Caddy starts apps in no fixed order, so a request can come first.
 	started chan struct{}
 	// cancel ends what runs from Start to Stop, which work counts.
@@ -120,6 +122,7 @@ func (a *App) Start() error {
 	a.work.Go(func() { a.switches.watch(ctx, a.tellSwitched) })
 	close(a.started)
 	a.warnOfOtherHosts()
+	a.tellWhereItStands(ctx)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/buildinfo"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
@@ -46,6 +47,9 @@ func indexesFailing(s cache.Stats) int64 {
 	return 0
 }
 
+// descBuild is for joins, such as of an error rate with the version that it came with.
+var descBuild = describe("build_info", "What the program was built from; its value is 1.", "version", "commit", "caddy", "go")
+
 func newStateCollector(states func() []*state) *stateCollector {
 	return &stateCollector{
 		states: states,
@@ -73,6 +77,7 @@ func newStateCollector(states func() []*state) *stateCollector {
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- descBuild
 	for _, list := range [][]stateMetric{c.gauges, c.counters} {
 		for _, metric := range list {
 			descriptions <- metric.desc
@@ -110,6 +115,8 @@ func (c *stateCollector) Collect(collected chan<- prometheus.Metric) {
 	for _, metric := range c.counters {
 		collected <- prometheus.MustNewConstMetric(metric.desc, prometheus.CounterValue, float64(metric.value(totals)))
 	}
+	build := buildinfo.Read()
+	collected <- prometheus.MustNewConstMetric(descBuild, prometheus.GaugeValue, 1, build.Version, build.Commit, build.Caddy, build.Go)
 	collected <- prometheus.MustNewConstMetric(descGrants, prometheus.GaugeValue, float64(grants))
 	collected <- prometheus.MustNewConstMetric(c.unusable, prometheus.GaugeValue, float64(unusable))
 	for _, server := range []string{upstream.ServerGitLab, upstream.ServerStorage} {

@@ -60,5 +60,6 @@
 // configs use of one directory, one after another, is in state (state.go): the store, which is opened anew when its directory
 // is lost (state_store.go), its regular verification (verify.go), the grants, the flights, and the breakers that keep a dead
 // GitLab from being asked. Transports (transport.go) live until their last fetch has ended. At its start a config is told of
-// hosts that none of its sites answers (other_hosts.go).
+// hosts that none of its sites answers (other_hosts.go), and of what it stands in front of: each GitLab is asked once whether
+// it is there (start_answers.go).
 package caddymodule

@@ -63,6 +63,7 @@ var testClock atomic.Int64
 func putForward(by time.Duration) { testClock.Add(int64(by)) }
 
 func init() {
+	process.asksAtStart = false
 	process.clock = func() time.Time { return time.Now().Add(time.Duration(testClock.Load())) }
 }
 

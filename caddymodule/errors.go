@@ -17,6 +17,8 @@ const (
 	// bodySwitchedOff is what GitLab 13.5 says of a project whose feature flag is off (contract, section 2).
 	bodySwitchedOff = `{"message":"404 Not Found"}`
 	bodyUnreachable = `{"message":"502 Bad Gateway - GitLab can't be reached"}`
+	// bodyHTTPSWanted tells callers, and so the admin, that the edge's settings are wrong.
+	bodyHTTPSWanted = `{"message":"502 Bad Gateway - GitLab redirects to https, and the edge was given its http URL"}`
 	bodyUnavailable = `{"message":"503 Service Unavailable - GitLab is in trouble"}`
 	// bodyUnknownSwitches stands for every request while nobody knows which projects are off.
 	bodyUnknownSwitches = `{"message":"503 Service Unavailable - which projects are switched off can't be read"}`
@@ -60,6 +62,9 @@ func (h *Handler) refusal(invalid *upstream.InvalidError) string {
 func (x *exchange) refuseUnreachable(err error) {
 	x.setOutcome(outcomeUnreachable, cacheStatusLocal(outcomeUnreachable))
 	status, body, retryAfter := http.StatusBadGateway, bodyUnreachable, strconv.Itoa(retryAfterSeconds)
+	if errors.Is(err, upstream.ErrRedirectsToHTTPS) {
+		body = bodyHTTPSWanted
+	}
 	if unreachable, ok := errors.AsType[*upstream.UnreachableError](err); ok {
 		if unreachable.Status == http.StatusServiceUnavailable {
 			status, body = http.StatusServiceUnavailable, bodyUnavailable

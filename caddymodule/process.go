@@ -48,6 +48,9 @@ type environment struct {
 	// (httpcaddyfile.Helper keeps them to itself), so that they are logged, as Caddy's server type does.
 	adapterLog func() *zap.Logger
 
+	// asksAtStart says that each GitLab is asked whether it is there when a config comes into force (start_answers.go). Tests that
+	// count what GitLab is asked do without.
+	asksAtStart bool
 	// maxGrants bounds the grants that are remembered for one cache directory. Past it, or past a 16th of it for one address,
 	// the least recently used is forgotten, which costs its owner a check.
 	maxGrants int
@@ -87,6 +90,7 @@ func newProcessWide() *processWide {
 		environment: environment{
 			clock:           time.Now,
 			adapterLog:      func() *zap.Logger { return caddy.Log().Named("adapter.caddyfile") },
+			asksAtStart:     true,
 			maxGrants:       100_000,
 			breakerPause:    upstream.DefaultBreakerPause,
 			checkTimeout:    upstream.DefaultCheckTimeout,

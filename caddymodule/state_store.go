@@ -35,7 +35,22 @@ func (s *state) openStore() error {
 		store.SetLimits(now)
 	}
 	s.announceChange()
+	begun := time.Now()
+	// Ends when all is loaded, or with ctx.
+	s.chores.Go(func() { s.tellFound(store, begun) })
 	return nil
+}
+
+// tellFound tells what the start has found in the directory, once it has read the index.
+func (s *state) tellFound(store *cache.Store, begun time.Time) {
+	select {
+	case <-store.Ready():
+	case <-s.ctx.Done():
+		return
+	}
+	stats := store.Stats()
+	s.logger.Info("the cache directory was read", zap.String("directory", s.directory), zap.Int("files", stats.FoundBlobs),
+		zap.Int64("bytes", stats.FoundBytes), zap.Duration("took", time.Since(begun)))
 }
 
 // isHeld reports whether the directory can be used and is this process's.

@@ -52,6 +52,8 @@ type breaker struct {
 	opened chan struct{}
 	closed time.Time
 	ended  chan struct{}
+	// heard is the last answer, to whomever. No breaker goes by it.
+	heard Heard
 }
 
 // DefaultBreakerPause is how long a server that is down isn't asked, at first.

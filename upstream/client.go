@@ -293,6 +293,9 @@ func (c *Client) askStorage(request *http.Request, by requester) (*http.Response
 		}
 		request = request.WithContext(requestedBy(request.Context(), aCaller))
 		response, _, err := c.roundTrip(c.cfg.StorageTransport, request, c.cfg.HeaderTimeout)
+		if err == nil {
+			server.hear(response.StatusCode, false)
+		}
 		return response, err
 	}
 	report, trying, err := server.admit(c.probeStorage(request.URL))
@@ -305,13 +308,22 @@ func (c *Client) askStorage(request *http.Request, by requester) (*http.Response
 	}
 	response, shown, err := c.roundTrip(c.cfg.StorageTransport, request, timeout)
 	report(shown)
+	if err == nil {
+		server.hear(response.StatusCode, false)
+	}
 	return response, server.unlessOpen(err)
 }
 
-// unlessForbidden makes an error of a redirect to object storage that isn't followed.
+// unlessForbidden notes an answer of GitLab's, and makes an error of a redirect that nobody may follow: to https, and one to
+// object storage that isn't safe.
 func (c *Client) unlessForbidden(response *http.Response, err error) (*http.Response, error) {
 	if err != nil {
 		return nil, err
+	}
+	c.heard(response)
+	if c.redirectsToHTTPS(response) {
+		_ = response.Body.Close()
+		return nil, redirectedToHTTPS(response)
 	}
 	if err := c.forbiddenStorage(response); err != nil {
 		_ = response.Body.Close()

@@ -17,6 +17,8 @@
 //   - The names of projects: aliases.go, remembered in alias_memory.go, within the budget of alias_budget.go.
 //   - What is in trouble: trouble.go says whose trouble it is, own_limits.go which is the edge's own. breaker.go stops asking a server that is down, breakers.go
 //     has one for GitLab and one for each host of its storage, and probe.go is the only request that opens one.
+//   - What people are told of a server, and nothing depends on: the last answer (heard.go), and that to the start's question
+//     (start_answer.go).
 //
 // It knows neither Caddy nor the store, and turns nothing into an answer to a caller.
 package upstream

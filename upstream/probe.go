@@ -30,26 +30,35 @@ func (c *Client) probeStorage(origin *url.URL) func(context.Context) error {
 	return func(ctx context.Context) error { return c.probe(ctx, c.cfg.StorageProbeTransport, target) }
 }
 
-// probe sends one request of the edge's own, on a new connection if the transport is one of Connections, and looks at the
-// answer's status alone.
+// probe sends one request of the edge's own and looks at the answer's status alone.
 func (c *Client) probe(ctx context.Context, transport http.RoundTripper, target *url.URL) error {
+	response, err := c.sendProbe(ctx, transport, target, probeTimeout)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode >= http.StatusInternalServerError {
+		return errors.New("the probe was answered " + response.Status)
+	}
+	return nil
+}
+
+// sendProbe sends one request of the edge's own, on a new connection if the transport is one of Connections, and returns the
+// head of the answer, whose body is closed.
+func (c *Client) sendProbe(ctx context.Context, transport http.RoundTripper, target *url.URL, timeout time.Duration) (*http.Response, error) {
 	defer c.cfg.Hold()()
-	ctx, cancel := context.WithTimeout(requestedBy(ctx, aProbe), probeTimeout)
+	ctx, cancel := context.WithTimeout(requestedBy(ctx, aProbe), timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://probe.invalid/", nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	request.URL, request.Host = target, ""
 	request.Header.Set("User-Agent", userAgent)
 	request.Header.Set("Accept-Encoding", "identity")
 	response, err := neverUpgraded{transport}.RoundTrip(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_ = response.Body.Close()
-	if response.StatusCode >= http.StatusInternalServerError {
-		return errors.New("the probe was answered " + response.Status)
-	}
-	return nil
+	return response, nil
 }

@@ -12,18 +12,29 @@ const (
 	SwitchesUnknown = "unknown"
 )
 
-// What UpstreamStatus says of a server: whether it is asked.
+// What UpstreamStatus says of a server.
 const (
+	// Up: it has answered, and is asked.
 	Up = "up"
 	// Down: it isn't asked, since it failed the edge's own probe.
 	Down = "down"
+	// Unasked: nobody has asked it yet, so that nobody knows.
+	Unasked = "unasked"
+	// Unanswered: the question that the edge asks at its start has failed, and nobody has had an answer since. Callers' requests
+	// are sent to it all the same.
+	Unanswered = "unanswered"
+	// Redirects: it is asked by http and redirects to https, so that no file can be fetched. The edge's URL of GitLab must begin
+	// with https.
+	Redirects = "redirects to https"
 )
 
 // Status is the answer to GET status. Counts are of this process, also over reloads.
 type Status struct {
+	Build         Build     `json:"build"`
 	Started       time.Time `json:"started"`
 	UptimeSeconds int64     `json:"uptime_seconds"`
-	// Working says that every cache directory can be used, every GitLab is being asked, and the run-time switches can be read.
+	// Working says that every cache directory can be used, no GitLab and no object storage is Down, Unanswered or Redirects, and
+	// the run-time switches can be read.
 	Working bool `json:"working"`
 	// Switches is SwitchesRead, SwitchesRecalled or SwitchesUnknown.
 	Switches string `json:"switches"`
@@ -62,6 +73,9 @@ type StoreStatus struct {
 	Entries int   `json:"entries"`
 	Files   int   `json:"files"`
 	Fills   int64 `json:"fills"`
+	// FoundFiles and FoundBytes are what the start has found in the directory; 0 while Loading.
+	FoundFiles int   `json:"found_files"`
+	FoundBytes int64 `json:"found_bytes"`
 	// Grants is how many grants are known: that GitLab allowed a caller a project or a file.
 	Grants int `json:"grants"`
 	// These are counted since the start: files evicted for others, files that didn't fit, errors of the disk, bodies that
@@ -76,9 +90,14 @@ type StoreStatus struct {
 // UpstreamStatus is how one GitLab does.
 type UpstreamStatus struct {
 	Upstream string `json:"upstream"`
-	// GitLab and ObjectStorage are Up or Down.
+	// GitLab is Up, Down, Unasked, Unanswered or Redirects; ObjectStorage is Up, Down or Unasked.
 	GitLab        string `json:"gitlab"`
 	ObjectStorage string `json:"object_storage"`
+	// AtStart is how GitLab has answered the question that the edge asks once when a config comes into force; null until then.
+	// Of several ways to one GitLab, which differ in their transports, it is one whose question failed, if any did.
+	AtStart *StartAnswer `json:"at_start"`
+	// Rules are those in force for names: "13.5", "current" or "custom"; several if handlers with this GitLab differ.
+	Rules []string `json:"rules"`
 	// ProbeAnswered is true once GitLab has answered the probe, which the first answer to anything else starts. Until then
 	// GitLab is asked by each caller, also while it is down.
 	ProbeAnswered bool `json:"probe_answered"`
@@ -86,6 +105,21 @@ type UpstreamStatus struct {
 	Switched string     `json:"switched"`
 	From     string     `json:"from"`
 	Since    *time.Time `json:"since,omitempty"`
+}
+
+// StartAnswer is how GitLab has answered the question of the edge's start, which is asked without a credential and is about
+// nothing.
+type StartAnswer struct {
+	Asked time.Time `json:"asked"`
+	// Seconds is how long the answer took, or its failure.
+	Seconds float64 `json:"seconds"`
+	// Status is the answer's, missing if there was none. GitLab's own is 401.
+	Status int `json:"status,omitempty"`
+	// Text says it for people: "answered in 85 ms", or why there was no answer.
+	Text string `json:"text"`
+	// LooksLikeGitLab says that the answer is one as GitLab gives: a refusal in JSON. Something in front of GitLab may answer
+	// in its place.
+	LooksLikeGitLab bool `json:"looks_like_gitlab"`
 }
 
 // Failure is something that went wrong, as the status tells it. Its texts hold no credential and no URL of object

@@ -57,8 +57,8 @@ func (i *invocation) check(status adminapi.Status) (int, error) {
 	}
 	var down strings.Builder
 	for _, gitlab := range status.Upstreams {
-		if gitlab.GitLab != adminapi.Up || gitlab.ObjectStorage != adminapi.Up {
-			printf(&down, "; %s: gitlab %s, object storage %s", gitlab.Upstream, gitlab.GitLab, gitlab.ObjectStorage)
+		if isTrouble(gitlab.GitLab) || isTrouble(gitlab.ObjectStorage) {
+			printf(&down, "; %s: gitlab %s%s, object storage %s", gitlab.Upstream, gitlab.GitLab, whyText(gitlab), gitlab.ObjectStorage)
 		}
 	}
 	return 0, i.show(status, func() { printf(i.out, "working%s\n", down.String()) })
@@ -87,6 +87,7 @@ func (i *invocation) showStatus(status adminapi.Status) {
 	i.table("", [][]string{
 		{"Working", working},
 		{"Switches", status.Switches},
+		{"Version", buildText(status.Build)},
 		{"Up", (time.Duration(status.UptimeSeconds) * time.Second).String()},
 		{"Hits", ratio},
 		{"Sent", sizeText(sent)},
@@ -98,6 +99,8 @@ func (i *invocation) showStatus(status adminapi.Status) {
 	i.showStores(status.Stores)
 	printf(i.out, "\n")
 	i.showUpstreams(status.Upstreams)
+	printf(i.out, "\n")
+	i.showStart(status)
 	if len(status.RecentFailures) > 0 {
 		printf(i.out, "\n")
 		i.showFailures(status.RecentFailures)
