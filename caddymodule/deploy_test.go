@@ -27,6 +27,7 @@ const (
 
 func TestEveryCaddyfileToDeployIsValidAndFormatted(t *testing.T) {
 	t.Setenv("CACHE_DIR", t.TempDir())
+	t.Setenv("GITLAB_URL", "https://gitlab.example.com")
 	var found int
 	err := filepath.WalkDir("../deploy", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "Caddyfile") {

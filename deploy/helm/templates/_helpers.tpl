@@ -1,0 +1,23 @@
+{{- define "edge.name" -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "edge.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "edge.labels" -}}
+{{ include "edge.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "edge.hasToken" -}}
+{{- if or .Values.apiToken.existingSecret .Values.apiToken.value }}yes{{ end }}
+{{- end }}
+
+{{- define "edge.maxAge" -}}
+{{- if gt (int .Values.replicas) 1 }}0{{ else }}{{ .Values.maxAge }}{{ end }}
+{{- end }}
