@@ -158,7 +158,7 @@ func TestNobodyWaitsForAnIndexThatCannotBeWritten(t *testing.T) {
 			for j := range keys {
 				keys[j] = numberedKey(i*maxChanges + j)
 			}
-			if _, err := s.purgeKeys(ctx, keys); !errors.Is(err, syscall.ENOSPC) {
+			if err := s.purgeKeys(ctx, keys, new(purging)); !errors.Is(err, syscall.ENOSPC) {
 				t.Error(err)
 			}
 		})

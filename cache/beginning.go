@@ -166,7 +166,7 @@ func (s *Store) Continue(b *Beginning, g Generation, spec FillSpec) (*Fill, erro
 		err = ErrTooLong
 	}
 	if err == nil {
-		err = s.reserve(claim{rest, rest})
+		err = s.reserveFor(spec, claim{rest, rest})
 	}
 	if err != nil {
 		b.Drop()

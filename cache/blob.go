@@ -112,13 +112,20 @@ func (b *Blob) Close() error {
 	return err
 }
 
+// Use counts as a use of an entry's file, without opening it and without a hit: somebody wants it to stay.
+func (s *Store) Use(e Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.useLocked(e, 0)
+}
+
 // useLocked notes that an entry is used now: it is evicted after all that were used before. An entry that is another one by
 // now, or gone, stays what it is.
-func (s *Store) useLocked(e Entry) {
+func (s *Store) useLocked(e Entry, hits uint32) {
 	if e.node == nil || !e.node.isLinked() {
 		return
 	}
-	e.node.hits++
+	e.node.hits += hits
 	s.entries.use(e.node)
 	s.durability.use(e.node.hash, s.now())
 }
@@ -127,14 +134,20 @@ func (s *Store) useLocked(e Entry) {
 // damaged, and the entry was dropped for it; or it is just being removed, or put under its name by somebody who fetched the
 // same bytes. Then the entry stays what it is: waiting for that would be waiting for a sync. Other errors say nothing about
 // the entry.
-func (s *Store) OpenBlob(e Entry) (*Blob, error) {
+func (s *Store) OpenBlob(e Entry) (*Blob, error) { return s.openBlob(e, 0) }
+
+// OpenHit is OpenBlob for who is served from the store, and not with what was fetched for them: it counts as a hit
+// (Listed.Hits) too.
+func (s *Store) OpenHit(e Entry) (*Blob, error) { return s.openBlob(e, 1) }
+
+func (s *Store) openBlob(e Entry, hits uint32) (*Blob, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return nil, ErrClosed
 	}
 	if data, ok := s.memory.blobs.Get(e.Digest); ok {
-		s.useLocked(e)
+		s.useLocked(e, hits)
 		s.mu.Unlock()
 		s.counters.memoryHits.Add(1)
 		return memoryBlob(data), nil
@@ -144,7 +157,7 @@ func (s *Store) OpenBlob(e Entry) (*Blob, error) {
 		s.mu.Unlock()
 		return nil, ErrMiss
 	}
-	s.useLocked(e)
+	s.useLocked(e, hits)
 	s.enterBlobLocked(state)
 	promote := s.startPromotionLocked(state)
 	s.mu.Unlock()

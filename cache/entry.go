@@ -56,6 +56,9 @@ type FillSpec struct {
 	Copy CopyOf
 	// Confirmed is when the answer was asked for that the bytes come from; zero for a publish's own copy.
 	Confirmed time.Time
+	// Keeps, if set, is a moment of the same store: the fill evicts nothing that was used since, and ends with ErrNoSpareRoom
+	// where that leaves too little room.
+	Keeps *Moment
 }
 
 func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry {

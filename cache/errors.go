@@ -17,6 +17,9 @@ var (
 	ErrNewerFormat = errors.New("a later version wrote the directory")
 	// ErrNoRoom: the file doesn't fit into the store's limits now.
 	ErrNoRoom = errors.New("no room in the store")
+	// ErrNoSpareRoom: it would fit only in place of what was used since the moment that is to be kept (FillSpec.Keeps). It is
+	// an ErrNoRoom, too.
+	ErrNoSpareRoom = fmt.Errorf("%w without evicting what is used", ErrNoRoom)
 	// ErrUnproven: the fill is the copy of an upload, and nobody has vouched for that (Fill.Adopt).
 	ErrUnproven = errors.New("nobody has vouched for the upload")
 	// ErrSuperseded: a publish or a purge came in between; what was begun before it isn't kept.

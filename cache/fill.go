@@ -92,7 +92,7 @@ func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 		hash: sha256.New(), room: &s.space.holding, done: make(chan struct{}), users: 1,
 	}
 	if err := f.reserveFirst(limits); err != nil {
-		if errors.Is(err, ErrNoRoom) && !spec.Copy.unproven {
+		if errors.Is(err, ErrNoRoom) && !errors.Is(err, ErrNoSpareRoom) && !spec.Copy.unproven {
 			s.counters.noRoom.Add(1)
 		}
 		return nil, err
@@ -131,7 +131,7 @@ func (f *Fill) reserveFirst(limits Limits) error {
 		first = limits.growthStep()
 	}
 	f.reserved = first
-	return s.reserve(claim{first, first})
+	return s.reserveFor(f.spec, claim{first, first})
 }
 
 func (f *Fill) open() (err error) {
@@ -241,10 +241,10 @@ func (f *Fill) grow(to int64) error {
 		}
 		step = min(step, limits.MaxObject-f.reserved)
 	}
-	err := f.store.reserve(claim{step, step})
+	err := f.store.reserveFor(f.spec, claim{step, step})
 	if least := to - f.reserved; errors.Is(err, ErrNoRoom) && least < step {
 		step = least
-		err = f.store.reserve(claim{step, step})
+		err = f.store.reserveFor(f.spec, claim{step, step})
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)

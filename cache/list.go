@@ -14,7 +14,8 @@ import (
 // Listed is an entry as admins see it.
 type Listed struct {
 	Entry
-	// LastUsed is when it was last opened to be served (else when it was stored), Hits how often it was opened to be served since the store was opened.
+	// LastUsed is when it was last opened to be served (else when it was stored), Hits how often it was opened by OpenHit since
+	// the store was opened.
 	LastUsed time.Time
 	Hits     uint32
 	// Pinned is until when it is kept from eviction; zero for not at all.

@@ -133,6 +133,10 @@ func (s *Store) merge(entries *recency) {
 		outdate(h)
 	}
 	for n := range s.entries.all() {
+		if n.isMark() {
+			entries.link(n)
+			continue
+		}
 		outdate(n.hash)
 		entries.add(n)
 	}

@@ -16,7 +16,7 @@ type node struct {
 	// serial tells this commit of the key from others; 0 if an earlier process made it. 32 bits are enough for four
 	// billion files in the life of a process.
 	serial uint32
-	// hits is how often the file was opened to be served, since the start.
+	// hits is how often the file was opened by OpenHit, since the start.
 	hits uint32
 	// confirmed is when the upstream confirmed the entry, counted from Store.started, while the key's generation was
 	// this one; unconfirmed if it hasn't been, or the key was raised since.

@@ -4,13 +4,22 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Purged tells what a purge removed.
 type Purged struct {
-	// Entries is the number of keys, Bytes the size of the files that nothing names any more.
+	// Entries is the number of keys.
 	Entries int
-	Bytes   int64
+	// Bytes is the size of the files that are gone from the disk, Held that of those that nothing names any more and that will
+	// go: they are being read, the disk doesn't remove them now, or the store is still loading.
+	Bytes, Held int64
+}
+
+// purging is a purge under way: what it has removed, and the blobs that nothing names any more.
+type purging struct {
+	entries int
+	blobs   []*blobState
 }
 
 // purge is a selection that is being removed. Entries up to its serial are gone for look-ups, also those that it hasn't
@@ -20,11 +29,20 @@ type purge struct {
 	serial   uint32
 }
 
-// Purge removes the selected entries: at once for look-ups, and durably when it returns. Running downloads aren't
-// disturbed, and what was begun before it isn't kept: keys begin new generations (generation.go), in which no older fill is committed
-// (Fill.enterEntry) and no older fetch joined. For a whole key its cost doesn't depend on the store's size. When
-// ctx ends it stops where it is; what it removed stays removed.
+// Purge removes the selected entries: at once for look-ups, durably when it returns, and with their files, but for those that
+// are held (Purged.Held). Running downloads aren't disturbed, and what was begun before it isn't kept: keys begin new
+// generations (generation.go), in which no older fill is committed (Fill.enterEntry) and no older fetch joined. For a whole key
+// its cost doesn't depend on the store's size. When ctx ends it stops where it is; what it removed stays removed.
 func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
+	p := new(purging)
+	err := s.purge(ctx, sel, p)
+	if err != nil {
+		return s.tally(p), err
+	}
+	return s.awaitGone(ctx, p), nil
+}
+
+func (s *Store) purge(ctx context.Context, sel Selector, p *purging) error {
 	if sel.isKey() {
 		key := Key(sel)
 		s.mu.Lock()
@@ -32,9 +50,9 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 		s.mu.Unlock()
 		s.purgeBeginnings(sel)
 		if err := s.materialize(key); err != nil {
-			return Purged{}, fmt.Errorf("purging %s: %w", key, err)
+			return fmt.Errorf("purging %s: %w", key, err)
 		}
-		return s.purgeKeys(ctx, []Key{key})
+		return s.purgeKeys(ctx, []Key{key}, p)
 	}
 	s.generations.purge(sel)
 	s.purgeBeginnings(sel)
@@ -47,28 +65,23 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 		s.leaving.endPurge(running)
 	}()
 	// Those that aren't in the index yet; the others are looked for there.
-	var total Purged
 	purge := func(keys []Key) error {
 		if len(keys) == 0 {
 			return nil
 		}
-		purged, err := s.purgeKeys(ctx, keys)
-		total.Entries += purged.Entries
-		total.Bytes += purged.Bytes
-		return err
+		return s.purgeKeys(ctx, keys, p)
 	}
 	for keys := range slices.Chunk(s.pendingKeys(sel), maxChanges) {
 		if err := purge(keys); err != nil {
-			return total, err
+			return err
 		}
 	}
 	if err := s.forEachKeys(ctx, sel, purge); err != nil {
-		return total, fmt.Errorf("purging: %w", err)
+		return fmt.Errorf("purging: %w", err)
 	}
 	// What was selected may be gone for look-ups already, by an earlier purge that nobody waited for, and on its way into the
 	// index still.
-	_, err := s.purgeKeys(ctx, nil)
-	return total, err
+	return s.purgeKeys(ctx, nil, p)
 }
 
 func (s *Store) pendingKeys(sel Selector) (keys []Key) {
@@ -83,13 +96,12 @@ func (s *Store) pendingKeys(sel Selector) (keys []Key) {
 }
 
 // purgeKeys removes entries and waits until that is durable, and all that was removed before.
-func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
-	var purged Purged
+func (s *Store) purgeKeys(ctx context.Context, keys []Key, p *purging) error {
 	gone := &removal{done: make(chan error, 1), unpin: true}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return purged, ErrClosed
+		return ErrClosed
 	}
 	for _, k := range keys {
 		h := k.hash()
@@ -97,13 +109,13 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 		gone.keys = append(gone.keys, k.bytes())
 		gone.hashes = append(gone.hashes, h)
 		if n := s.entries.peek(h); n != nil {
-			if n.blob.entries == 1 && !n.blob.unlinked {
-				purged.Bytes += n.blob.size
-			}
 			s.dropLocked(n)
-			purged.Entries++
+			p.entries++
+			if n.blob.entries == 0 && !n.blob.unlinked {
+				p.blobs = append(p.blobs, n.blob)
+			}
 		} else if s.starting.forget(h) {
-			purged.Entries++
+			p.entries++
 		}
 	}
 	s.leaving.remove(gone)
@@ -112,14 +124,66 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key) (Purged, error) {
 	select {
 	case err := <-gone.done:
 		if err != nil {
-			return purged, fmt.Errorf("making a purge durable: %w", err)
+			return fmt.Errorf("making a purge durable: %w", err)
 		}
-		return purged, nil
+		return nil
 	case <-s.ctx.Done():
-		return purged, ErrClosed
+		return ErrClosed
 	case <-ctx.Done():
-		return purged, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
+}
+
+// goneTimeout bounds how long a purge waits for its files to go. A disk that removes a thousand a second is done with a
+// million in twice that.
+const goneTimeout = 10 * time.Minute
+
+// awaitGone waits until the janitor has removed the files of a purge, but for those that it can't remove now.
+func (s *Store) awaitGone(ctx context.Context, p *purging) Purged {
+	timer := time.NewTimer(goneTimeout)
+	defer timer.Stop()
+	for _, blob := range p.blobs {
+		for {
+			s.mu.Lock()
+			settled, changed := s.isSettledLocked(blob), s.space.change()
+			s.mu.Unlock()
+			if settled {
+				break
+			}
+			select {
+			case <-changed:
+			case <-timer.C:
+				return s.tally(p)
+			case <-s.ctx.Done():
+				return s.tally(p)
+			case <-ctx.Done():
+				return s.tally(p)
+			}
+		}
+	}
+	return s.tally(p)
+}
+
+// isSettledLocked reports whether waiting for the file of a purged blob to go is over, or in vain for now.
+func (s *Store) isSettledLocked(blob *blobState) bool {
+	_, stuck := s.leaving.stuck.files[blob]
+	return blob.unlinked || blob.entries > 0 || stuck || s.starting.loading || s.leaving.stuck.isRefusing()
+}
+
+// tally counts what a purge has removed. Files that somebody has stored anew meanwhile count for neither.
+func (s *Store) tally(p *purging) Purged {
+	purged := Purged{Entries: p.entries}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, blob := range p.blobs {
+		switch {
+		case blob.unlinked && blob.open == 0:
+			purged.Bytes += blob.size
+		case blob.unlinked, blob.entries == 0:
+			purged.Held += blob.size
+		}
+	}
+	return purged
 }
 
 // Soften marks the selected entries as stale instead of removing them: whoever wants one next has it confirmed first, and

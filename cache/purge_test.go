@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -188,6 +189,7 @@ func TestAKeyThatTheIndexCannotTellFromOthersIsNotStored(t *testing.T) {
 // TestAPurgeTellsTheBytesThatNobodyNamesAnyMore purges a file's names one after the other.
 func TestAPurgeTellsTheBytesThatNobodyNamesAnyMore(t *testing.T) {
 	s := openStore(t, t.TempDir(), Limits{})
+	awaitLoaded(t, s)
 	for _, name := range []string{"one", "other"} {
 		s.put(t, testKey(name), randomBytes(1000, 1))
 	}
@@ -195,8 +197,52 @@ func TestAPurgeTellsTheBytesThatNobodyNamesAnyMore(t *testing.T) {
 		name  string
 		bytes int64
 	}{{"one", 0}, {"other", 1000}} {
-		if purged, err := s.Purge(context.Background(), Selector(testKey(want.name))); err != nil || purged != (Purged{1, want.bytes}) {
+		if purged, err := s.Purge(context.Background(), Selector(testKey(want.name))); err != nil || purged != (Purged{Entries: 1, Bytes: want.bytes}) {
 			t.Errorf("%s: purged %+v, %v", want.name, purged, err)
 		}
 	}
+}
+
+// TestAPurgeReturnsWhenItsFilesAreGone purges files of which one is being read, and one can't be removed.
+func TestAPurgeReturnsWhenItsFilesAreGone(t *testing.T) {
+	fs := &keepingFS{FS: OS()}
+	s := openOn(t, fs, Limits{MaxSize: 1 << 30})
+	for i, name := range []string{"free", "read", "stuck"} {
+		s.put(t, testKey(name), randomBytes(1000<<i, byte(i)))
+	}
+	entry, err := s.Lookup(testKey("read"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob, err := s.OpenBlob(entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	if entry, err = s.Lookup(testKey("stuck")); err != nil {
+		t.Fatal(err)
+	}
+	fs.keep(blobPath(s.dir, entry.Digest))
+	purged, err := s.Purge(t.Context(), Selector{Project: "24"})
+	if want := (Purged{Entries: 3, Bytes: 1000, Held: 6000}); err != nil || purged != want {
+		t.Errorf("purged %+v, %v, want %+v", purged, err, want)
+	}
+	if left := s.Stats().Bytes; left != 6000 {
+		t.Errorf("when it returns, %d bytes are still taken", left)
+	}
+}
+
+// keepingFS doesn't remove one file.
+type keepingFS struct {
+	FS
+	path atomic.Pointer[string]
+}
+
+func (f *keepingFS) keep(path string) { f.path.Store(&path) }
+
+func (f *keepingFS) Remove(path string) error {
+	if refused := f.path.Load(); refused != nil && *refused == path {
+		return errors.New("refused")
+	}
+	return f.FS.Remove(path)
 }

@@ -45,13 +45,34 @@ func (r *recency) remove(n *node) {
 
 // oldest is the entry that wasn't used for longest; nil if there is none.
 func (r *recency) oldest() *node {
-	if len(r.nodes) == 0 {
-		return nil
+	for n := r.ring.newer; n != &r.ring; n = n.newer {
+		if !n.isMark() {
+			return n
+		}
 	}
-	return r.ring.newer
+	return nil
 }
 
-// all are the entries, the one that wasn't used for longest first. The one that is visited may be removed meanwhile.
+// mark makes a mark of the present moment: what is used from now on is newer than it. It stays until it is unlinked.
+func (r *recency) mark() *node {
+	n := new(node)
+	r.link(n)
+	return n
+}
+
+// before are the entries that weren't used since a mark was made, the one that wasn't used for longest first.
+func (r *recency) before(mark *node) iter.Seq[*node] {
+	return func(visit func(*node) bool) {
+		for n := r.ring.newer; n != mark && n != &r.ring; n = n.newer {
+			if !n.isMark() && !visit(n) {
+				return
+			}
+		}
+	}
+}
+
+// all are the entries and the marks, the one that wasn't used for longest first. The one that is visited may be removed
+// meanwhile.
 func (r *recency) all() iter.Seq[*node] {
 	return func(visit func(*node) bool) {
 		for n := r.ring.newer; n != &r.ring; {
@@ -69,6 +90,9 @@ func (r *recency) link(n *node) {
 	n.older, n.newer = r.ring.older, &r.ring
 	n.older.newer, n.newer.older = n, n
 }
+
+// isMark reports whether a node stands for a moment and not for an entry.
+func (n *node) isMark() bool { return n.blob == nil }
 
 // isLinked reports whether a node is an entry's.
 func (n *node) isLinked() bool { return n.newer != nil }

@@ -21,7 +21,7 @@ func TestEntriesStandInTheOrderOfTheirUse(t *testing.T) {
 		n := r.peek(h)
 		switch action := random.IntN(3); {
 		case action == 0:
-			n = &node{hash: h}
+			n = &node{hash: h, blob: new(blobState)}
 			r.add(n)
 			without(h)
 			want = append(want, n)

@@ -54,6 +54,10 @@ func (s *Store) giveWay(f *Fill) bool {
 		quietest.drop()
 		return true
 	}
+	if f.spec.Keeps != nil {
+		s.mu.Unlock()
+		return false
+	}
 	before := s.counters.freedBytes.Load()
 	victims := s.victimsLocked(max(f.reserved-f.onDisk, 1), refusedEntries)
 	s.leaving.remove(victims)

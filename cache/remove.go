@@ -201,6 +201,7 @@ func (s *Store) unlink(blob *blobState) error {
 	blob.busy = nil
 	if err != nil {
 		s.leaving.refuse(blob, s.now())
+		s.space.announce() // who purged it waits in vain
 		return s.diskError("removing a blob", err)
 	}
 	delete(s.blobs, blob.digest)

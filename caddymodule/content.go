@@ -106,7 +106,9 @@ func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) e
 
 // breakOff ends a response visibly, so that nobody takes it for the whole.
 func (x *exchange) breakOff(err error) {
-	if x.r.Context().Err() == nil && !isOfTheCaller(err) {
+	if x.r.Context().Err() != nil || isOfTheCaller(err) {
+		x.report.outcome = outcomeAbandoned
+	} else {
 		x.h.tellTrouble(trouble{what: "a download broke off", ref: x.ref, err: err})
 	}
 	panic(http.ErrAbortHandler)
@@ -222,10 +224,12 @@ func (x *exchange) copyAsItComes(body io.Reader) {
 	for {
 		n, err := body.Read(buffer[:])
 		if n > 0 {
-			if _, err := x.w.Write(buffer[:n]); err != nil {
-				panic(http.ErrAbortHandler)
+			_, err := x.w.Write(buffer[:n])
+			if err == nil {
+				err = controller.Flush()
 			}
-			if err := controller.Flush(); err != nil {
+			if err != nil {
+				x.report.outcome = outcomeAbandoned // nobody takes it any more
 				panic(http.ErrAbortHandler)
 			}
 		}

@@ -42,6 +42,8 @@ type exchange struct {
 	madeGrantKey upstream.GrantKey
 
 	report report
+	// answered says that the request came to an end other than a broken-off answer.
+	answered bool
 
 	// values is the room of setHeader.
 	values [12]string
@@ -240,6 +242,9 @@ func (x *exchange) abandon() {
 // also while an aborted response panics on its way out.
 func (x *exchange) finish() {
 	x.body.retire()
+	if !x.answered && x.r.Context().Err() != nil {
+		x.report.outcome = outcomeAbandoned // in mid-body, too: what was begun as a hit is none
+	}
 	if extra, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && hasAccessLog(x.r) {
 		extra.Set(zap.Object("gitlab_packages", &x.report))
 	}

@@ -41,7 +41,7 @@ const (
 	outcomeSwitchedOff outcome = "switched_off"
 	// outcomeUnreachable: GitLab could not be asked and nothing could be served.
 	outcomeUnreachable outcome = "unreachable"
-	// outcomeAbandoned: the caller left before there was an answer.
+	// outcomeAbandoned: the caller left before the whole answer was sent.
 	outcomeAbandoned outcome = "abandoned"
 )
 

@@ -51,6 +51,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case x.admitUpload():
 		x.forward(outcomeForwarded, fwdMethod)
 	}
+	x.answered = true
 	x.body.linger(r)
 	return nil
 }
@@ -330,7 +331,11 @@ func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
 	if !d.admit() {
 		return true
 	}
-	blob, err := d.store.OpenBlob(entry)
+	open := d.store.OpenHit
+	if outcome == outcomeMiss || outcome == outcomeJoined {
+		open = d.store.OpenBlob // it was fetched for this very download
+	}
+	blob, err := open(entry)
 	if err != nil {
 		if !errors.Is(err, cache.ErrMiss) {
 			d.storeTrouble("a stored file can't be opened", err)
