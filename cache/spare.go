@@ -28,15 +28,19 @@ func (s *Store) EndMoment(m *Moment) {
 // spareTries is how often a fill makes room by evicting what wasn't used since a moment: others can take what it has made.
 const spareTries = 8
 
-// CanSpare reports whether a file of that size (-1 for unknown) would have room now if all were evicted that wasn't used since
-// a moment. Of a file that could never be kept it says yes: Begin tells why not.
-func (s *Store) CanSpare(size int64, since *Moment) bool {
+// CanSpare reports whether a file of that size (-1 for unknown) and digest (zero for unknown) would have room now if all were
+// evicted that wasn't used since a moment, or needs none, since its bytes are here. Of a file that could never be kept it says
+// yes: Begin tells why not.
+func (s *Store) CanSpare(size int64, digest Digest, since *Moment) bool {
 	seen, err := s.sampleFree()
 	if err != nil {
 		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if blob := s.blobs[digest]; blob != nil && !blob.damaged {
+		return true
+	}
 	if size < 0 {
 		size = s.limits.growthStep()
 	}

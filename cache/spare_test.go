@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"testing"
@@ -45,7 +46,7 @@ func TestAFillThatKeepsWhatIsUsedEvictsOnlyWhatIsNot(t *testing.T) {
 	stored := 0
 	var failed error
 	for ; stored < old+used && failed == nil; stored++ {
-		if !s.CanSpare(size, since) {
+		if !s.CanSpare(size, Digest{}, since) {
 			failed = ErrNoSpareRoom
 		}
 		if err := s.putKeeping(name("new", stored), randomBytes(size, byte(150+stored)), since); (err == nil) != (failed == nil) {
@@ -68,12 +69,15 @@ func TestAFillThatKeepsWhatIsUsedEvictsOnlyWhatIsNot(t *testing.T) {
 			t.Errorf("file %d, which was stored since, is evicted", i)
 		}
 	}
+	if here := sha256.Sum256(randomBytes(size, 150)); !s.CanSpare(size, here, since) {
+		t.Error("bytes that are here need room")
+	}
 	if no := s.Stats().NoRoom; no != 0 {
 		t.Errorf("%d files count as not stored for want of room", no)
 	}
 	// An ordinary fill goes on to evict what was used least recently.
 	s.put(t, testKey("other"), randomBytes(size, 1))
-	if !s.CanSpare(1<<40, since) {
+	if !s.CanSpare(1<<40, Digest{}, since) {
 		t.Error("a file that can never be kept counts as one that lacks room now")
 	}
 }

@@ -75,8 +75,10 @@ func (p *processWide) status() adminapi.Status {
 		sent += countOf(counter)
 	}
 	status.BytesUpstream = countOf(p.metrics.upstreamBytes)
-	// A fetch that nobody waited for until its end has cost more than it gave.
-	status.BytesSaved = max(0, sent-status.BytesUpstream)
+	status.BytesWarmed = countOf(p.metrics.warmedBytes)
+	// What was warmed is no loss: it was fetched in quiet hours for those who come. A fetch that nobody waited for until its end has
+	// cost more than it gave.
+	status.BytesSaved = max(0, sent-(status.BytesUpstream-status.BytesWarmed))
 	return status
 }
 

@@ -177,6 +177,7 @@ func (f *flight) beginStoring(body *upstream.Download) (err error) {
 	}
 	fill, err := f.store.Begin(f.key, f.generation, spec)
 	if err != nil {
+		f.unstorable = err
 		if !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrSuperseded) && !errors.Is(err, cache.ErrClosed) {
 			f.h.tellTrouble(trouble{what: "a file can't be stored", consequence: "it streams uncached", ref: f.ref, err: err})
 		}
@@ -191,6 +192,7 @@ func (f *flight) beginStoring(body *upstream.Download) (err error) {
 func (f *flight) specOf(body *upstream.Download) cache.FillSpec {
 	spec := cache.FillSpec{
 		Size: body.Length, Identity: cache.Identity(body.Identity), Disposition: body.Disposition, Confirmed: body.Sent,
+		Keeps: f.leader.keeps,
 	}
 	spec.SHA256, _ = cache.ParseDigest(body.SHA256()) // zero for none
 	if spec.SHA256.IsZero() {
@@ -216,7 +218,7 @@ func (f *flight) keep(ctx context.Context, body *upstream.Download) {
 	}
 	close(f.head)
 	f.noteBody(f.pump(ctx, body))
-	if errors.Is(f.fill.Err(), cache.ErrNoRoom) {
+	if err := f.fill.Err(); errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrNoSpareRoom) {
 		f.state.flights.outgrown.note(f.key, f.state.now())
 	}
 }
@@ -232,7 +234,7 @@ var pumpBuffers = sync.Pool{New: func() any { return new([pumpPiece]byte) }}
 func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
 	defer pumpBuffers.Put(buffer)
-	_, err := io.CopyBuffer(struct{ io.Writer }{f.fill}, &countedReader{Reader: body, read: f.h.metrics.received}, buffer[:])
+	_, err := io.CopyBuffer(struct{ io.Writer }{f.fill}, &countedReader{Reader: body, read: f.received}, buffer[:])
 	if errors.Is(err, upstream.ErrChecksum) {
 		err = fmt.Errorf("%w: %w", cache.ErrChecksum, err)
 	}
@@ -261,6 +263,14 @@ func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 		}})
 	}
 	return err
+}
+
+// received counts bytes of the body.
+func (f *flight) received(n int64) {
+	f.h.metrics.received(n)
+	if f.leader.keeps != nil && n > 0 {
+		f.h.metrics.warmedBytes.Add(float64(n))
+	}
 }
 
 // giveLeader publishes the flight's end and hands the leader the body that is theirs alone, and waits until they are done with

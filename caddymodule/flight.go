@@ -33,6 +33,8 @@ type flight struct {
 	entry cache.Entry
 	// err says why there is nothing to follow: errLeaderRefused, errNotStored, or an *upstream.UnreachableError.
 	err error
+	// unstorable says why the store took nothing of a body that it could have kept; nil where it wasn't asked, or took it.
+	unstorable error
 	// answer is what GitLab said to the leader, for the leader alone and for who is alike.
 	answer upstream.Answer
 	// lags says that the content is what was current before a publish a few seconds ago: it is for those to whom GitLab itself

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
@@ -17,6 +18,9 @@ type leader struct {
 	standing upstream.Standing
 	// insists says that the file is fetched although its last fetches failed.
 	insists bool
+	// keeps is set for a warming, which nobody waits for: what was used since that moment isn't evicted for the file, and its
+	// bytes count as warmed.
+	keeps *cache.Moment
 	// ctx is the leader's own. Only a body that is for the leader alone depends on it.
 	ctx context.Context
 }

@@ -20,9 +20,11 @@ type metrics struct {
 	firstByte, duration map[outcome]prometheus.Observer
 	sent                [sources]prometheus.Counter
 	upstreamBytes       prometheus.Counter
-	checks, fetches     map[askResult]prometheus.Observer
-	followers           prometheus.Gauge
-	resumes             prometheus.Counter
+	// warmedBytes are a part of upstreamBytes.
+	warmedBytes     prometheus.Counter
+	checks, fetches map[askResult]prometheus.Observer
+	followers       prometheus.Gauge
+	resumes         prometheus.Counter
 
 	collectors []prometheus.Collector
 }
@@ -87,6 +89,7 @@ func newMetrics(further ...prometheus.Collector) *metrics {
 		m.sent[source] = sent.WithLabelValues(name)
 	}
 	m.upstreamBytes = m.counter("upstream_received_bytes_total", "Bytes of bodies received from GitLab and its object storage.").WithLabelValues()
+	m.warmedBytes = m.counter("warmed_bytes_total", "Bytes of bodies received by warmings, before anybody asked; they are among the bytes received.").WithLabelValues()
 	checks := m.histogram("check_duration_seconds", "Seconds until GitLab's answer to a check, by result.", askBuckets, "result")
 	fetches := m.histogram("fetch_duration_seconds", "Seconds until the head of the answer to a fetch, by result.", askBuckets, "result")
 	for _, result := range allAskResults {

@@ -49,6 +49,8 @@ type Status struct {
 	BytesSent     map[string]int64 `json:"bytes_sent"`
 	BytesUpstream int64            `json:"bytes_upstream"`
 	BytesSaved    int64            `json:"bytes_saved"`
+	// BytesWarmed is the part of BytesUpstream that warmings fetched before anybody asked. It isn't taken from BytesSaved.
+	BytesWarmed int64 `json:"bytes_warmed"`
 
 	Stores    []StoreStatus    `json:"stores"`
 	Upstreams []UpstreamStatus `json:"upstreams"`
