@@ -61,9 +61,31 @@ func (h *Handler) provisionCache() (storeSettings, string, error) {
 	if directory == "" {
 		directory = filepath.Join(caddy.AppDataDir(), "gitlab_packages")
 	}
-	directory, err := filepath.Abs(directory)
+	directory, err := realDirectory(directory)
 	if err != nil {
 		return settings, "", fmt.Errorf("cache directory: %w", err)
 	}
 	return settings, directory, nil
+}
+
+// realDirectory is the absolute path of a directory without symbolic links, so that one that two configs name by different
+// paths is one. What isn't there yet is taken as it is named; empty stays empty.
+func realDirectory(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	missing := ""
+	for at := path; ; at = filepath.Dir(at) {
+		if found, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.Join(found, missing), nil
+		}
+		if at == filepath.Dir(at) {
+			return path, nil
+		}
+		missing = filepath.Join(filepath.Base(at), missing)
+	}
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 
@@ -77,6 +78,9 @@ type environment struct {
 	storeRetryPause time.Duration
 	// storeLookPause is the wait between looks whether the store's directory is still there.
 	storeLookPause time.Duration
+	// pause waits, or returns the context's error: how a warming waits while GitLab limits requests. Tests put the clock forward
+	// instead.
+	pause func(ctx context.Context, wait time.Duration) error
 	// switchesPoll is how often Caddy's storage is looked at for what other instances switched.
 	switchesPoll time.Duration
 }
@@ -101,6 +105,7 @@ func newProcessWide() *processWide {
 			rangePatience:   20 * time.Second,
 			storeRetryPause: 10 * time.Second,
 			storeLookPause:  2 * time.Second,
+			pause:           pause,
 			switchesPoll:    5 * time.Second,
 		},
 		states:        caddy.NewUsagePool(),
@@ -111,6 +116,18 @@ func newProcessWide() *processWide {
 	p.stateNumbers = newStateCollector(p.statesInUse)
 	p.metrics = newMetrics(p.stateNumbers)
 	return p
+}
+
+// pause waits, or returns the cause of the context's end.
+func pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // statesInUse returns the states of all cache directories in use.

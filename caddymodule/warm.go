@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,16 +24,20 @@ const (
 	maxToldErrors = 20
 )
 
-// warming is the fetching of a package's files before anybody asks for them.
+// warming is the fetching of a package's files into one cache directory before anybody asks for them. Those that one call
+// begins for several directories have one id.
 type warming struct {
 	id                     string
 	handler                *Handler
 	project, name, version string
+	pin                    string    // as the admin wrote it
 	pinUntil               time.Time // zero for not at all
 	anonymous              bool      // GitLab is asked without a token
-	cancel                 context.CancelFunc
+	cancel                 context.CancelCauseFunc
 	over                   chan struct{}
 	begun                  time.Time
+	// since is the moment of its beginning, in the store that it fills: what was used later isn't evicted for it.
+	since *cache.Moment
 
 	// mu guards all below; nothing is waited for under it.
 	mu sync.Mutex
@@ -45,12 +48,17 @@ type warming struct {
 type warmed struct {
 	listed bool
 	// files is how many GitLab listed, already how many of them were here, fetched how many came, pinned how many were
-	// pinned, and failed how many came to nothing. bytes and fetchedBytes are sizes.
-	files, already, fetched, pinned, failed int
-	bytes, doneBytes                        int64
-	errors                                  []string
-	ended                                   time.Time
-	err                                     error
+	// pinned, failed how many came to nothing, and left how many weren't begun or found no room. bytes and doneBytes are sizes.
+	files, already, fetched, pinned, failed, left int
+	bytes, doneBytes                              int64
+	// full says that there is no more room but that of files that were used since its beginning.
+	full bool
+	// waitsUntil is when GitLab, which limits requests, may be asked again, and waits how often in a row it was waited for.
+	waitsUntil time.Time
+	waits      int
+	errors     []string
+	ended      time.Time
+	err        error
 }
 
 // warmings are those of one cache directory, the newest last.
@@ -60,8 +68,13 @@ type warmings struct {
 	list []*warming
 }
 
-// errTooManyWarmings says that no further warming is begun.
-var errTooManyWarmings = errors.New("too many packages are being warmed at once; wait for one to end, or stop it")
+var (
+	// errTooManyWarmings says that no further warming is begun.
+	errTooManyWarmings = errors.New("too many packages are being warmed at once; wait for one to end, or stop it")
+	// errWarmingStopped and errWarmingSwitchedOff are why a warming ends before its last file.
+	errWarmingStopped     = errors.New("it was stopped")
+	errWarmingSwitchedOff = errors.New("the project was switched off")
+)
 
 // beginWarming begins a warming, in the caller's name. It ends by itself, with the state, or when it is stopped. The caller's
 // token isn't kept in it: it is remembered for long after it is over.
@@ -80,8 +93,8 @@ func (s *state) beginWarming(store *cache.Store, w *warming, caller upstream.Cal
 	if !s.enter() {
 		return errClosing
 	}
-	ctx, cancel := context.WithCancel(s.ctx)
-	w.id, w.cancel, w.over, w.begun = rand.Text()[:8], cancel, make(chan struct{}), s.now()
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	w.cancel, w.over, w.begun = cancel, make(chan struct{}), s.now()
 	for len(s.warmings.list) >= keptWarmings+maxWarmings {
 		oldest := slices.IndexFunc(s.warmings.list, func(other *warming) bool { return !other.isRunning() })
 		s.warmings.list = slices.Delete(s.warmings.list, oldest, oldest+1)
@@ -92,8 +105,8 @@ func (s *state) beginWarming(store *cache.Store, w *warming, caller upstream.Cal
 	go func() {
 		defer s.leave()
 		defer w.handler.transports.release()
-		defer cancel()
 		err := w.run(ctx, s, store, caller)
+		cancel(nil)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.ended, w.err = s.now(), err
@@ -112,26 +125,50 @@ func (w *warming) isRunning() bool {
 	}
 }
 
-// find returns a warming; nil if it isn't known, or not any more.
-func (l *warmings) find(id string) *warming {
+// all are the warmings that are remembered, the newest last.
+func (l *warmings) all() []*warming {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, w := range l.list {
-		if w.id == id {
-			return w
-		}
+	return slices.Clone(l.list)
+}
+
+// find returns a warming; nil if it isn't known, or not any more.
+func (l *warmings) find(id string) *warming {
+	all := l.all()
+	if at := slices.IndexFunc(all, func(w *warming) bool { return w.id == id }); at >= 0 {
+		return all[at]
 	}
 	return nil
 }
 
+// like returns a running warming that does what another one is to do; nil for none.
+func (l *warmings) like(other *warming) *warming {
+	all := l.all()
+	at := slices.IndexFunc(all, func(w *warming) bool {
+		return w.isRunning() && w.handler.client.Upstream() == other.handler.client.Upstream() && w.project == other.project &&
+			w.name == other.name && w.version == other.version && w.pin == other.pin
+	})
+	if at < 0 {
+		return nil
+	}
+	return all[at]
+}
+
 // run asks GitLab for the files and fetches those that aren't here.
 func (w *warming) run(ctx context.Context, s *state, store *cache.Store, caller upstream.Caller) error {
-	files, err := w.handler.client.PackageFiles(ctx, caller, w.project, w.name, w.version)
+	select {
+	case <-store.Ready(): // what is used least isn't known before
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	w.since = store.Moment()
+	defer store.EndMoment(w.since)
+	files, err := w.handler.client.PackageFiles(ctx, caller, w.project, w.name, w.version, func(err error) error { return w.wait(ctx, s, err) })
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
-	w.listed, w.files = true, len(files)
+	w.listed, w.files, w.waits = true, len(files), 0
 	for _, file := range files {
 		w.bytes += file.Size
 	}
@@ -139,11 +176,10 @@ func (w *warming) run(ctx context.Context, s *state, store *cache.Store, caller 
 	var group errgroup.Group
 	group.SetLimit(warmAtOnce)
 	for _, file := range files {
-		if ctx.Err() != nil {
-			break
-		}
 		group.Go(func() error {
-			w.note(file, w.warm(ctx, s, store, caller, file))
+			if w.goesOn(ctx, s) {
+				w.note(file, w.warm(ctx, s, store, caller, file))
+			}
 			return nil
 		})
 	}
@@ -151,10 +187,32 @@ func (w *warming) run(ctx context.Context, s *state, store *cache.Store, caller 
 	return context.Cause(ctx)
 }
 
+// goesOn reports whether a further file is to be begun, when GitLab may be asked, and counts one that isn't: not when the
+// warming is stopped, when its project is switched off, or when there is no room any more.
+func (w *warming) goesOn(ctx context.Context, s *state) bool {
+	stopped := w.await(ctx, s) != nil
+	if !stopped && w.handler.switchOf(w.project).isOff() {
+		w.cancel(errWarmingSwitchedOff)
+		stopped = true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if stopped || w.full {
+		w.left++
+		return false
+	}
+	return true
+}
+
 // note counts a file that failed, and tells the first few in words.
 func (w *warming) note(file upstream.PackageFile, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if errors.Is(err, cache.ErrNoSpareRoom) {
+		w.full = true
+		w.left++
+		return
+	}
 	w.doneBytes += file.Size
 	if err == nil {
 		return
@@ -165,113 +223,13 @@ func (w *warming) note(file upstream.PackageFile, err error) {
 	}
 }
 
-// warm sees to it that one file is here, and pinned if that is wanted.
-func (w *warming) warm(ctx context.Context, s *state, store *cache.Store, caller upstream.Caller, file upstream.PackageFile) error {
-	h := w.handler
-	if err := h.rules.Check(file.Ref); err != nil {
-		return fmt.Errorf("nobody could download it: %w", err)
-	}
-	target := h.targetOf(file.Ref)
-	entry, err := store.Lookup(target.key)
-	switch {
-	case err == nil && file.SHA256 != "" && entry.Digest.String() == file.SHA256:
-		w.count(&w.already)
-	case err == nil || errors.Is(err, cache.ErrMiss):
-		if err := w.fetch(ctx, s, store, caller, target); err != nil {
-			return err
-		}
-		w.count(&w.fetched)
-	default:
-		return err
-	}
-	if w.pinUntil.IsZero() {
-		return nil
-	}
-	switch err := store.Pin(ctx, target.key, w.pinUntil); {
-	case errors.Is(err, cache.ErrNoRoom):
-		return errors.New("it is here and not pinned: max_pinned allows no more")
-	case err != nil:
-		return err
-	}
-	w.count(&w.pinned)
-	return nil
-}
-
-func (w *warming) count(counter *int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	*counter++
-}
-
-// fetch leads a flight for a file, or waits for the one that somebody else leads, until the file is stored.
-func (w *warming) fetch(ctx context.Context, s *state, store *cache.Store, caller upstream.Caller, target target) error {
-	h, key := w.handler, target.key
-	who := reader{caller, upstream.GrantKey{
-		Upstream: key.Upstream, Fingerprint: s.fingerprinter.Of(caller.Credential), Project: key.Project, File: upstream.FileOf(target.ref),
-	}}
-	// Nobody waits to be handed what can't be stored.
-	nobody, leave := context.WithCancel(ctx)
-	leave()
-	for range maxAttempts {
-		generation := store.Generation(key)
-		fl := h.newFlight(s, store, target, generation, leader{
-			reader: who, askKey: askKey{access: h.access, grantKey: who.grantKey, key: key, generation: generation},
-			standing: upstream.Trusted, insists: true, ctx: nobody,
-		})
-		switch err := fl.begin(nil, nil); {
-		case errors.Is(err, errOvertaken):
-			if err := w.await(ctx, s.flights.running(key, generation, nil)); err != nil {
-				return err
-			}
-			if _, err := store.Lookup(key); err == nil {
-				return nil
-			}
-			continue
-		case err != nil:
-			return err
-		}
-		<-fl.over // a warming that is stopped ends with the files that it fetches
-		switch {
-		case fl.err != nil:
-			return fl.err
-		case fl.fill == nil:
-			return nil // its bytes were here, under another name
-		}
-		_, err := fl.fill.Result()
-		if errors.Is(err, cache.ErrSuperseded) && ctx.Err() == nil {
-			continue // published over meanwhile
-		}
-		return err
-	}
-	return errors.New("the file changes faster than it can be fetched")
-}
-
-// await waits for somebody else's flight to end; nil for one that has already.
-func (w *warming) await(ctx context.Context, fl *flight) error {
-	if fl == nil {
-		return nil
-	}
-	if !fl.waitHead(ctx) {
-		return context.Cause(ctx)
-	}
-	if fl.fill == nil {
-		return nil
-	}
-	select {
-	case <-fl.fill.Done():
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // newWarming makes a warming of what an admin asks for.
-func (h *Handler) newWarming(project, name, version string, pinUntil time.Time) *warming {
-	return &warming{handler: h, project: project, name: name, version: version, pinUntil: pinUntil}
+func (h *Handler) newWarming(id, project, name, version string) *warming {
+	return &warming{id: id, handler: h, project: project, name: name, version: version}
 }
 
 // logEnd tells the log how a warming ended. w.mu is held.
 func (w *warming) logEnd(logger *zap.Logger) {
 	logger.Info("a package was warmed", zap.String("project", w.project), zap.String("package", w.name), zap.Int("files", w.files),
-		zap.Int("fetched", w.fetched), zap.Int("failed", w.failed), zap.Error(w.err))
+		zap.Int("fetched", w.fetched), zap.Int("failed", w.failed), zap.Int("left", w.left), zap.Bool("no_room", w.full), zap.Error(w.err))
 }

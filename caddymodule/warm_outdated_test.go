@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
@@ -60,12 +59,12 @@ func TestAWarmingFetchesWhatIsStoredAndMayNotBeTheCurrentFile(t *testing.T) {
 			}
 			h := app.handlers[0]
 			state := h.attachment.state
-			w := h.newWarming("24", "pkg", "1.0.0", time.Time{})
+			w := h.newWarming("w", "24", "pkg", "1.0.0")
 			if err := state.beginWarming(state.store.Load(), w, upstream.Caller{Credential: upstream.TokenCredential(colleague)}); err != nil {
 				t.Fatal(err)
 			}
 			<-w.over
-			status := w.status()
+			status := warmingStatusOf([]*warming{w})
 			if status.Fetched != test.fetched || status.Already != test.already || status.Failed != 0 || status.Error != "" {
 				t.Errorf("warmed: %+v", status)
 			}

@@ -4,7 +4,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 	"unsafe"
 	"weak"
 
@@ -29,7 +28,7 @@ func TestAWarmingThatIsOverKeepsNoToken(t *testing.T) {
 		gitlab.AddToken(gitlabtest.Token{
 			Kind: gitlabtest.PersonalToken, Secret: strings.Clone(token), Username: "warmer", Roles: map[int]gitlabtest.Role{project: gitlabtest.Developer},
 		})
-		w := h.newWarming("24", "pkg", "1.0.0", time.Time{})
+		w := h.newWarming("w", "24", "pkg", "1.0.0")
 		if err := state.beginWarming(state.store.Load(), w, upstream.Caller{Credential: upstream.TokenCredential(token)}); err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +36,7 @@ func TestAWarmingThatIsOverKeepsNoToken(t *testing.T) {
 	}
 	w, token := begin()
 	<-w.over
-	if status := w.status(); status.Fetched != 1 || status.Error != "" {
+	if status := warmingStatusOf([]*warming{w}); status.Fetched != 1 || status.Error != "" {
 		t.Fatalf("warmed: %+v", status)
 	}
 	await(t, func() bool {

@@ -12,7 +12,7 @@
 //	GET    /gitlab_packages/entries    what is stored, by pages: query parameters, EntryList
 //	POST   /gitlab_packages/purge      remove files, mark them stale, or forget grants: PurgeRequest, PurgeAnswer
 //	POST   /gitlab_packages/verify     compare all files with their SHA-256; GET tells, DELETE stops: VerificationList
-//	POST   /gitlab_packages/warm       fetch a package in advance: WarmRequest, WarmingStatus; GET tells, DELETE stops, with ?id=
+//	POST   /gitlab_packages/warm       fetch a package in advance: WarmRequest, WarmingStatus; GET tells, DELETE stops, with ?id=; GET without lists all: WarmingList
 //
 // An answer with the status 200 is one JSON object. All other answers are {"error": "a sentence"}, as Caddy's own:
 //

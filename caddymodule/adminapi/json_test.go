@@ -60,12 +60,14 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 			`"total_bytes":4,"files":5,"damaged":6,"error":"e"}]}`: adminapi.VerificationList{Verifications: []adminapi.VerificationStatus{{
 			Directory: "d", Running: true, Begun: &at, Ended: &at, Entries: 1, Total: 2, Bytes: 3, TotalBytes: 4, Files: 5, Damaged: 6, Error: "e",
 		}}},
-		`{"upstream":"u","project":"24","package":"p","version":"1","token":"t","pin":"30d"}`: adminapi.WarmRequest{
-			Upstream: "u", Project: "24", Package: "p", Version: "1", Token: "t", Pin: "30d",
+		`{"upstream":"u","project":"24","package":"p","version":"1","token":"t","directory":"d","pin":"30d"}`: adminapi.WarmRequest{
+			Upstream: "u", Project: "24", Package: "p", Version: "1", Token: "t", Directory: "d", Pin: "30d",
 		},
-		`{"id":"i","running":true,"anonymous":true,"listed":true,"files":1,"bytes":2,"already":3,"fetched":4,"pinned":5,"failed":6,"done_bytes":7,"errors":["e"],"error":"f",` +
+		`{"id":"i","running":true,"joined":true,"upstream":"u","project":"24","package":"p","version":"1","directories":["d"],"anonymous":true,"listed":true,"files":1,"bytes":2,"already":3,"fetched":4,"pinned":5,"failed":6,"done_bytes":7,"no_room":true,"left":8,` +
+			`"waits_until":"2026-11-28T12:00:00Z","errors":["e"],"error":"f",` +
 			`"begun":"2026-11-28T12:00:00Z","ended":"2026-11-28T12:00:00Z"}`: adminapi.WarmingStatus{
-			ID: "i", Running: true, Anonymous: true, Listed: true, Files: 1, Bytes: 2, Already: 3, Fetched: 4, Pinned: 5, Failed: 6, DoneBytes: 7, Errors: []string{"e"}, Error: "f", Begun: at, Ended: &at,
+			ID: "i", Running: true, Joined: true, Upstream: "u", Project: "24", Package: "p", Version: "1", Directories: []string{"d"}, Anonymous: true, NoRoom: true, Left: 8, WaitsUntil: &at,
+			Listed: true, Files: 1, Bytes: 2, Already: 3, Fetched: 4, Pinned: 5, Failed: 6, DoneBytes: 7, Errors: []string{"e"}, Error: "f", Begun: at, Ended: &at,
 		},
 	} {
 		got, err := json.Marshal(value)

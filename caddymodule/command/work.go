@@ -209,58 +209,58 @@ func verdictOf(list adminapi.VerificationList, stopped bool) (int, error) {
 
 func warmVerb() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "warm PROJECT PACKAGE [VERSION] [--token-file F] [--pin 30d] [--upstream URL] [--detach]",
+		Use:   "warm {PROJECT PACKAGE [VERSION] | --list | --join ID | --stop ID} [--token-file F] [--pin 30d] [--upstream URL] [--directory D] [--detach]",
 		Short: "Fetches a package's files before anybody asks for them",
-		Long: `Asks GitLab for the files of a package, or of one version of it, and fetches those that aren't stored, a few at a time.
-Shows how far it is until it is over; Ctrl-C leaves it running.
+		Long: `Asks GitLab for the files of a package, or of one version of it, and fetches those that aren't stored, a few at a time,
+into every cache directory in front of that GitLab, or the one of --directory. Shows how far it is until it is over; Ctrl-C
+leaves it running, and the same command again joins it. It waits where GitLab limits requests, and ends when the project is
+switched off. No file is evicted for it that was used since it began: where there is no other room it stops.
 
 Write PROJECT as your jobs do: files that they ask for by number are apart from those that they ask for by path. The
 token is one that may read the project (scope read_api); without --token-file the handler's api_token is used, and
 without that GitLab is asked anonymously.
 
-Exits with 4 if a file could not be fetched or pinned.`,
+--list shows what is being warmed, and the last that are over; --join waits for one of them, and --stop ends it: no further
+file is begun.
+
+Exits with 4 if a file could not be fetched or pinned, or there was room for a part of them only.`,
 		Example: examples("warm 24 my_package 1.0.0 --token-file token.txt", "warm group/app my_package --pin 30d --detach",
 			"warm 24 my_package --token-file - < token.txt"),
-		Args: takes("PROJECT", "PACKAGE", "[VERSION]"), ValidArgsFunction: completeNames(3),
+		Args: takes("[PROJECT]", "[PACKAGE]", "[VERSION]"), ValidArgsFunction: completeNames(3),
 	}
 	flags := command.Flags()
-	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
-	tokenFile := flags.String("token-file", "", "A file with a GitLab token; - for the standard input")
-	pin := flags.String("pin", "", "Keep the files from eviction for that long, such as 30d")
+	var asked warmRequest
+	flags.StringVar(&asked.Upstream, "upstream", "", "The GitLab, if the edge stands in front of several")
+	flags.StringVar(&asked.Directory, "directory", "", "The cache directory to fill; all of them by default")
+	flags.StringVar(&asked.tokenFile, "token-file", "", "A file with a GitLab token; - for the standard input")
+	flags.StringVar(&asked.Pin, "pin", "", "Keep the files from eviction for that long, such as 30d")
 	detach := flags.Bool("detach", false, "Begin it and don't wait")
+	list := flags.Bool("list", false, "List what is being warmed, and what was")
+	join := flags.String("join", "", "Wait for the one with this ID")
+	stop := flags.String("stop", "", "Stop the one with this ID")
+	command.MarkFlagsMutuallyExclusive("list", "join", "stop", "detach")
 	return verb(command, func(i *invocation) (int, error) {
 		if err := i.refuseEmptyNames(); err != nil {
 			return 1, err
 		}
-		token, err := readToken(*tokenFile, i.command.InOrStdin())
+		switch others := *list || *join != "" || *stop != ""; {
+		case others && len(i.args) > 0:
+			return 1, errors.New("--list, --join and --stop are about warmings that there are, and take no package")
+		case *list:
+			return i.listWarmings()
+		case *stop != "":
+			return i.stopWarming(*stop)
+		case *join != "":
+			return i.seeWarming(adminapi.WarmingStatus{ID: *join}, true)
+		}
+		if err := takes("PROJECT", "PACKAGE", "[VERSION]")(command, i.args); err != nil {
+			return 1, err
+		}
+		status, err := i.beginWarming(asked)
 		if err != nil {
 			return 1, err
 		}
-		request := adminapi.WarmRequest{Upstream: *upstream, Project: i.args[0], Package: i.args[1], Token: token, Pin: *pin}
-		if len(i.args) == 3 {
-			request.Version = i.args[2]
-		}
-		var status adminapi.WarmingStatus
-		if err := i.call(http.MethodPost, adminapi.CallWarm, nil, request, &status); err != nil {
-			return 1, err
-		}
-		if !*detach {
-			if err := i.watchWarming(&status); err != nil {
-				return 1, err
-			}
-		}
-		if err := i.show(status, func() { i.showWarming(status) }); err != nil {
-			return 1, err
-		}
-		switch {
-		case status.Error != "":
-			return 1, errors.New(status.Error)
-		case status.Failed > 0:
-			return exitWrong, fmt.Errorf("%d of %d files failed", status.Failed, status.Files)
-		case !status.Running && status.Files == 0:
-			return exitWrong, errors.New("GitLab lists no files of that name")
-		}
-		return 0, nil
+		return i.seeWarming(status, !*detach)
 	})
 }
 
@@ -315,6 +315,9 @@ func (i *invocation) showWarming(status adminapi.WarmingStatus) {
 	}
 	printf(i.out, "%d files, %s: %d fetched, %d were stored before, %d pinned, %d failed\n", status.Files, sizeText(status.Bytes),
 		status.Fetched, status.Already, status.Pinned, status.Failed)
+	if status.Left > 0 {
+		printf(i.out, "%d files are left out\n", status.Left)
+	}
 	for _, line := range status.Errors {
 		printf(i.out, "  %s\n", line)
 	}
