@@ -444,7 +444,7 @@ func TestWarmFetchesWhatIsNotStoredAndPinsIt(t *testing.T) {
 	if got := e.do(t, call{path: filePath("f1.bin"), token: outsider}); got.StatusCode != http.StatusNotFound {
 		t.Errorf("a stranger gets %s", got.Status)
 	}
-	e.expectCLI(t, 1, []string{"404"}, "warm", "24", "pkg")
+	e.expectCLI(t, 1, []string{"404", "GitLab was asked anonymously"}, "warm", "24", "pkg")
 	e.expectCLI(t, exitWrong, []string{"lists no files"}, "warm", "24", "nothing", "--token-file", token)
 	e.expectCLI(t, 1, []string{"one token"}, "warm", "24", "pkg", "--token-file", os.DevNull)
 	if _, log := e.api(t, http.MethodGet, "status", ""); strings.Contains(log+e.log(t), colleague) {
