@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -16,10 +15,12 @@ import (
 )
 
 func init() {
-	httpcaddyfile.RegisterHandlerDirective("gitlab_packages", parseDirective)
+	httpcaddyfile.RegisterHandlerDirective(directiveName, parseDirective)
 	// So that a site needs no `order`: what isn't ours goes on to reverse_proxy.
-	httpcaddyfile.RegisterDirectiveOrder("gitlab_packages", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterDirectiveOrder(directiveName, httpcaddyfile.Before, "reverse_proxy")
 }
+
+const directiveName = "gitlab_packages"
 
 func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(Handler)
@@ -72,15 +73,33 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if !d.NextArg() {
-		return d.Err("which GitLab? gitlab_packages needs its URL, such as https://gitlab.example.com")
+		return d.Err(noURL)
 	}
 	h.Upstream = d.Val()
+	check := settingsCheck{handler: h}
+	check.look(d)
 	if d.NextArg() {
 		return d.Errf("unexpected %q after the URL; settings go into a block", d.Val())
 	}
-	options := map[string]func(*caddyfile.Dispenser) error{
+	if err := parseBlock(d, directiveName, check.afterEach(h.options(&check))); err != nil {
+		return err
+	}
+	return check.found
+}
+
+// noURL names the variable that the shipped Caddyfiles have: Caddy has put its value in before the directive is read, so that
+// nobody can know any more which one it was.
+const noURL = "which GitLab? gitlab_packages needs its URL, such as https://gitlab.example.com. If the line has {$GITLAB_URL}, " +
+	"GITLAB_URL is empty: set it for this command as well, which reads the Caddyfile with an environment of its own"
+
+// optionParser reads one option, whose word is the present token.
+type optionParser = func(*caddyfile.Dispenser) error
+
+// options are the words of the directive's own block.
+func (h *Handler) options(check *settingsCheck) map[string]optionParser {
+	return map[string]optionParser{
 		"rules":             h.parseRules,
-		"cache":             h.parseCache,
+		"cache":             func(d *caddyfile.Dispenser) error { return h.parseCache(d, check) },
 		"projects":          h.parseProjects,
 		"max_age":           durationOption(func(value caddy.Duration) { h.MaxAge = &value }),
 		"grant_ttl":         durationOption(func(value caddy.Duration) { h.GrantTTL = &value }),
@@ -101,40 +120,40 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 		"fetches_per_caller": numberOption(func(value int) { h.FetchesPerCaller = &value }),
 	}
-	if err := parseBlock(d, "gitlab_packages", options); err != nil {
-		return err
-	}
-	return h.checkParsed(d)
 }
 
-// checkParsed finds settings that make no sense together, so that `caddy adapt` tells of them with file and line.
-// What a placeholder hides is checked when the config is loaded.
-func (h *Handler) checkParsed(d *caddyfile.Dispenser) error {
-	probe := *h
-	if strings.Contains(probe.Upstream, "{") {
-		probe.Upstream = "https://placeholder.invalid"
+// rulesOptions are the words of the block rules.
+func rulesOptions(rules *Rules) map[string]optionParser {
+	return map[string]optionParser{
+		"name":    textOption(func(value string) { rules.PackageName = value }),
+		"version": textOption(func(value string) { rules.PackageVersion = value }),
+		"file":    textOption(func(value string) { rules.FileName = value }),
 	}
-	if strings.Contains(probe.GrantScope+strings.Join(slices.Concat(probe.IdentityHeaders, probe.DropHeaders, probe.StorageHosts), ""), "{") {
-		probe.GrantScope, probe.IdentityHeaders, probe.DropHeaders, probe.StorageHosts = "", nil, nil, nil
+}
+
+// cacheOptions are the words of the block cache.
+func cacheOptions(config *Cache) map[string]optionParser {
+	return map[string]optionParser{
+		"max_size":     positiveSizeOption(func(value int64) { config.MaxSize = value }),
+		"upload_room":  sizeOption(func(value int64) { config.UploadRoom = &value }),
+		"memory":       sizeOption(func(value int64) { config.Memory = &value }),
+		"max_object":   positiveSizeOption(func(value int64) { config.MaxObject = value }),
+		"max_pinned":   positiveSizeOption(func(value int64) { config.MaxPinned = value }),
+		"min_free":     sizeOption(func(value int64) { config.MinFree = &value }),
+		"verify_every": durationOption(func(value caddy.Duration) { config.VerifyEvery = value }),
+		"verify_rate":  positiveSizeOption(func(value int64) { config.VerifyRate = value }),
 	}
-	if _, err := probe.provisionSettings(); err != nil {
-		return d.Err(err.Error())
-	}
-	if _, _, err := probe.provisionCache(); err != nil {
-		return d.Err(err.Error())
-	}
-	return nil
 }
 
 // parseBlock reads the block after the present line. Each option may stand in it once; a word that isn't an option is
 // an error that names the place.
-func parseBlock(d *caddyfile.Dispenser, block string, options map[string]func(*caddyfile.Dispenser) error) error {
+func parseBlock(d *caddyfile.Dispenser, block string, options map[string]optionParser) error {
 	seen := make(map[string]bool, len(options))
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		word := d.Val()
 		parse, known := options[word]
 		if !known {
-			return d.Errf("%s has no option %q", block, word)
+			return d.Errf("%s has no option %q%s", block, word, whereItBelongs(word))
 		}
 		if seen[word] {
 			return d.Errf("%s is set twice", word)
@@ -291,12 +310,7 @@ func (h *Handler) parseRules(d *caddyfile.Dispenser) error {
 		}
 		return nil
 	}
-	err := parseBlock(d, "rules", map[string]func(*caddyfile.Dispenser) error{
-		"name":    textOption(func(value string) { h.Rules.PackageName = value }),
-		"version": textOption(func(value string) { h.Rules.PackageVersion = value }),
-		"file":    textOption(func(value string) { h.Rules.FileName = value }),
-	})
-	if err != nil {
+	if err := parseBlock(d, "rules", rulesOptions(h.Rules)); err != nil {
 		return err
 	}
 	if *h.Rules == (Rules{}) {
@@ -308,7 +322,7 @@ func (h *Handler) parseRules(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (h *Handler) parseCache(d *caddyfile.Dispenser) error {
+func (h *Handler) parseCache(d *caddyfile.Dispenser, check *settingsCheck) error {
 	h.Cache = new(Cache)
 	if d.NextArg() {
 		h.Cache.Directory = d.Val()
@@ -316,16 +330,7 @@ func (h *Handler) parseCache(d *caddyfile.Dispenser) error {
 			return d.Errf("cache takes one directory; %q is one too many", d.Val())
 		}
 	}
-	return parseBlock(d, "cache", map[string]func(*caddyfile.Dispenser) error{
-		"max_size":     positiveSizeOption(func(value int64) { h.Cache.MaxSize = value }),
-		"upload_room":  sizeOption(func(value int64) { h.Cache.UploadRoom = &value }),
-		"memory":       sizeOption(func(value int64) { h.Cache.Memory = &value }),
-		"max_object":   positiveSizeOption(func(value int64) { h.Cache.MaxObject = value }),
-		"max_pinned":   positiveSizeOption(func(value int64) { h.Cache.MaxPinned = value }),
-		"min_free":     sizeOption(func(value int64) { h.Cache.MinFree = &value }),
-		"verify_every": durationOption(func(value caddy.Duration) { h.Cache.VerifyEvery = value }),
-		"verify_rate":  positiveSizeOption(func(value int64) { h.Cache.VerifyRate = value }),
-	})
+	return parseBlock(d, "cache", check.afterEach(cacheOptions(h.Cache)))
 }
 
 func (h *Handler) parseProjects(d *caddyfile.Dispenser) error {
@@ -349,7 +354,7 @@ func (h *Handler) parseProjects(d *caddyfile.Dispenser) error {
 		case "off":
 			h.Projects.Off = append(h.Projects.Off, names)
 		default:
-			return d.Errf("projects has no option %q; lines begin with on or off", word)
+			return d.Errf("projects has no option %q; lines begin with on or off%s", word, whereItBelongs(word))
 		}
 		if len(names) == 0 {
 			return d.Errf("%s needs a project: its id or its path, and any other names of it", word)

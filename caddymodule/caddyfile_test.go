@@ -1,6 +1,9 @@
 package caddymodule
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +13,34 @@ import (
 
 // TestCaddyfileGoldens adapts each Caddyfile of testdata/caddyfile and compares with the JSON, or the error, below it.
 func TestCaddyfileGoldens(t *testing.T) { goldentest.Run(t, "testdata/caddyfile") }
+
+// TestAWordInAnotherBlockIsToldWhereItBelongs puts each word of each block into all others.
+func TestAWordInAnotherBlockIsToldWhereItBelongs(t *testing.T) {
+	blocks := map[string]struct {
+		words []string
+		place string
+		lines string // around a word, which takes the place of the %s
+	}{
+		"gitlab_packages": {slices.Collect(maps.Keys(new(Handler).options(nil))), "the block of gitlab_packages", "%s"},
+		"cache":           {slices.Collect(maps.Keys(cacheOptions(new(Cache)))), "cache { }", "cache {\n%s\n}"},
+		"rules":           {slices.Collect(maps.Keys(rulesOptions(new(Rules)))), "rules { }", "rules {\n%s\n}"},
+		"projects":        {[]string{"on", "off"}, "projects { }", "projects {\n%s\n}"},
+	}
+	for of, belongs := range blocks {
+		for in, block := range blocks {
+			for _, word := range belongs.words {
+				if of == in {
+					continue
+				}
+				got := goldentest.Adapt(t, "localhost {\n gitlab_packages https://gitlab.example.com {\n"+fmt.Sprintf(block.lines, word+" 1")+"\n }\n}\n")
+				if !strings.HasPrefix(got, "error: ") || !strings.Contains(got, fmt.Sprintf("%s has no option %q", in, word)) ||
+					!strings.Contains(got, word+" belongs into "+belongs.place) {
+					t.Errorf("%s in %s: %s", word, in, got)
+				}
+			}
+		}
+	}
+}
 
 func TestNoErrorOfTheCaddyfileRepeatsTheToken(t *testing.T) {
 	for _, option := range []string{
