@@ -65,6 +65,7 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //		publish_timeout   <duration>
 //		stall_timeout     <duration>
 //		retries           <number>
+//		forward_other_requests
 //		transport http         { ... }
 //		storage_transport http { ... }
 //	}
@@ -118,7 +119,8 @@ func (h *Handler) options(check *settingsCheck) map[string]optionParser {
 		"transport":         transportOption(&h.TransportRaw),
 		"storage_transport": transportOption(&h.StorageTransportRaw),
 
-		"fetches_per_caller": numberOption(func(value int) { h.FetchesPerCaller = &value }),
+		"fetches_per_caller":     numberOption(func(value int) { h.FetchesPerCaller = &value }),
+		"forward_other_requests": flagOption(func() { h.ForwardOtherRequests = true }),
 	}
 }
 
@@ -258,6 +260,18 @@ func numberOption(set func(int)) func(*caddyfile.Dispenser) error {
 		}
 		return value, nil
 	})
+}
+
+// flagOption is an option whose word says all.
+func flagOption(set func()) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		option := d.Val()
+		if d.NextArg() {
+			return d.Errf("%s takes no value; %q is one too many", option, d.Val())
+		}
+		set()
+		return nil
+	}
 }
 
 func listOption(target *[]string) func(*caddyfile.Dispenser) error {

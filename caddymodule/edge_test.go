@@ -110,6 +110,10 @@ func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 		if strings.Contains(options, "cache ") {
 			cacheLine = ""
 		}
+		behind := "reverse_proxy " + originOf(gitlab) + " {\ntransport http {\nkeepalive off\n}\n}"
+		if strings.Contains(options, forwardsOthers) {
+			behind = ""
+		}
 		caddyfile := fmt.Sprintf(`{
 	%s
 	persist_config off
@@ -133,14 +137,10 @@ http://%s {
 		%s
 		%s
 	}
-	reverse_proxy %s {
-		transport http {
-			keepalive off
-		}
-	}
+	%s
 }
 %s
-`, admin, filepath.Join(root, "storage"), e.logs, format, global, address, accessLog, site, gitlab, cacheLine, options, originOf(gitlab), outside)
+`, admin, filepath.Join(root, "storage"), e.logs, format, global, address, accessLog, site, gitlab, cacheLine, options, behind, outside)
 		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 		if err != nil {
 			t.Fatalf("adapting: %v\n%s", err, caddyfile)
@@ -166,6 +166,9 @@ http://%s {
 	})
 	return e
 }
+
+// forwardsOthers is the option by which an edge needs no directive behind it.
+const forwardsOthers = "forward_other_requests"
 
 // around are lines of an edge's Caddyfile outside of the directive's block.
 type around struct {

@@ -177,17 +177,11 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 	seen, begun := how.OnAnswer, time.Now()
 	how.Admit = x.admitAnswer
 	how.OnAnswer = func(response *http.Response) {
-		x.report.outcome = outcome
-		x.report.waited(begun)
-		x.report.answering()
+		x.relays(response, outcome, begun)
 		response.Body = struct {
 			io.Reader
 			io.Closer
 		}{&countedReader{Reader: response.Body, read: x.relayed}, response.Body}
-		if x.r.ProtoMajor == 1 && x.body.isLeft() {
-			// GitLab answers before the body has ended: it refuses. See write.
-			response.Header.Set("Connection", "close")
-		}
 		if isDownload(x.r) && response.StatusCode < http.StatusMultipleChoices {
 			forbidTransform(response.Header)
 		}
@@ -200,7 +194,22 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 	if isDownload(request) {
 		request = judgeableByGitLab(request)
 	}
-	err := x.h.client.Forward(x.w, request, how)
+	x.refuseUnforwarded(x.h.client.Forward(x.w, request, how), how.Delivery)
+}
+
+// relays notes that GitLab's answer is relayed now, to a request that was sent on when it begun.
+func (x *exchange) relays(response *http.Response, outcome outcome, begun time.Time) {
+	x.report.outcome = outcome
+	x.report.waited(begun)
+	x.report.answering()
+	if x.r.ProtoMajor == 1 && x.body.isLeft() {
+		// GitLab answers before the body has ended: it refuses. See write.
+		response.Header.Set("Connection", "close")
+	}
+}
+
+// refuseUnforwarded answers a request that was sent on and got no answer to be relayed, if there is an error.
+func (x *exchange) refuseUnforwarded(err error, delivery *upstream.Delivery) {
 	if err == nil {
 		return
 	}
@@ -211,7 +220,7 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 	if x.r.Context().Err() != nil {
 		x.abandon()
 	}
-	if broken := how.Delivery.Broken(); broken != nil {
+	if broken := delivery.Broken(); broken != nil {
 		x.refuseBody(broken)
 		return
 	}

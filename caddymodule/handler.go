@@ -25,8 +25,8 @@ func init() {
 }
 
 // Handler is an edge for the generic packages of one GitLab: it checks names, forwards publishes, serves repeat
-// downloads from memory and disk to callers whom GitLab allows, and switches projects off. Requests that are not about
-// generic packages go on to the next handler untouched.
+// downloads from memory and disk to callers whom GitLab allows, and switches projects off. All other requests go on to the next
+// handler untouched, or to GitLab (forward_other_requests).
 //
 // Placeholders such as {env.GITLAB_URL} work in all strings; they are resolved once, when the config is loaded.
 type Handler struct {
@@ -107,6 +107,14 @@ type Handler struct {
 	// How often in a row a body that broke off is asked for again from where it broke. A try that brings 1 MiB or more doesn't
 	// count, and the count begins anew after it. 0 never asks again. Default: 5.
 	Retries *int `json:"retries,omitempty"`
+
+	// Whether requests that aren't about generic packages go to GitLab, too: its pages, Git, and all other calls of its API. Then
+	// no other directive is needed for them, and none behind this one is asked. They go by `transport`, and GitLab is told the
+	// same headers as of a package's request. Bodies pass as they come in both directions, answers are never kept, and no request
+	// is sent twice. The answer is awaited for publish_timeout. A redirect to GitLab by the host of `upstream` leads to the
+	// edge. WebSockets pass over HTTP/1.1, and outlive a reload. What isn't below the path of `upstream` is answered 404.
+	// Default: false; they are the next handler's, such as reverse_proxy.
+	ForwardOtherRequests bool `json:"forward_other_requests,omitempty"`
 
 	// The transport to GitLab: Caddy's `http` transport with all its settings, except the PROXY protocol and request
 	// placeholders, since files are also fetched when no request is there any more.

@@ -31,6 +31,9 @@ const (
 	outcomePublished outcome = "published"
 	// outcomeForwarded: any other request that was forwarded, and an upload that got no answer about itself.
 	outcomeForwarded outcome = "forwarded"
+	// outcomeOther: a request about something else than generic packages went to GitLab (forward_other_requests), whatever it
+	// was answered.
+	outcomeOther outcome = "other"
 	// outcomeRefused: GitLab's own refusal was relayed, of a download or an upload.
 	outcomeRefused outcome = "refused"
 	// outcomeRateLimited: GitLab's 429 was relayed.
@@ -48,7 +51,7 @@ const (
 // allOutcomes is the closed set.
 var allOutcomes = []outcome{
 	outcomeHit, outcomeRevalidated, outcomeOffline, outcomeMiss, outcomeJoined, outcomeStreamed, outcomeDescribed, outcomePublished,
-	outcomeForwarded, outcomeRefused, outcomeRateLimited, outcomeInvalid, outcomeSwitchedOff, outcomeUnreachable, outcomeAbandoned,
+	outcomeForwarded, outcomeOther, outcomeRefused, outcomeRateLimited, outcomeInvalid, outcomeSwitchedOff, outcomeUnreachable, outcomeAbandoned,
 }
 
 // source is where the bytes of an answer came from: one closed set for the metrics.

@@ -37,8 +37,14 @@ func TestWhatIsNoGenericPackagePassesByteForByte(t *testing.T) {
 }
 
 func TestASwitchedOffProjectIs404ForEverySpellingAndMethodAtOnce(t *testing.T) {
+	for name, option := range map[string]string{"with reverse_proxy behind": "", "with " + forwardsOthers: forwardsOthers} {
+		t.Run(name, func(t *testing.T) { aSwitchedOffProjectIs404(t, option) })
+	}
+}
+
+func aSwitchedOffProjectIs404(t *testing.T, option string) {
 	gitlab := newGitLab(t)
-	e := startEdge(t, gitlab.URL, "projects on {\n off 24 group/app\n}")
+	e := startEdge(t, gitlab.URL, option+"\nprojects on {\n off 24 group/app\n}")
 	gitlab.Publish(project, "pkg", "1.0.0", "app.bin", []byte("x"))
 	for _, spelling := range []string{
 		"/api/v4/projects/24/packages/generic/pkg/1.0.0/app.bin", "/api/v4/projects/0024/packages/generic/pkg/1.0.0/app.bin",

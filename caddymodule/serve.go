@@ -10,11 +10,16 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// ServeHTTP answers requests for generic packages and hands all others to the next handler untouched. Its cases stand in the
-// order of steps 1 to 3 (design, "One GET"): what can be refused by the request's head alone is refused before its body is waited for.
+// ServeHTTP answers requests for generic packages. All others go to GitLab, if the handler is asked to forward them, else to the
+// next handler untouched. Its cases stand in the order of steps 1 to 3 (design, "One GET"): what can be refused by the request's
+// head alone is refused before its body is waited for.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	route, err := h.route(r)
 	if errors.Is(err, upstream.ErrNotGeneric) {
+		if h.ForwardOtherRequests {
+			h.serveOther(w, r)
+			return nil
+		}
 		return next.ServeHTTP(w, r)
 	}
 	x := h.newExchange(w, r, route)

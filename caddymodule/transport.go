@@ -134,7 +134,13 @@ type isolatedTransport struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (t isolatedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	ctx := context.WithValue(request.Context(), caddyhttp.VarsCtxKey, map[string]any{})
+	variables := make(map[string]any)
+	if request.Header.Get("Upgrade") != "" {
+		// Caddy's own dialling, which a server name with a placeholder needs, would offer HTTP/2, where nothing is upgraded. This
+		// is its tlsH1OnlyVarKey.
+		variables["reverse_proxy.tls_h1_only"] = true
+	}
+	ctx := context.WithValue(request.Context(), caddyhttp.VarsCtxKey, variables)
 	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
 	return t.next.RoundTrip(request.WithContext(ctx))
 }

@@ -25,6 +25,36 @@ func ParseRouteBelow(base, escapedPath string) (Route, error) {
 	return refuseDots(escapedPath, segments, words)
 }
 
+// IsBelowBase reports whether an escaped path is below this GitLab's base path, however that is spelled, and stays there: dot
+// segments don't lead out of it, also if something decodes the slashes in a segment.
+func (c *Client) IsBelowBase(escapedPath string) bool {
+	base := c.BasePath()
+	if base == "" {
+		return true
+	}
+	below, ok := cutBasePath(escapedPath, baseWords(base))
+	if !ok {
+		return false
+	}
+	decoded, err := url.PathUnescape(below)
+	if err != nil {
+		return false
+	}
+	depth := 0
+	for segment := range strings.FieldsFuncSeq(decoded, func(c rune) bool { return c == '/' || c == '\\' }) {
+		switch segment {
+		case ".":
+		case "..":
+			if depth--; depth < 0 {
+				return false
+			}
+		default:
+			depth++
+		}
+	}
+	return true
+}
+
 // baseWords are the decoded segments of a base path.
 func baseWords(base string) []string {
 	words := strings.Split(strings.Trim(base, "/"), "/")

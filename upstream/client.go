@@ -104,6 +104,9 @@ type Client struct {
 	// something in front of it, refuses them (expectation.go).
 	refusesExpect atomic.Int64
 
+	// upgrading is Config.Transport for requests that ask for a WebSocket.
+	upgrading http.RoundTripper
+
 	breakers atomic.Pointer[Breakers]
 
 	// strangers bounds the connections of forwarded requests whose callers GitLab isn't known to allow.
@@ -125,6 +128,7 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.StorageProbeTransport == nil {
 		cfg.StorageProbeTransport = cfg.StorageTransport
 	}
+	upgrading := cfg.Transport
 	cfg.Transport, cfg.StorageTransport = neverUpgraded{cfg.Transport}, neverUpgraded{cfg.StorageTransport}
 	base := *cfg.Base
 	base.Scheme, base.Host = strings.ToLower(base.Scheme), strings.ToLower(base.Host)
@@ -152,7 +156,9 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.Hold == nil {
 		cfg.Hold = func() (release func()) { return func() {} }
 	}
-	client := &Client{cfg: cfg, upstream: base.String(), answerGrace: answerGrace, strangers: newStrangersShare(cfg.MaxConnections)}
+	client := &Client{
+		cfg: cfg, upstream: base.String(), upgrading: upgrading, answerGrace: answerGrace, strangers: newStrangersShare(cfg.MaxConnections),
+	}
 	for _, text := range cfg.StorageHosts {
 		host, err := ParseStorageHost(text)
 		if err != nil {

@@ -204,7 +204,7 @@ func (l *line) sendBy(p *pool, request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	l.multiplexed.Store(response.ProtoMajor >= 2)
-	response.Body = closingBody{response.Body, sync.OnceFunc(func() { l.leave(p) })}
+	response.Body = onClose(response.Body, sync.OnceFunc(func() { l.leave(p) }))
 	return response, nil
 }
 

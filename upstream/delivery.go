@@ -110,8 +110,11 @@ func (c *Client) deliver(request *http.Request, how Forwarding) (*http.Response,
 		}
 	}})
 	send := c.cfg.Transport.RoundTrip
-	if how.expects {
+	switch {
+	case how.expects:
 		send = c.sendExpecting
+	case how.upgrades:
+		send = c.upgrading.RoundTrip
 	}
 	response, err := send(request.WithContext(traced))
 	if err != nil {
@@ -125,7 +128,7 @@ func (c *Client) deliver(request *http.Request, how Forwarding) (*http.Response,
 	stop()
 	wait.answered()
 	stop = context.AfterFunc(request.Context(), func() { cancel(context.Cause(request.Context())) })
-	response.Body = closingBody{response.Body, end}
+	response.Body = onClose(response.Body, end)
 	return response, nil
 }
 

@@ -7,7 +7,9 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"slices"
+	"sync"
 )
 
 // Forwarding says how a caller's own request goes on to GitLab.
@@ -43,6 +45,8 @@ type Forwarding struct {
 
 	// expects says that the edge has added an expectation (expectation.go).
 	expects bool
+	// upgrades says that the request asks for a WebSocket, and may get one (upgrade.go).
+	upgrades bool
 }
 
 // Forward sends r on to GitLab as it came, its body streaming and never sent twice, and relays GitLab's answer to w as it is,
@@ -62,53 +66,49 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 		f.Delivery = new(Delivery)
 	}
 	f.expects = c.addsExpectation(r)
+	var refused error
+	unreached := relay(w, r, target, forwardTransport{c, f}, f, func(response *http.Response) error {
+		if f.Admit != nil {
+			if refused = f.Admit(response); refused != nil {
+				return refused
+			}
+		}
+		if f.OnAnswer != nil {
+			f.OnAnswer(response)
+		}
+		return nil
+	})
+	switch {
+	case refused != nil:
+		return refused
+	case unreached != nil:
+		return unreached
+	}
+	return nil
+}
+
+// relay sends r to target by a transport, as f says, and relays the answer to w after onAnswer has seen its head. An error of
+// onAnswer's takes the answer's place. The error means that nothing was written to w; f.Delivery must be set.
+func relay(w http.ResponseWriter, r *http.Request, target *url.URL, transport http.RoundTripper, f Forwarding, onAnswer func(*http.Response) error) *UnreachableError {
 	informed := &informing{ResponseWriter: w, dropsContinue: f.expects, before: w.Header().Clone()}
 	defer informed.restore() // for who writes an error instead
-	w = informed
-	var failed, refused error
+	var failed error
 	proxy := httputil.ReverseProxy{
-		Transport: forwardTransport{c, f},
+		Transport: transport,
 		// Written as it arrives: a caller must not wait for a buffer to fill.
 		FlushInterval: -1,
-		Rewrite: func(pr *httputil.ProxyRequest) {
-			out := pr.Out
-			out.URL, out.Host = target, ""
-			dropHeaders(out.Header, f.DropHeaders)
-			f.Caller.setForwarded(out.Header)
-			maps.Copy(out.Header, f.Caller.Trace)
-			if len(out.Header.Values("Accept-Encoding")) == 0 {
-				// Else Go asks for gzip by itself and unpacks it, and the length is lost.
-				out.Header.Set("Accept-Encoding", "identity")
-			}
-			if f.expects {
-				out.Header.Set("Expect", "100-continue")
-			}
-			if hasBody(out) {
-				out.Body = f.Delivery.observe(out.Body, out.ContentLength, f.OnBody)
-			}
-		},
+		Rewrite:       func(pr *httputil.ProxyRequest) { f.rewrite(pr.Out, target) },
 		ModifyResponse: func(response *http.Response) error {
 			// Workhorse takes this header for itself; should one ever pass, it names a path on GitLab's disk.
 			response.Header.Del("X-Sendfile")
-			if f.Admit != nil {
-				if refused = f.Admit(response); refused != nil {
-					return refused
-				}
-			}
-			if f.OnAnswer != nil {
-				f.OnAnswer(response)
-			}
-			return nil
+			return onAnswer(response)
 		},
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
 		// What it would log is said by the panic or the error already, and could hold a URL.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	proxy.ServeHTTP(w, r)
-	switch {
-	case refused != nil:
-		return refused
-	case failed == nil:
+	proxy.ServeHTTP(informed, r)
+	if failed == nil {
 		return nil
 	}
 	unreached := unreachable("forwarding", failed)
@@ -116,6 +116,28 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, f Forwarding) e
 		unreached.Trouble = TroubleCaller
 	}
 	return unreached
+}
+
+// rewrite makes of a copy of the caller's request what GitLab gets.
+func (f Forwarding) rewrite(out *http.Request, target *url.URL) {
+	out.URL, out.Host = target, ""
+	dropHeaders(out.Header, f.DropHeaders)
+	if f.upgrades {
+		out.Header.Set("Connection", "Upgrade")
+		out.Header.Set("Upgrade", webSocket)
+	}
+	f.Caller.setForwarded(out.Header)
+	maps.Copy(out.Header, f.Caller.Trace)
+	if len(out.Header.Values("Accept-Encoding")) == 0 {
+		// Else Go asks for gzip by itself and unpacks it, and the length is lost.
+		out.Header.Set("Accept-Encoding", "identity")
+	}
+	if f.expects {
+		out.Header.Set("Expect", "100-continue")
+	}
+	if hasBody(out) {
+		out.Body = f.Delivery.observe(out.Body, out.ContentLength, f.OnBody)
+	}
 }
 
 // forwardTransport sends forwarded requests to GitLab and takes its redirects to object storage upon itself.
@@ -160,6 +182,19 @@ func (t forwardTransport) RoundTrip(request *http.Request) (*http.Response, erro
 // caller's matter. But none is begun in vain. A redirect to object storage is an error: no upload and no deletion goes there,
 // and who saw it would have a signed URL.
 func (t forwardTransport) pass(request *http.Request) (*http.Response, error) {
+	response, err := t.send(request)
+	if response, err = t.client.unlessForbidden(response, err); err != nil {
+		return nil, err
+	}
+	if _, ok := t.client.storageLocation(response); ok {
+		_ = response.Body.Close()
+		return nil, &UnreachableError{Err: errStorageForOthers}
+	}
+	return response, nil
+}
+
+// send is pass without a look at the answer.
+func (t forwardTransport) send(request *http.Request) (*http.Response, error) {
 	if err := t.client.breakers.Load().gitlab.notAsked(); err != nil {
 		return nil, err
 	}
@@ -172,14 +207,7 @@ func (t forwardTransport) pass(request *http.Request) (*http.Response, error) {
 		leave()
 		return nil, err
 	}
-	response.Body = closingBody{response.Body, leave}
-	if response, err = t.client.unlessForbidden(response, nil); err != nil {
-		return nil, err
-	}
-	if _, ok := t.client.storageLocation(response); ok {
-		_ = response.Body.Close()
-		return nil, &UnreachableError{Err: errStorageForOthers}
-	}
+	response.Body = onClose(response.Body, sync.OnceFunc(leave))
 	return response, nil
 }
 

@@ -12,7 +12,7 @@ import (
 
 // isRepeatable reports whether a request may be sent twice (RFC 9110, section 9.2.2), and is small enough to.
 func isRepeatable(request *http.Request) bool {
-	return (request.Method == http.MethodGet || request.Method == http.MethodHead) && !hasBody(request)
+	return requesterOf(request.Context()) != aVisitor && (request.Method == http.MethodGet || request.Method == http.MethodHead) && !hasBody(request)
 }
 
 // tries says when a request to a host may be tried a second time: one at a time, and for Config.Pause none after one that

@@ -1,15 +1,20 @@
 package upstream
 
 import (
+	"bufio"
 	"errors"
+	"io"
+	"maps"
+	"net"
 	"net/http"
+	"strings"
 )
 
 // errSwitched says that a server switched protocols, which nobody had asked it to.
 var errSwitched = errors.New("it answers 101 Switching Protocols, which nobody asked for")
 
 // neverUpgraded is a transport whose answers never are 101: what follows one is a tunnel and no body. The edge offers no
-// upgrade, so a server that takes one is out of order.
+// upgrade but that of ForwardOther, so a server that takes one is out of order.
 type neverUpgraded struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -20,4 +25,80 @@ func (t neverUpgraded) RoundTrip(request *http.Request) (*http.Response, error) 
 		return nil, errSwitched
 	}
 	return response, err
+}
+
+// webSocket is the only protocol that is switched to. In others, such as h2c, the caller could ask for packages, and nobody
+// would look at names and switches.
+const webSocket = "websocket"
+
+// isWebSocket reports whether a request asks for a WebSocket (RFC 6455, section 4.1).
+func isWebSocket(r *http.Request) bool {
+	offered := r.Header["Upgrade"]
+	return r.ProtoMajor == 1 && r.Method == http.MethodGet && r.ContentLength == 0 && len(offered) == 1 && strings.EqualFold(offered[0], webSocket) &&
+		r.Header.Get("Sec-Websocket-Key") != ""
+}
+
+// tunnelWriter is the answer to a request for a WebSocket. The zero value is that to any other.
+//
+// ReverseProxy writes the head of a 101 past the server, so that the server's log would know neither status nor headers. Here the
+// server writes that head, and what ReverseProxy writes goes nowhere.
+type tunnelWriter struct {
+	http.ResponseWriter
+	head       http.Header
+	connection io.Closer
+}
+
+// prepare takes in the head of the answer.
+func (w *tunnelWriter) prepare(response *http.Response) error {
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		return nil
+	}
+	if offered := response.Header["Upgrade"]; w.ResponseWriter == nil || len(offered) != 1 || !strings.EqualFold(offered[0], webSocket) {
+		return errSwitched
+	}
+	w.head, w.connection = response.Header.Clone(), response.Body
+	return nil
+}
+
+// Hijack implements http.Hijacker.
+func (w *tunnelWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	maps.Copy(w.Header(), w.head)
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	connection, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	return connection, bufio.NewReadWriter(buffered.Reader, bufio.NewWriter(io.Discard)), nil
+}
+
+// end closes the connection to GitLab, if there was one: ReverseProxy leaves it open where the caller's can't be had.
+func (w *tunnelWriter) end() {
+	if w.connection != nil {
+		_ = w.connection.Close()
+	}
+}
+
+// Unwrap serves http.ResponseController.
+func (w *tunnelWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// onClose returns a body that calls a function when it is closed. It can be written to if body can: what follows a 101 is a
+// connection.
+func onClose(body io.ReadCloser, closed func()) io.ReadCloser {
+	if connection, ok := body.(io.ReadWriteCloser); ok {
+		return closingConnection{connection, closed}
+	}
+	return closingBody{body, closed}
+}
+
+// closingConnection is closingBody for a connection.
+type closingConnection struct {
+	io.ReadWriteCloser
+	closed func()
+}
+
+// Close implements io.Closer.
+func (c closingConnection) Close() error {
+	err := c.ReadWriteCloser.Close()
+	c.closed()
+	return err
 }

@@ -16,7 +16,7 @@
 //
 // One request goes through these files: log.go notes it, faults.go may spoil it, route.go finds what it names,
 // screen.go and override.go do what GitLab's middleware does, authenticate.go and authorize.go say who asks and what they may, and
-// download.go, publish.go or api.go answer. storage.go is the object storage, on an address of its own,
+// download.go, publish.go, api.go or web.go answer. storage.go is the object storage, on an address of its own,
 // and sums.go what it names of its objects.
 //
 // What it doesn't do: it checks no proof of possession (a DPoP header is compared with the one expected), knows no

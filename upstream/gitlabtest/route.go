@@ -99,6 +99,9 @@ func (s *Server) serveOther(w http.ResponseWriter, c *call) {
 		writeLoginPage(w)
 		return
 	}
+	if s.serveWeb(w, c) {
+		return
+	}
 	w.Header().Set("Content-Type", "text/plain")
 	_, _ = fmt.Fprintf(w, "%s %s\n", c.Method, c.RequestURI)
 }
