@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
 // edgeConfigVariable makes the test binary run an edge with the config in the named file, until it is killed.
@@ -24,6 +25,10 @@ const edgeConfigVariable = "GITLAB_PACKAGES_TEST_EDGE"
 
 func TestMain(m *testing.M) {
 	path := os.Getenv(edgeConfigVariable)
+	if os.Getenv(caddyVariable) != "" {
+		caddycmd.Main() // which ends the process itself after a failure
+		os.Exit(0)
+	}
 	if path == "" {
 		os.Exit(m.Run())
 	}
