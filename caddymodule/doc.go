@@ -6,8 +6,8 @@
 // # The way of one GET
 //
 // ServeHTTP (serve.go) reads from the path which file is meant (exchange.go, package upstream); the key under which the
-// store has it is made in file_target.go. A path that names no file is the next handler's; a target that is no path is
-// refused (plain_target.go). A project that is off (switches.go) and a name that the rules refuse (publish.go) end here
+// store has it is made in file_target.go. A path that names no file goes to GitLab as it is (other_requests.go), or is the
+// next handler's; a target that is no path is refused (plain_target.go). A project that is off (switches.go) and a name that the rules refuse (publish.go) end here
 // (errors.go), before a body is waited for and before GitLab hears of them. Then the body of a request that is no upload is
 // read (small_body.go). Where GitLab never said which project a name belongs to (names.go, aliases.go), it is asked after
 // its yes to the caller and before a byte (admission.go).
@@ -54,7 +54,7 @@
 //
 // # What lives how long
 //
-// Settings come from the Caddyfile (caddyfile.go, cache_settings.go, size.go, literal_token.go) or as JSON, whose fields are
+// Settings come from the Caddyfile (caddyfile.go, caddyfile_check.go, cache_settings.go, size.go, literal_token.go) or as JSON, whose fields are
 // Handler's (handler.go). A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What
 // outlives a reload has one owner (process.go), which also holds the clock and the pauses that tests change. What several
 // configs use of one directory, one after another, is in state (state.go): the store, which is opened anew when its directory

@@ -11,7 +11,8 @@
 //     ranges are ignored, by HEAD (head.go), fetches (fetch.go, redirect.go, body.go), also what is missing of a file
 //     (remainder.go), lists the files of a package (packages.go), and forwards (forward.go): what became of
 //     the body is in delivery.go, the share of connections that strangers may take in standing.go, and the upload's 100-continue
-//     in expectation.go. It takes no offer to switch protocols (upgrade.go).
+//     in expectation.go. What isn't about packages is forwarded by forward_other.go. Of offers to switch protocols it takes that
+//     of a WebSocket there, and no other (upgrade.go).
 //   - Which connections are trusted: connections.go. What a silent one carries is tried a second time (second_try.go), by the
 //     share of who it is sent for (requester.go).
 //   - The names of projects: aliases.go, remembered in alias_memory.go, within the budget of alias_budget.go.
