@@ -119,10 +119,13 @@ func TestAnOtherRequestIsNeverSentTwice(t *testing.T) {
 
 // TestOtherRequestsTakeOnlyStrangersShareOfTheConnections has one connection left that they may take.
 func TestOtherRequestsTakeOnlyStrangersShareOfTheConnections(t *testing.T) {
-	begun, end := make(chan struct{}), make(chan struct{})
+	begun, end := make(chan struct{}, 2), make(chan struct{})
 	transport := answeringBy(func(request *http.Request) *http.Response {
 		begun <- struct{}{}
-		<-end
+		select {
+		case <-end:
+		case <-request.Context().Done():
+		}
 		return &http.Response{StatusCode: http.StatusOK, ProtoMajor: 1, Header: make(http.Header), Body: http.NoBody, Request: request}
 	})
 	base, _ := url.Parse("https://gitlab.example.com")
