@@ -38,12 +38,13 @@
 //
 // # What events change
 //
-// What the upstream says, and what callers do, changes what others get through one door each, which takes the reason as a value
-// of a type of its own and refuses any other: Raise begins a new generation of a key (generation.go), as Purge does for all keys that it selects (purge.go), Question has a file asked
-// about under every spelling of its project (question.go), Doubt ends what was confirmed of a key (doubt.go), Confirm confirms
-// an entry (lookup.go) and adds what the upstream names of it (learnt.go), and FillSpec.Copy says on whose word a fill takes
-// room. For seconds after a publish an answer may be a lagging replica's (lag.go). What these remember (answers.go) is in tables of a
-// fixed size, whose slots nobody can foretell (slots.go). A look-up changes nothing; what is opened to be served counts as used.
+// What the upstream says, and what callers do, changes what others get through one door each, which takes the reason as a
+// value of a type of its own and refuses any other: Raise begins a new generation of a key (generation.go), as Purge does
+// for all keys that it selects (purge.go), Question has a file asked about under every spelling of its project
+// (question.go), Doubt ends what was confirmed of a key (doubt.go), Confirm confirms an entry (lookup.go) and adds what the
+// upstream names of it (learnt.go), and FillSpec.Copy says on whose word a fill takes room. For seconds after a publish an
+// answer may be a lagging replica's (lag.go). What these remember (answers.go) is in tables of a fixed size, whose slots
+// nobody can foretell (slots.go). A look-up changes nothing; what is opened to be served counts as used.
 //
 // # What is in memory
 //

@@ -9,10 +9,10 @@
 //     No address takes more than its share of them (fair_table.go), nor of the notes about refusals (refusal_notes.go).
 //   - The client (client.go) asks about one caller and one file, by the file's first byte (answer.go, judge.go) or, where
 //     ranges are ignored, by HEAD (head.go), fetches (fetch.go, redirect.go, body.go), also what is missing of a file
-//     (remainder.go), lists the files of a package (packages.go), and forwards (forward.go): what became of
-//     the body is in delivery.go, the share of connections that strangers may take in standing.go, and the upload's 100-continue
-//     in expectation.go. What isn't about packages is forwarded by forward_other.go. Of offers to switch protocols it takes that
-//     of a WebSocket there, and no other (upgrade.go).
+//     (remainder.go), lists the files of a package (packages.go), and forwards (forward.go): what became of the body is in
+//     delivery.go, the share of connections that strangers may take in standing.go, and the upload's 100-continue in
+//     expectation.go. What isn't about packages is forwarded by forward_other.go. Of offers to switch protocols it takes that of
+//     a WebSocket there, and no other (upgrade.go).
 //   - Which connections are trusted: connections.go. What a silent one carries is tried a second time (second_try.go), by the
 //     share of who it is sent for (requester.go).
 //   - The names of projects: aliases.go, remembered in alias_memory.go, within the budget of alias_budget.go.
