@@ -43,8 +43,8 @@ func checkOccupied(dir string) error {
 	if own >= ownNames-1 {
 		return nil
 	}
-	if own == 1 && isOwn(dir, indexPath("")) {
-		others = indexPath("") // a store makes all others before it, so that this is another program's
+	if own == 1 && isOwn(dir, indexPath("")) && !isBolt(indexPath(dir)) {
+		others = indexPath("") // a store makes all others before it
 	}
 	if others == "" {
 		others, err = othersBelow(dir)
@@ -71,6 +71,17 @@ func isOwn(dir, name string) bool {
 		return info.IsDir()
 	}
 	return false
+}
+
+// isBolt reports whether a file begins as bbolt's do.
+func isBolt(path string) bool {
+	file, err := os.Open(path) //nolint:gosec // paths are made in files.go
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	_, err = newBoltFile(file).meta()
+	return err == nil
 }
 
 // isBesideOwn reports whether a name is one of those that lie beside ownNames at times: an index that was set aside, and the edge's
