@@ -2,8 +2,10 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"mime"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -32,13 +34,16 @@ func (c *Client) AskAtStart(ctx context.Context) StartAnswer {
 	answer := StartAnswer{Sent: time.Now()}
 	target, err := c.target(probePath, "")
 	if err != nil {
-		answer.Err = unreachable("asking", err).Err
+		answer.Err = err
 		return answer
 	}
 	response, err := c.sendProbe(ctx, c.cfg.ProbeTransport, target, startTimeout)
 	answer.Took = time.Since(answer.Sent)
 	if err != nil {
-		answer.Err = unreachable("asking", err).Err
+		answer.Err = err
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
+			answer.Err = wrapped.Err // without the URL, which a proxy's error would have
+		}
 		return answer
 	}
 	answer.Status = response.StatusCode

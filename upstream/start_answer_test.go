@@ -52,7 +52,7 @@ func TestTheStartsQuestionTellsHowGitLabAnswers(t *testing.T) {
 		"a move by http":     {answerOf(301, "text/html", "http://gitlab.example.com"+probePath), false, "http://gitlab.example.com" + probePath, ""},
 		"a move to https":    {answerOf(301, "text/html", "https://gitlab.example.com"+probePath), false, "https://gitlab.example.com" + probePath, upstream.ErrRedirectsToHTTPS.Error()},
 		"a front on its own": {answerOf(502, "text/html", ""), false, "", "it answered 502 Bad Gateway"},
-		"no HTTP":            {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false, "", "asking: EOF"},
+		"no HTTP":            {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false, "", "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server, asked := serverThat(t, test.answer)
