@@ -92,6 +92,9 @@ func TestProjectsAreListedOnceEach(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("listed %v, %v", got, err)
 	}
+	if got, err := s.Upstreams(context.Background()); err != nil || !slices.Equal(got, []string{"https://a.example", "https://b.example"}) {
+		t.Errorf("upstreams are %v, %v", got, err)
+	}
 	if got, err := s.Projects(context.Background(), 2); err != nil || !slices.Equal(got, want[:2]) {
 		t.Errorf("of two: %v, %v", got, err)
 	}

@@ -201,7 +201,7 @@ func (a *App) handlersOf(upstream string) ([]*Handler, error) {
 	}
 	var found []*Handler
 	for _, h := range a.handlers {
-		if h.client.Upstream() == strings.TrimRight(strings.ToLower(upstream), "/") || h.client.Upstream() == strings.TrimRight(upstream, "/") {
+		if isSameUpstream(h.client.Upstream(), upstream) {
 			found = append(found, h)
 		}
 	}
@@ -209,6 +209,24 @@ func (a *App) handlersOf(upstream string) ([]*Handler, error) {
 		return nil, badRequest("no handler stands in front of %q; there are %s", upstream, strings.Join(upstreamsOf(a.handlers), ", "))
 	}
 	return found, nil
+}
+
+// isSameUpstream reports whether an admin means a GitLab, whatever the case of the scheme and the host, a port that is the
+// scheme's own, and slashes at the end.
+func isSameUpstream(known, spelling string) bool {
+	return plainUpstream(known) == plainUpstream(spelling)
+}
+
+func plainUpstream(spelling string) string {
+	base, err := url.Parse(strings.TrimRight(strings.TrimSpace(spelling), "/"))
+	if err != nil {
+		return spelling
+	}
+	base.Scheme, base.Host = strings.ToLower(base.Scheme), strings.ToLower(base.Host)
+	if (base.Scheme == "http" && base.Port() == "80") || (base.Scheme == "https" && base.Port() == "443") {
+		base.Host = strings.TrimSuffix(base.Host, ":"+base.Port())
+	}
+	return base.String()
 }
 
 // handlersOfOne returns the handlers of the one GitLab that is meant. It must be named where there are several.

@@ -1,10 +1,14 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
@@ -50,7 +54,7 @@ func (a *App) adminEntries(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sources, err := a.entrySources(r, wanted)
+	sources, _, err := a.entrySources(r, wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +76,7 @@ func (a *App) adminEntries(r *http.Request) (any, error) {
 			if len(list.Entries) == limit {
 				return list, nil
 			}
-			list.Entries = append(list.Entries, newEntryStatus(entry))
+			list.Entries = append(list.Entries, newEntryStatus(source.state.directory, entry))
 			list.Next = place{number, entry.Key}.String()
 		}
 	}
@@ -80,42 +84,92 @@ func (a *App) adminEntries(r *http.Request) (any, error) {
 	return list, nil
 }
 
-// entrySources are where entries are to be looked for.
-func (a *App) entrySources(r *http.Request, wanted cache.Selector) (sources []entrySource, err error) {
-	handlers, err := a.handlersOf(wanted.Upstream)
+// entrySources are where entries are to be looked for: in all directories, of all GitLabs that handlers stand in front of or
+// that files came from, or of the one that is named. The names are those of the project that count.
+func (a *App) entrySources(r *http.Request, wanted cache.Selector) (sources []entrySource, names projectNames, err error) {
+	handlers, err := a.handlersOf("")
 	if err != nil {
-		return nil, err
+		return nil, names, err
 	}
 	project, err := projectOf(wanted.Project)
 	if err != nil {
-		return nil, err
+		return nil, names, err
+	}
+	known := upstreamsOf(handlers)
+	stores := make(map[*state]*cache.Store)
+	for _, state := range statesOf(handlers) {
+		if stores[state], err = storeOf(state); err != nil {
+			return nil, names, err
+		}
+		former, err := stores[state].Upstreams(r.Context())
+		if err != nil {
+			return nil, names, err
+		}
+		known = append(known, former...)
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	if wanted.Upstream != "" {
+		at := slices.IndexFunc(known, func(one string) bool { return isSameUpstream(one, wanted.Upstream) })
+		if at < 0 {
+			return nil, names, badRequest("no handler stands in front of %q, and no stored file came from there; there are %s", wanted.Upstream, strings.Join(known, ", "))
+		}
+		known = known[at : at+1]
+		wanted.Upstream = known[0]
 	}
 	selectors := []cache.Selector{wanted}
-	if wanted.Upstream != "" {
-		selectors[0].Upstream = handlers[0].client.Upstream()
-	}
 	if project != "" {
-		selectors = selectors[:0]
-		for _, known := range upstreamsOf(handlers) {
-			// What GitLab can't tell now stays out, as the answer's names show.
-			names, _ := namesOf(r.Context(), handlersFor(handlers, known), project)
-			for _, name := range names {
-				selector := wanted
-				selector.Upstream, selector.Project = known, name
-				selectors = append(selectors, selector)
+		selectors, names = selectorsOf(r.Context(), handlers, known, project, wanted)
+	}
+	for _, state := range statesOf(handlers) {
+		for _, selector := range selectors {
+			sources = append(sources, entrySource{state, stores[state], selector})
+		}
+	}
+	return sources, names, nil
+}
+
+// projectNames are the other names of a project that are known, and what is to be said of those that aren't.
+type projectNames struct {
+	others  []string
+	warning string
+}
+
+// selectorsOf are the selections of a project by all names that it is known to have at each GitLab.
+func selectorsOf(ctx context.Context, handlers []*Handler, known []string, project string, wanted cache.Selector) (selectors []cache.Selector, found projectNames) {
+	var notTold error
+	for _, upstream := range known {
+		names := []string{project}
+		if those := handlersFor(handlers, upstream); len(those) > 0 {
+			var err error
+			names, err = namesOf(ctx, those, project)
+			notTold = errors.Join(notTold, err)
+		}
+		for _, name := range names {
+			selector := wanted
+			selector.Upstream, selector.Project = upstream, name
+			selectors = append(selectors, selector)
+			if name != project && !slices.Contains(found.others, name) {
+				found.others = append(found.others, name)
 			}
 		}
 	}
-	for _, state := range statesOf(handlers) {
-		store, err := storeOf(state)
-		if err != nil {
-			return nil, err
-		}
-		for _, selector := range selectors {
-			sources = append(sources, entrySource{state, store, selector})
-		}
+	switch {
+	case notTold != nil:
+		found.warning = "GitLab could not be asked for the names that it alone knows, and what is stored by them stays; run this again when it answers api_token"
+	case len(found.others) == 0:
+		found.warning = "no other name of " + project + " is known, so what callers asked for by another one, such as its " + otherKind(project) +
+			", stays; say it of each of its names, or let api_token or a line of projects tell which belong together"
 	}
-	return sources, nil
+	return selectors, found
+}
+
+// otherKind is what a project is called by that isn't called so.
+func otherKind(project string) string {
+	if isProjectNumber(project) {
+		return "path"
+	}
+	return "number"
 }
 
 // handlersFor are those of one GitLab.
@@ -128,9 +182,9 @@ func handlersFor(handlers []*Handler, known string) (found []*Handler) {
 	return found
 }
 
-func newEntryStatus(entry cache.Listed) adminapi.EntryStatus {
+func newEntryStatus(directory string, entry cache.Listed) adminapi.EntryStatus {
 	status := adminapi.EntryStatus{
-		Upstream: entry.Key.Upstream, Project: entry.Key.Project, Package: entry.Key.Package, Version: entry.Key.Version,
+		Directory: directory, Upstream: entry.Key.Upstream, Project: entry.Key.Project, Package: entry.Key.Package, Version: entry.Key.Version,
 		File: entry.Key.File, Size: entry.Size, SHA256: entry.Digest.String(), Stored: entry.Stored, LastUsed: entry.LastUsed,
 		Hits: entry.Hits,
 	}

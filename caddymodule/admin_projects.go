@@ -48,6 +48,9 @@ func (a *App) adminProjects(r *http.Request) (any, error) {
 	}
 	list := adminapi.ProjectList{Others: []adminapi.ProjectStatus{}, Projects: []adminapi.ProjectStatus{}}
 	seen := make(map[string]bool)
+	// All questions together: a list of what is known must not wait for a GitLab that hangs, one question after another.
+	asking, cancel := context.WithTimeout(r.Context(), a.process.namesPatience)
+	defer cancel()
 	for _, h := range handlers {
 		others := h.switchOfOthers()
 		row := adminapi.ProjectStatus{Upstream: h.client.Upstream(), State: others.decision(), From: others.from, Since: others.sinceOrNil()}
@@ -60,7 +63,9 @@ func (a *App) adminProjects(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		h.learnNames(r.Context(), names)
+		if !h.learnNames(asking, names) {
+			list.Warning = "GitLab could not be asked for all names, so that one project may be listed by several; run this again when it answers api_token"
+		}
 		for _, project := range names {
 			row := h.projectStatus(project)
 			// Two handlers of one GitLab can say different things of a project; then both are told.
@@ -104,15 +109,16 @@ func (h *Handler) knownProjects(ctx context.Context) (names []string, err error)
 	return names, nil
 }
 
-// learnNames asks GitLab about names of which it never said anything, a bounded number of them, and as long as it answers.
-func (h *Handler) learnNames(ctx context.Context, names []string) {
+// learnNames asks GitLab about names of which it never said anything, a bounded number of them, as long as it answers and ctx
+// lasts. False means that it didn't.
+func (h *Handler) learnNames(ctx context.Context, names []string) bool {
 	if h.aliases == nil {
-		return
+		return true
 	}
 	asked := 0
 	for _, name := range names {
 		if asked == maxLearntByList {
-			return
+			return true
 		}
 		if h.aliases.Last(name).Answered {
 			continue
@@ -120,9 +126,10 @@ func (h *Handler) learnNames(ctx context.Context, names []string) {
 		asked++
 		if _, err := h.aliases.Ask(ctx, name, upstream.OfAdmin()); err != nil {
 			h.tellAliasTrouble(name, err)
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // projectStatus tells what is known of a project, and asks nobody.
@@ -152,6 +159,9 @@ func (a *App) adminSwitch(r *http.Request, on, reset bool) (any, error) {
 		return nil, err
 	}
 	project, err := projectOf(request.Project)
+	if _, said := a.switches.of(handlers[0].client.Upstream()).Projects[strings.ToLower(request.Project)]; err != nil && reset && said {
+		project, err = strings.ToLower(request.Project), nil // an earlier build took it for a project
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -23,12 +23,13 @@ func (a *App) adminPurge(r *http.Request) (any, error) {
 	if request.Grants {
 		return a.forgetGrants(r.Context(), request)
 	}
-	sources, err := a.entrySources(r, cache.Selector{
+	sources, names, err := a.entrySources(r, cache.Selector{
 		Upstream: request.Upstream, Project: request.Project, Package: request.Package, Version: request.Version, File: request.File,
 	})
 	if err != nil {
 		return nil, err
 	}
+	answer.Names, answer.Warning = names.others, names.warning
 	for _, source := range sources {
 		if request.Soft {
 			softened, err := source.soften(r.Context())
@@ -41,6 +42,7 @@ func (a *App) adminPurge(r *http.Request) (any, error) {
 		purged, err := source.store.Purge(r.Context(), source.selector)
 		answer.Entries += purged.Entries
 		answer.Bytes += purged.Bytes
+		answer.HeldBytes += purged.Held
 		if err != nil {
 			return nil, err
 		}

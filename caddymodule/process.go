@@ -78,6 +78,8 @@ type environment struct {
 	storeRetryPause time.Duration
 	// storeLookPause is the wait between looks whether the store's directory is still there.
 	storeLookPause time.Duration
+	// namesPatience is how long a list of projects waits for GitLab to tell which names belong together, in all.
+	namesPatience time.Duration
 	// pause waits, or returns the context's error: how a warming waits while GitLab limits requests. Tests put the clock forward
 	// instead.
 	pause func(ctx context.Context, wait time.Duration) error
@@ -105,6 +107,7 @@ func newProcessWide() *processWide {
 			rangePatience:   20 * time.Second,
 			storeRetryPause: 10 * time.Second,
 			storeLookPause:  2 * time.Second,
+			namesPatience:   3 * time.Second,
 			pause:           pause,
 			switchesPoll:    5 * time.Second,
 		},

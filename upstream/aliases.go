@@ -193,7 +193,7 @@ func readNames(response *http.Response) (id, path string, next *url.URL, err err
 		return "", "", nil, fmt.Errorf("reading a project's names: %w", err)
 	}
 	// An answer without them is none: something in front of GitLab, or another program, may have said 200.
-	path, err = ParseProject(answer.Path)
+	path, err = CanonicalProject(answer.Path)
 	if err != nil || answer.ID <= 0 {
 		return "", "", nil, errors.New("reading a project's names: the answer has no number or no path")
 	}

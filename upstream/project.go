@@ -3,6 +3,7 @@ package upstream
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -49,11 +50,23 @@ func isNumber(text string) bool {
 	return text != ""
 }
 
-// ParseProject reads a project as an admin spells it: 24, group/app, Group%2FApp.
+// ParseProject reads a project as an admin spells it: 24, group/app, Group%2FApp. What no project can be called is an error,
+// since it would be about none: a path of one part, and letters that GitLab's paths don't have, such as those of `*`, `24,25`
+// or `group%252Fapp` (Gitlab::PathRegex, PATH_REGEX_STR).
 func ParseProject(spelling string) (string, error) {
 	decoded, err := url.PathUnescape(spelling)
 	if err != nil {
 		return "", fmt.Errorf("invalid percent-encoding: %w", err)
 	}
-	return CanonicalProject(strings.Trim(decoded, "/"))
+	project, err := CanonicalProject(strings.Trim(decoded, "/"))
+	if err != nil {
+		return "", err
+	}
+	if !isNumber(project) && !projectPath.MatchString(project) {
+		return "", &InvalidError{Parameter: "id"}
+	}
+	return project, nil
 }
+
+// projectPath is a canonical path of a project in its groups.
+var projectPath = regexp.MustCompile(`\A[a-z0-9_.][a-z0-9_.-]*(?:/[a-z0-9_.][a-z0-9_.-]*)+\z`)

@@ -8,11 +8,14 @@ const ListedEntries, MaxListedEntries = 100, 1000
 
 // EntryStatus is a stored file as the list shows it.
 type EntryStatus struct {
-	Upstream string `json:"upstream"`
-	Project  string `json:"project"`
-	Package  string `json:"package"`
-	Version  string `json:"version"`
-	File     string `json:"file"`
+	// Directory is the cache directory, and Upstream the GitLab that the file came from, which may be one that no handler stands
+	// in front of any more.
+	Directory string `json:"directory"`
+	Upstream  string `json:"upstream"`
+	Project   string `json:"project"`
+	Package   string `json:"package"`
+	Version   string `json:"version"`
+	File      string `json:"file"`
 	// Size is in bytes.
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`

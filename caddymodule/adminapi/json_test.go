@@ -45,17 +45,19 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 		`{` + projectJSON + `,"kept":[{` + projectJSON + `}],"warning":"w"}`: adminapi.SwitchAnswer{
 			ProjectStatus: project, Kept: []adminapi.ProjectStatus{project}, Warning: "w",
 		},
-		`{"entries":[{"upstream":"u","project":"24","package":"p","version":"1","file":"f","size":1,"sha256":"s","stored":"2026-11-28T12:00:00Z",` +
+		`{"entries":[{"directory":"d","upstream":"u","project":"24","package":"p","version":"1","file":"f","size":1,"sha256":"s","stored":"2026-11-28T12:00:00Z",` +
 			`"confirmed":"2026-11-28T12:00:00Z","last_used":"2026-11-28T12:00:00Z","hits":2,"pinned_until":"2026-11-28T12:00:00Z"}],"next":"n"}`: adminapi.EntryList{
 			Entries: []adminapi.EntryStatus{{
-				Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", Size: 1, SHA256: "s", Stored: at, Confirmed: &at, LastUsed: at, Hits: 2, PinnedUntil: &at,
+				Directory: "d", Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", Size: 1, SHA256: "s", Stored: at, Confirmed: &at, LastUsed: at, Hits: 2, PinnedUntil: &at,
 			}},
 			Next: "n",
 		},
 		`{"upstream":"u","project":"24","package":"p","version":"1","file":"f","all":true,"soft":true,"grants":true}`: adminapi.PurgeRequest{
 			Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", All: true, Soft: true, Grants: true,
 		},
-		`{"entries":1,"bytes":2,"grants":3}`: adminapi.PurgeAnswer{Entries: 1, Bytes: 2, Grants: 3},
+		`{"entries":1,"bytes":2,"held_bytes":4,"grants":3,"names":["n"],"warning":"w"}`: adminapi.PurgeAnswer{
+			Entries: 1, Bytes: 2, HeldBytes: 4, Grants: 3, Names: []string{"n"}, Warning: "w",
+		},
 		`{"verifications":[{"directory":"d","running":true,"begun":"2026-11-28T12:00:00Z","ended":"2026-11-28T12:00:00Z","entries":1,"total":2,"bytes":3,` +
 			`"total_bytes":4,"files":5,"damaged":6,"error":"e"}]}`: adminapi.VerificationList{Verifications: []adminapi.VerificationStatus{{
 			Directory: "d", Running: true, Begun: &at, Ended: &at, Entries: 1, Total: 2, Bytes: 3, TotalBytes: 4, Files: 5, Damaged: 6, Error: "e",

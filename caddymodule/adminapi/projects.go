@@ -26,6 +26,8 @@ type ProjectList struct {
 	// Others is what holds for projects that aren't listed.
 	Others   []ProjectStatus `json:"others"`
 	Projects []ProjectStatus `json:"projects"`
+	// Warning says that GitLab could not be asked which names belong to one project.
+	Warning string `json:"warning,omitempty"`
 }
 
 // SwitchRequest is the body of POST enable, disable and reset.

@@ -5,7 +5,7 @@ import "errors"
 // PurgeRequest is the body of POST purge. It names a project, and from the left to the right as much more as it is to be
 // about; or all. A field that is missing at the right end means all of it; an empty one, or null, is refused.
 type PurgeRequest struct {
-	// Upstream restricts the purge to one GitLab; all if it is left out.
+	// Upstream restricts the purge to one GitLab; all if it is left out. It may be one that no handler stands in front of any more.
 	Upstream string `json:"upstream,omitempty"`
 	Project  string `json:"project,omitempty"`
 	Package  string `json:"package,omitempty"`
@@ -40,5 +40,12 @@ func (p PurgeRequest) Check() error {
 type PurgeAnswer struct {
 	Entries int   `json:"entries"`
 	Bytes   int64 `json:"bytes"`
-	Grants  int   `json:"grants"`
+	// HeldBytes aren't free yet: downloads still read them, the disk doesn't remove them now, or the start's work isn't over.
+	// They become free by themselves.
+	HeldBytes int64 `json:"held_bytes,omitempty"`
+	Grants    int   `json:"grants"`
+	// Names are the other names of the project that were known; what is stored by them is gone, too. Warning says what may
+	// be stored by names that aren't known, and stays.
+	Names   []string `json:"names,omitempty"`
+	Warning string   `json:"warning,omitempty"`
 }

@@ -169,6 +169,9 @@ served, and whether that was said in the config or at run time, and when.`,
 				rows = append(rows, projectRow("(all others)", p))
 			}
 			i.table("PROJECT | STATE | SAID IN | SINCE | OTHER NAMES | GITLAB", rows)
+			if list.Warning != "" {
+				printf(i.out, "Warning: %s.\n", list.Warning)
+			}
 		})
 	})
 }
@@ -240,12 +243,12 @@ func (i *invocation) showEntries(list adminapi.EntryList, first, all bool) {
 		}
 		rows = append(rows, []string{
 			e.Project, e.Package, e.Version, e.File, sizeText(e.Size), humanize.Time(e.Stored), confirmed, humanize.Time(e.LastUsed),
-			strconv.FormatUint(uint64(e.Hits), 10), pinned, e.SHA256,
+			strconv.FormatUint(uint64(e.Hits), 10), pinned, e.Upstream, e.Directory, e.SHA256,
 		})
 	}
 	head := ""
 	if first {
-		head = "PROJECT | PACKAGE | VERSION | FILE | SIZE | STORED | CONFIRMED | LAST USED | HITS | PINNED UNTIL | SHA-256"
+		head = "PROJECT | PACKAGE | VERSION | FILE | SIZE | STORED | CONFIRMED | LAST USED | HITS | PINNED UNTIL | GITLAB | DIRECTORY | SHA-256"
 	}
 	i.table(head, rows)
 	if list.Next != "" && !all {
@@ -354,6 +357,12 @@ and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
 				printf(i.out, "%d files are marked as stale\n", answer.Entries)
 			default:
 				printf(i.out, "%d files are removed, %s became free\n", answer.Entries, sizeText(answer.Bytes))
+			}
+			if answer.HeldBytes > 0 {
+				printf(i.out, "%s aren't free yet: downloads still read them, or the disk doesn't remove them now\n", sizeText(answer.HeldBytes))
+			}
+			if answer.Warning != "" {
+				printf(i.out, "Warning: %s.\n", answer.Warning)
 			}
 		})
 	})
