@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 )
 
 // access is one way to one GitLab: its URL, and the settings of the transports. What is found out about a GitLab by one way,
@@ -16,8 +17,11 @@ type access struct {
 
 func (h *Handler) accessOf() access {
 	hash := sha256.New()
-	_, _ = hash.Write(h.TransportRaw)
-	_, _ = hash.Write([]byte{0})
-	_, _ = hash.Write(h.StorageTransportRaw)
+	for _, transport := range []json.RawMessage{h.TransportRaw, h.StorageTransportRaw} {
+		if !isEmptyObject(transport) {
+			_, _ = hash.Write(transport)
+		}
+		_, _ = hash.Write([]byte{0})
+	}
 	return access{h.client.Upstream(), hex.EncodeToString(hash.Sum(nil))}
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 )
@@ -66,6 +68,17 @@ func (h *Handler) provisionCache() (storeSettings, string, error) {
 		return settings, "", fmt.Errorf("cache directory: %w", err)
 	}
 	return settings, directory, nil
+}
+
+// fullMemory is how much memory it takes for files of up to 256 KiB to be held there: no file takes more than a 64th.
+const fullMemory = 16 << 20
+
+// warnOfSmallMemory tells, also at `caddy validate`, that files which could be held in memory won't be.
+func (h *Handler) warnOfSmallMemory(settings storeSettings) {
+	if memory := settings.limits.Memory; memory > 0 && memory < fullMemory {
+		h.logger.Warn("memory is less than 16 MiB, so that larger files than this are always read from the disk", zap.String("memory", sizeText(memory)),
+			zap.String("largest_file_in_memory", sizeText(memory/(fullMemory/(256<<10)))))
+	}
 }
 
 // realDirectory is the absolute path of a directory without symbolic links, so that one that two configs name by different

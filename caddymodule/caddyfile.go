@@ -105,10 +105,10 @@ func (h *Handler) options(check *settingsCheck) map[string]optionParser {
 		"max_age":           durationOption(func(value caddy.Duration) { h.MaxAge = &value }),
 		"grant_ttl":         durationOption(func(value caddy.Duration) { h.GrantTTL = &value }),
 		"offline_grace":     durationOption(func(value caddy.Duration) { h.OfflineGrace = &value }),
-		"header_timeout":    durationOption(func(value caddy.Duration) { h.HeaderTimeout = value }),
-		"check_timeout":     durationOption(func(value caddy.Duration) { h.CheckTimeout = value }),
-		"publish_timeout":   durationOption(func(value caddy.Duration) { h.PublishTimeout = value }),
-		"stall_timeout":     durationOption(func(value caddy.Duration) { h.StallTimeout = value }),
+		"header_timeout":    durationOption(func(value caddy.Duration) { h.HeaderTimeout = &value }),
+		"check_timeout":     durationOption(func(value caddy.Duration) { h.CheckTimeout = &value }),
+		"publish_timeout":   durationOption(func(value caddy.Duration) { h.PublishTimeout = &value }),
+		"stall_timeout":     durationOption(func(value caddy.Duration) { h.StallTimeout = &value }),
 		"grant_scope":       textOption(func(value string) { h.GrantScope = value }),
 		"api_token":         h.parseAPIToken,
 		"identity_headers":  listOption(&h.IdentityHeaders),
@@ -316,8 +316,8 @@ func (h *Handler) parseRules(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
 			return d.Errf("rules takes one value; %q is one too many", d.Val())
 		}
-		if _, err := h.Rules.provision(); err != nil {
-			return d.Err(err.Error())
+		if err := h.checkParsedRules(d); err != nil {
+			return err
 		}
 		if nesting := d.Nesting(); d.NextBlock(nesting) {
 			return d.Err("rules are either a version of GitLab's or a block of own patterns, not both")
@@ -329,6 +329,14 @@ func (h *Handler) parseRules(d *caddyfile.Dispenser) error {
 	}
 	if *h.Rules == (Rules{}) {
 		return d.Err("rules needs 13.5, current, or a block with name, version or file")
+	}
+	return h.checkParsedRules(d)
+}
+
+// checkParsedRules tells at once of rules that can't be; those with placeholders are checked when they are resolved.
+func (h *Handler) checkParsedRules(d *caddyfile.Dispenser) error {
+	if strings.Contains(h.Rules.Version, "{") || patternPlaceholder.MatchString(h.Rules.PackageName+"\n"+h.Rules.PackageVersion+"\n"+h.Rules.FileName) {
+		return nil
 	}
 	if _, err := h.Rules.provision(); err != nil {
 		return d.Err(err.Error())
@@ -351,14 +359,14 @@ func (h *Handler) parseProjects(d *caddyfile.Dispenser) error {
 	h.Projects = new(Projects)
 	if d.NextArg() {
 		h.Projects.Default = d.Val()
-		if h.Projects.Default != "on" && h.Projects.Default != "off" {
+		if h.Projects.Default != "on" && h.Projects.Default != "off" && !strings.Contains(h.Projects.Default, "{") {
 			return d.Errf("projects are on or off by default, not %q", d.Val())
 		}
 		if d.NextArg() {
 			return d.Errf("projects takes on or off; %q is one too many", d.Val())
 		}
 	}
-	placeholders := false
+	placeholders := strings.Contains(h.Projects.Default, "{")
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		word := d.Val()
 		names := d.RemainingArgs()

@@ -90,19 +90,19 @@ type Handler struct {
 	FetchesPerCaller *int `json:"fetches_per_caller,omitempty"`
 
 	// How long GitLab may take to begin its answer to a fetch, a question, or a download that is forwarded. Default: 60s.
-	HeaderTimeout caddy.Duration `json:"header_timeout,omitempty"`
+	HeaderTimeout *caddy.Duration `json:"header_timeout,omitempty"`
 
 	// The same for the question about a caller whom GitLab has allowed within grant_ttl or offline_grace. All others wait for
 	// header_timeout: how long must not tell them what is stored. At most header_timeout. Default: 60s.
-	CheckTimeout caddy.Duration `json:"check_timeout,omitempty"`
+	CheckTimeout *caddy.Duration `json:"check_timeout,omitempty"`
 
 	// How long GitLab may take to begin its answer to an upload after the last byte of it, and to any other request that is no
 	// download. GitLab works on a large upload after its last byte. An upload without an answer by then gets a
 	// 502, and GitLab may have taken the file all the same. Default: 10m.
-	PublishTimeout caddy.Duration `json:"publish_timeout,omitempty"`
+	PublishTimeout *caddy.Duration `json:"publish_timeout,omitempty"`
 
 	// How long a body from GitLab may stand still before it is given up and asked for again. Default: 30s.
-	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+	StallTimeout *caddy.Duration `json:"stall_timeout,omitempty"`
 
 	// How often in a row a body that broke off is asked for again from where it broke. A try that brings 1 MiB or more doesn't
 	// count, and the count begins anew after it. 0 never asks again. Default: 5.
@@ -172,7 +172,8 @@ type Cache struct {
 	// keeps no such copies. Default: a 16th of max_size.
 	UploadRoom *int64 `json:"upload_room,omitempty"`
 
-	// How many bytes of memory hold files of up to 256 KiB. 0 for none. Default: 256 MiB.
+	// How many bytes of memory hold files of up to 256 KiB, and of up to a 64th of it where it is less than 16 MiB. 0 for none.
+	// Default: 256 MiB.
 	Memory *int64 `json:"memory,omitempty"`
 
 	// How many bytes the files may take that are pinned (warm --pin). Default: half of max_size.
@@ -249,6 +250,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	h.warnOfSmallMemory(settings)
 	if h.rules, err = h.Rules.provision(); err != nil {
 		return err
 	}
@@ -263,10 +265,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Transport:        h.transports.gitlab,
 		StorageTransport: h.transports.storage,
 		StorageHosts:     h.StorageHosts,
-		HeaderTimeout:    time.Duration(h.HeaderTimeout),
-		CheckTimeout:     cmp.Or(time.Duration(h.CheckTimeout), h.process.checkTimeout),
-		PublishTimeout:   time.Duration(h.PublishTimeout),
-		StallTimeout:     time.Duration(h.StallTimeout),
+		HeaderTimeout:    orDefault(h.HeaderTimeout),
+		CheckTimeout:     cmp.Or(orDefault(h.CheckTimeout), h.process.checkTimeout),
+		PublishTimeout:   orDefault(h.PublishTimeout),
+		StallTimeout:     orDefault(h.StallTimeout),
 		Retries:          *h.Retries,
 		Now:              h.process.clock,
 		MaxConnections:   h.transports.maxConnections,
@@ -300,6 +302,9 @@ func (h *Handler) replacePlaceholders() error {
 	}
 	if h.Rules != nil {
 		texts = append(texts, &h.Rules.Version)
+		if err := h.Rules.replaceInPatterns(replacer); err != nil {
+			return err
+		}
 	}
 	for _, list := range [][]string{h.IdentityHeaders, h.StorageHosts, h.DropHeaders} {
 		for i := range list {
@@ -387,8 +392,11 @@ func (h *Handler) provisionSettings() (*url.URL, error) {
 	if h.fetchesPerCaller < 0 {
 		return nil, errors.New("fetches_per_caller must not be negative")
 	}
-	if h.rangeWait < 0 || *h.Retries < 0 || h.StallTimeout < 0 || h.HeaderTimeout < 0 || h.CheckTimeout < 0 || h.PublishTimeout < 0 {
-		return nil, errors.New("range_wait, retries, header_timeout, check_timeout, publish_timeout and stall_timeout must not be negative")
+	if h.rangeWait < 0 || *h.Retries < 0 {
+		return nil, errors.New("range_wait and retries must not be negative")
+	}
+	if err := h.checkTimeouts(); err != nil {
+		return nil, err
 	}
 	return base, h.checkNames()
 }

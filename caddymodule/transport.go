@@ -65,9 +65,15 @@ func loadTransports(ctx caddy.Context, h *Handler) (*transports, error) {
 	return t, nil
 }
 
+// isEmptyObject reports whether a part of the config says nothing: missing, null, or an object without fields.
+func isEmptyObject(config json.RawMessage) bool {
+	var fields map[string]json.RawMessage
+	return len(config) == 0 || (json.Unmarshal(config, &fields) == nil && len(fields) == 0)
+}
+
 // loadTransport loads one transport; an empty config is Caddy's http transport as it comes.
 func loadTransport(ctx caddy.Context, setting string, config json.RawMessage) (*reverseproxy.HTTPTransport, error) {
-	if len(config) == 0 {
+	if isEmptyObject(config) {
 		config = caddyconfig.JSONModuleObject(struct{}{}, "protocol", "http", nil)
 	}
 	holder := struct {

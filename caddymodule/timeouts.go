@@ -1,0 +1,32 @@
+package caddymodule
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// checkTimeouts refuses time-outs that aren't positive: 0 would be taken for "at once" by one reader, for "never" by another,
+// and for the default by a third.
+func (h *Handler) checkTimeouts() error {
+	for _, timeout := range []struct {
+		name    string
+		setting *caddy.Duration
+	}{
+		{"header_timeout", h.HeaderTimeout}, {"check_timeout", h.CheckTimeout}, {"publish_timeout", h.PublishTimeout}, {"stall_timeout", h.StallTimeout},
+	} {
+		if timeout.setting != nil && *timeout.setting <= 0 {
+			return fmt.Errorf("%s must be more than 0; leave it out for the default", timeout.name)
+		}
+	}
+	return nil
+}
+
+// orDefault is a duration that is set; 0, which stands for the default, where it isn't.
+func orDefault(setting *caddy.Duration) time.Duration {
+	if setting == nil {
+		return 0
+	}
+	return time.Duration(*setting)
+}
