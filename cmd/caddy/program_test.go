@@ -32,7 +32,7 @@ func program(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	folder := t.TempDir()
-	command := exec.CommandContext(ctx, self, args...)
+	command := exec.CommandContext(ctx, self, args...) //nolint:gosec // this very program
 	command.Env = append(os.Environ(), runAsCaddy+"=1", "XDG_DATA_HOME="+folder, "XDG_CONFIG_HOME="+folder)
 	return command
 }
@@ -107,6 +107,12 @@ func TestBashCompletesWhatTheRunningEdgeKnows(t *testing.T) {
 	// Bash itself cuts the words of a line at colons.
 	host, port, _ := strings.Cut(strings.TrimPrefix(edge.URL, "http://"), ":")
 	address := fmt.Sprintf("--address %s : %s", host, port)
+	const script = `
+		source "$LIBRARY" && source <(caddy completion bash) || exit
+		eval "COMP_WORDS=($WORDS)"
+		COMP_LINE="${COMP_WORDS[*]}" COMP_POINT=${#COMP_LINE} COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+		__start_caddy 2>/dev/null # compopt belongs to a key that is pressed
+		printf 'offered: %s\n' "${COMPREPLY[*]}"`
 	for words, want := range map[string]string{
 		"caddy gitlab-packages pu":                          "purge",
 		"caddy gitlab-packages prge":                        "",
@@ -116,12 +122,7 @@ func TestBashCompletesWhatTheRunningEdgeKnows(t *testing.T) {
 		"caddy gitlab-packages purge " + address + " 24 o":  "other",
 		"caddy gitlab-packages warm 24 " + address + " my":  "my_package",
 	} {
-		command := exec.CommandContext(t.Context(), bash, "--norc", "-c", `
-			source "$LIBRARY" && source <(caddy completion bash) || exit
-			eval "COMP_WORDS=($WORDS)"
-			COMP_LINE="${COMP_WORDS[*]}" COMP_POINT=${#COMP_LINE} COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-			__start_caddy 2>/dev/null # compopt belongs to a key that is pressed
-			printf 'offered: %s\n' "${COMPREPLY[*]}"`)
+		command := exec.CommandContext(t.Context(), bash, "--norc", "-c", script) //nolint:gosec // found above
 		command.Dir = folder
 		command.Env = append(os.Environ(), runAsCaddy+"=1", "PATH="+folder+":"+os.Getenv("PATH"), "LIBRARY="+library, "WORDS="+words, "XDG_DATA_HOME="+folder, "XDG_CONFIG_HOME="+folder)
 		if printed, code := output(t, command); code != 0 || !strings.HasSuffix(printed, "offered: "+want+"\n") {
