@@ -202,9 +202,9 @@ func TestAWebSocketPassesAndOutlivesAReload(t *testing.T) {
 
 // TestNoOtherProtocolIsSwitchedTo: in a tunnel of HTTP/2, a package could be asked for past names and switches.
 func TestNoOtherProtocolIsSwitchedTo(t *testing.T) {
-	var heard http.Header
+	headers := make(chan http.Header, 1)
 	gitlab := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		heard = r.Header.Clone()
+		headers <- r.Header.Clone()
 		w.Header().Set("Upgrade", "h2c")
 		w.Header().Set("Connection", "Upgrade")
 		w.WriteHeader(http.StatusSwitchingProtocols)
@@ -217,6 +217,7 @@ func TestNoOtherProtocolIsSwitchedTo(t *testing.T) {
 		if head.StatusCode != http.StatusBadGateway {
 			t.Errorf("%s: %s", protocol, head.Status)
 		}
+		heard := <-headers
 		if passed := heard.Get("Upgrade") != ""; passed != (protocol == "websocket") || heard.Get("Http2-Settings") != "" {
 			t.Errorf("of %s GitLab heard %v", protocol, heard)
 		}
