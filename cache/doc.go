@@ -21,17 +21,18 @@
 // nothing comes in behind its back. What the disk doesn't remove stands aside, and is tried again (stuck.go), and what
 // doesn't show as free at once isn't removed twice (owed.go). The janitor (janitor.go) does all of this behind the requests.
 //
-// Admins list entries (list.go), pin some of them against eviction (pins.go, pin.go), and read numbers (stats.go).
+// Admins list entries (list.go), also those of former upstreams (upstreams.go), pin some of them against eviction (pins.go,
+// pin.go), fill the store without pushing out what is used meanwhile (spare.go), and read numbers (stats.go).
 //
 // A Store (store.go) knows a file by its Key (key.go), its bytes by their Digest (digest.go), and tells of it as an Entry
 // (entry.go), of which a record in the index is made (record.go, walk.go). Paths are in files.go, what is done to the file
 // system in fs.go and disk_*.go. Systems for which there are none say so when they are built for (unsupported.go). Errors
 // are in errors.go.
 //
-// A directory that can't be used is refused at the start: one with somebody else's files (occupied.go), and one whose blobs and
-// fills are on two file systems (one_disk.go). An
-// index is looked at before bbolt walks it (index_graph.go, bolt_format.go). A directory that is lost while the store runs
-// says so (lost.go), and a disk that refuses room while bytes are free has the least recently used make some (refused_room.go).
+// A directory that can't be used is refused at the start: one with somebody else's files (occupied.go), one whose blobs and
+// fills are on two file systems (one_disk.go), and one that a later version wrote (format.go). An index is looked at before
+// bbolt walks it (index_graph.go, bolt_format.go). A directory that is lost while the store runs says so (lost.go), and a
+// disk that refuses room while bytes are free has the least recently used make some (refused_room.go).
 //
 // After a start (load.go, starting.go) look-ups ask the index until all entries are in memory, and files that nothing names are
 // removed (sweep.go).

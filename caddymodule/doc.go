@@ -47,15 +47,16 @@
 //
 // The admin API (admin.go) looks up the app in force and answers from the admin_*.go beside it, one for each kind of call;
 // its requests and answers are in package adminapi, and the verbs that call it in package command. trouble.go tells what
-// went wrong and failures.go remembers it; verify.go and warm.go do the long work. Switches at run time are in
+// went wrong and failures.go remembers it; verify.go and warm.go do the long work:
+// a warming fetches as a caller does (warm_file.go), and waits as long as GitLab asks (warm_wait.go). Switches at run time are in
 // switch_store.go, which reads them by switch_reading.go and keeps copies of them for when they are damaged
 // (switch_copies.go); what decides is in switches.go. Events for Caddy's events app are in events.go. logger.go keeps logs
 // from filling up, and lru.go makes the memories of a fixed size.
 //
 // # What lives how long
 //
-// Settings come from the Caddyfile (caddyfile.go, caddyfile_check.go, cache_settings.go, size.go, literal_token.go) or as JSON, whose fields are
-// Handler's (handler.go). A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What
+// Settings come from the Caddyfile (caddyfile.go, caddyfile_check.go, cache_settings.go, size.go, literal_token.go) or as JSON,
+// whose fields are Handler's (handler.go); placeholders.go and timeouts.go check what both can say. A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What
 // outlives a reload has one owner (process.go), which also holds the clock and the pauses that tests change. What several
 // configs use of one directory, one after another, is in state (state.go): the store, which is opened anew when its directory
 // is lost (state_store.go), its regular verification (verify.go), the grants, the flights, and the breakers that keep a dead
