@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"html"
 	"os"
 	"path/filepath"
@@ -176,6 +177,51 @@ func TestTheCommandsOfThePagesNameTheVariablesOfTheirCaddyfile(t *testing.T) {
 		if !verbs[verb] {
 			t.Errorf("no page shows ./caddy %s", verb)
 		}
+	}
+}
+
+// TestTheExampleWritesTheAccessLogThatThePagesSearch looks for the file in which docs/running.md has admins search, and that it
+// can't fill the disk.
+func TestTheExampleWritesTheAccessLogThatThePagesSearch(t *testing.T) {
+	t.Setenv("GITLAB_URL", "https://gitlab.example.com")
+	for _, places := range [][2]string{{"", "access.log"}, {"/var/log/edge/access.log", "/var/log/edge/access.log"}} {
+		t.Setenv("ACCESS_LOG", places[0])
+		if places[0] == "" {
+			_ = os.Unsetenv("ACCESS_LOG") // t.Setenv puts back what was there before; an empty value is one to Caddy
+		}
+		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(readText(t, "../Caddyfile.example")), map[string]any{"filename": "Caddyfile"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config struct {
+			Logging struct {
+				Logs map[string]struct {
+					Writer struct {
+						Output   string `json:"output"`
+						Filename string `json:"filename"`
+						Size     int    `json:"roll_size_mb"`
+						Keep     int    `json:"roll_keep"`
+						KeepDays int    `json:"roll_keep_days"`
+					} `json:"writer"`
+				} `json:"logs"`
+			} `json:"logging"`
+		}
+		if err := json.Unmarshal(adapted, &config); err != nil {
+			t.Fatal(err)
+		}
+		writer := config.Logging.Logs["log0"].Writer
+		if writer.Output != "file" || writer.Filename != places[1] || writer.Size == 0 || writer.Keep == 0 || writer.KeepDays == 0 {
+			t.Errorf("ACCESS_LOG=%q: the access log goes to %+v", places[0], writer)
+		}
+	}
+	pages := docPages(t)
+	for _, said := range []string{"at 100 MiB", "ten old ones", "30 days"} {
+		if !strings.Contains(pages["docs/metrics-and-logs.md"], said) {
+			t.Errorf("docs/metrics-and-logs.md doesn't say of the access log: %s", said)
+		}
+	}
+	if !strings.Contains(pages["docs/running.md"], " access.log`") {
+		t.Error("docs/running.md doesn't search access.log")
 	}
 }
 
