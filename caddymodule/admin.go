@@ -47,6 +47,7 @@ var adminCalls = map[string]map[string]adminCall{
 	adminapi.CallReset:    {http.MethodPost: (*App).adminReset},
 	adminapi.CallEntries:  {http.MethodGet: (*App).adminEntries},
 	adminapi.CallPurge:    {http.MethodPost: (*App).adminPurge},
+	adminapi.CallUnpin:    {http.MethodPost: (*App).adminUnpin},
 	adminapi.CallVerify:   {http.MethodGet: (*App).adminVerification, http.MethodPost: (*App).adminVerify, http.MethodDelete: (*App).adminStopVerifying},
 	adminapi.CallWarm:     {http.MethodGet: (*App).adminWarming, http.MethodPost: (*App).adminWarm, http.MethodDelete: (*App).adminStopWarming},
 }

@@ -439,6 +439,11 @@ func TestWarmFetchesWhatIsNotStoredAndPinsIt(t *testing.T) {
 	if entry.PinnedUntil == nil || time.Until(*entry.PinnedUntil) < 29*24*time.Hour {
 		t.Errorf("pinned until %v", entry.PinnedUntil)
 	}
+	e.expectCLI(t, 0, []string{"120 files are pinned no longer"}, "unpin", "24", "pkg", "1.0.0")
+	if entry := mustCall[adminapi.EntryList](t, e, http.MethodGet, "entries?limit=1", "").Entries[0]; entry.PinnedUntil != nil {
+		t.Errorf("unpinned, and pinned until %v", entry.PinnedUntil)
+	}
+	e.expectCLI(t, 1, []string{"what is to be unpinned?"}, "unpin")
 	e.expectCLI(t, 0, []string{"1 fetched, 120 were stored"}, "warm", "24", "pkg", "--token-file", token)
 	// What callers may read stays GitLab's to say.
 	if got := e.do(t, call{path: filePath("f1.bin"), token: outsider}); got.StatusCode != http.StatusNotFound {

@@ -11,6 +11,7 @@
 //	POST   /gitlab_packages/reset      take back what enable and disable said: SwitchRequest, SwitchAnswer
 //	GET    /gitlab_packages/entries    what is stored, by pages: query parameters, EntryList
 //	POST   /gitlab_packages/purge      remove files, mark them stale, or forget grants: PurgeRequest, PurgeAnswer
+//	POST   /gitlab_packages/unpin      let files be evicted that warm has pinned: UnpinRequest, UnpinAnswer
 //	POST   /gitlab_packages/verify     compare all files with their SHA-256; GET tells, DELETE stops: VerificationList
 //	POST   /gitlab_packages/warm       fetch a package in advance: WarmRequest, WarmingStatus; GET tells, DELETE stops, with ?id=; GET without lists all: WarmingList
 //
@@ -43,6 +44,7 @@ const (
 	CallPurge    = "purge"
 	CallVerify   = "verify"
 	CallWarm     = "warm"
+	CallUnpin    = "unpin"
 )
 
 // MaxRequest bounds a request's body, in bytes.

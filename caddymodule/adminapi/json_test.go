@@ -62,6 +62,10 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 			`"total_bytes":4,"files":5,"damaged":6,"error":"e"}]}`: adminapi.VerificationList{Verifications: []adminapi.VerificationStatus{{
 			Directory: "d", Running: true, Begun: &at, Ended: &at, Entries: 1, Total: 2, Bytes: 3, TotalBytes: 4, Files: 5, Damaged: 6, Error: "e",
 		}}},
+		`{"upstream":"u","project":"24","package":"p","version":"1","file":"f","all":true}`: adminapi.UnpinRequest{
+			Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", All: true,
+		},
+		`{"pins":1,"names":["n"],"warning":"w"}`: adminapi.UnpinAnswer{Pins: 1, Names: []string{"n"}, Warning: "w"},
 		`{"upstream":"u","project":"24","package":"p","version":"1","token":"t","directory":"d","pin":"30d"}`: adminapi.WarmRequest{
 			Upstream: "u", Project: "24", Package: "p", Version: "1", Token: "t", Directory: "d", Pin: "30d",
 		},

@@ -22,6 +22,7 @@ var otherWords = map[string][]string{
 	"status":   {"info", "health", "check", "stats"},
 	"verify":   {"fsck", "scrub", "validate"},
 	"warm":     {"fetch", "prefetch", "preload", "pull", "pin"},
+	"unpin":    {"release", "unkeep"},
 }
 
 // refuseUnknown makes a verb that there isn't an error that names the nearest one, and adds to the errors of flags where their

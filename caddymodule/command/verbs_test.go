@@ -167,6 +167,10 @@ func TestAVerbCallsTheAPIAndPrintsItsAnswer(t *testing.T) {
 		{args: "purge --all --grants", answers: []any{adminapi.PurgeAnswer{Grants: 2}}, calls: []string{`POST /gitlab_packages/purge {"all":true,"grants":true}`}, printed: []string{"2 grants are forgotten\n"}},
 		{args: "purge 24", answers: []any{"there is no such project"}, calls: []string{`POST /gitlab_packages/purge {"project":"24"}`}, code: 1, failure: "there is no such project"},
 		{
+			args: "unpin 24 p 1", answers: []any{adminapi.UnpinAnswer{Pins: 3, Warning: "no other name is known"}},
+			calls: []string{`POST /gitlab_packages/unpin {"project":"24","package":"p","version":"1"}`}, printed: []string{"3 files are pinned no longer\n", "Warning: no other name is known.\n"},
+		},
+		{
 			args: "verify", answers: []any{verified(adminapi.VerificationStatus{Running: true}), verified(adminapi.VerificationStatus{Begun: &begun, Files: 3, Bytes: 1024})},
 			calls: []string{"POST /gitlab_packages/verify", "GET /gitlab_packages/verify"}, printed: []string{"/cache           done   3      1.0 KiB  0\n"},
 		},
@@ -224,6 +228,7 @@ func TestAnEmptyNameIsRefusedBeforeAnythingIsCalled(t *testing.T) {
 		{"disable", "--all", "--upstream", ""},
 		{"entries", ""},
 		{"entries", "24", "--upstream", ""},
+		{"unpin", "24", ""},
 		{"warm", "24", ""},
 		{"warm", "24", "p", ""},
 		{"warm", "24", "p", "--upstream", ""},
