@@ -178,6 +178,9 @@ func (f *flight) beginStoring(body *upstream.Download) (err error) {
 	fill, err := f.store.Begin(f.key, f.generation, spec)
 	if err != nil {
 		f.unstorable = err
+		if f.state.isTooLarge(body.Length) {
+			f.state.flights.outgrown.note(f.key, f.state.now())
+		}
 		if !errors.Is(err, cache.ErrNoRoom) && !errors.Is(err, cache.ErrSuperseded) && !errors.Is(err, cache.ErrClosed) {
 			f.h.tellTrouble(trouble{what: "a file can't be stored", consequence: "it streams uncached", ref: f.ref, err: err})
 		}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"net/http"
 	"sync"
 	"time"
 
@@ -14,11 +15,23 @@ const (
 	maxOutgrown = 1024
 )
 
-// outgrown remembers files of unknown length for which there was no room in the end. Another fill of such a file would
-// come to the same, and each of its downloads would have to begin anew in the middle.
+// outgrown remembers files that are larger than what is kept, and files of unknown length for which there was no room in the
+// end. Another fill of one of those would come to the same, and each of its downloads would have to begin anew in the middle. A
+// part of any of them goes to GitLab at once: the whole would be fetched in vain before it.
 type outgrown struct {
 	mu    sync.Mutex
 	until map[cache.Key]time.Time
+}
+
+// isTooLarge reports whether no file of that length is ever kept by the limits in force.
+func (s *state) isTooLarge(length int64) bool {
+	limits := s.inForce.Load().limits
+	return length > limits.MaxSize-limits.UploadRoom || (limits.MaxObject > 0 && length > limits.MaxObject)
+}
+
+// asksForPartOfOutgrown reports whether a download is for a part of a file that isn't kept, as far as is remembered.
+func (d *download) asksForPartOfOutgrown() bool {
+	return d.r.Method == http.MethodGet && d.r.Header.Get("Range") != "" && d.state.flights.outgrown.has(d.key, d.state.now())
 }
 
 // note remembers a file for a while.

@@ -127,6 +127,10 @@ func (d *download) attempt() (done bool) {
 	if running != nil && granted && d.answeredWithin(running, d.h.maxAge) && d.isGranted(upstream.UseFresh) && d.grantIsAbout(running.sent) {
 		return d.follow(running, outcomeJoined)
 	}
+	if !stored && running == nil && d.asksForPartOfOutgrown() {
+		d.forward(outcomeForwarded, fwdPartial)
+		return true
+	}
 	if !stored && running == nil && d.asksByFetching() {
 		// Cold. Asking and fetching are one request: GitLab's answer to it is the caller's authorisation.
 		if d.r.Method == http.MethodHead {
