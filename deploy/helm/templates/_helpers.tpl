@@ -2,6 +2,11 @@
 {{- .Release.Name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
+{{- /* Neither a label nor an image's tag may have the + of a version between releases. */}}
+{{- define "edge.appVersion" -}}
+{{- .Chart.AppVersion | replace "+" "_" }}
+{{- end }}
+
 {{- define "edge.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -9,9 +14,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "edge.labels" -}}
 {{ include "edge.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "edge.appVersion" . | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "edge.hasToken" -}}
