@@ -111,7 +111,7 @@ func signsIn(text string) sign {
 			c, length := unescape(text[i:])
 			if length > 1 {
 				// Nobody encodes letters and digits but to hide something.
-				if isAlphanumeric(c) || signOf[c] == signOfNeighbours || c == '_' || c == '.' {
+				if isAlphanumeric(c) || signOf[c] == signOfNeighbours {
 					signs |= signOfToken
 				}
 				signs |= signOf[c] &^ (signOfEscape | signOfNeighbours)

@@ -18,11 +18,9 @@ func (s *spans) hideAssignments(text decodedText, names secretNames) {
 		if inside++; i >= hidden {
 			inside = 0
 		}
-		if inside > mostNested {
-			i = hidden - 1
-			continue
+		if inside <= mostNested {
+			hidden = max(hidden, s.hideAssigned(a))
 		}
-		hidden = max(hidden, s.hideAssigned(a))
 	}
 }
 
@@ -47,7 +45,7 @@ type assignment struct {
 func assignmentAt(text decodedText, separator int, names secretNames) assignment {
 	a := assignment{text: text, separator: separator}
 	b, end := text.bytes, separator
-	for end > 0 && (b[end-1] == ' ' || b[end-1] == '\t') {
+	for end > 0 && isBlank(b[end-1]) {
 		end, a.spaced = end-1, true
 	}
 	if end > 0 && isQuote(b[end-1]) {
@@ -62,6 +60,9 @@ func assignmentAt(text decodedText, separator int, names secretNames) assignment
 	a.kind = names.kindInText(b[a.name:end])
 	return a
 }
+
+// isBlank reports whether a byte is white space within a line.
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
 // isQuote reports whether a byte begins and ends texts in JSON and other languages.
 func isQuote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
@@ -78,7 +79,7 @@ func (s *spans) hideAssigned(a assignment) (hidden int) {
 		begin++ // `=>` or `:=`
 	}
 	if !a.plain() {
-		for begin < len(b) && isSpace(b[begin]) && (a.kind >= secretName || a.quoted || b[begin] == ' ') {
+		for begin < len(b) && isSpace(b[begin]) && (a.kind >= secretName || a.quoted || isBlank(b[begin])) {
 			begin++
 		}
 	}
@@ -202,11 +203,13 @@ func (a assignment) endsLine(i int) bool {
 	if !a.outside(i) {
 		return false
 	}
-	switch c := b[i]; {
+	switch c, next := b[i], b[i+1:]; {
+	case c == '\r' && strings.HasPrefix(next, "\n"):
+		return false // what comes after both decides
 	case c == '\n' || c == '\r':
-		return !strings.HasPrefix(b[i+1:], " ") && !strings.HasPrefix(b[i+1:], "\t") // else the header goes on
+		return next == "" || !isBlank(next[0]) // else the header goes on
 	case c == '\\':
-		return a.kind == wholeLine && (strings.HasPrefix(b[i+1:], "n") || strings.HasPrefix(b[i+1:], "r"))
+		return a.kind == wholeLine && (strings.HasPrefix(next, "n") || strings.HasPrefix(next, "r"))
 	case c == '&':
 		return a.plain() || a.text.width(i) < a.text.width(a.separator) // the next parameter
 	case isSpace(c):
@@ -220,6 +223,7 @@ func (a assignment) endsLine(i int) bool {
 // goesOn reports whether after a value's words up to now another one follows: after the scheme of a credential, and after
 // a comma or a semicolon.
 func goesOn(value string) bool {
+	value = strings.TrimRight(value, " \t\r\n")
 	if strings.HasSuffix(value, ",") || strings.HasSuffix(value, ";") {
 		return true
 	}

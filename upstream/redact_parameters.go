@@ -74,7 +74,7 @@ func kindOfParameter(before string, names secretNames) nameKind {
 			begin--
 		}
 		// A name is followed by the equals sign or by brackets, which Rack reads as a list or a hash.
-		if begin < end && (end == len(decoded) || decoded[end] == '[' || decoded[end] == ']') {
+		if end == len(decoded) || decoded[end] == '[' || decoded[end] == ']' {
 			if kind := names.kindInText(decoded[begin:end]); kind != harmlessName {
 				return kind
 			}

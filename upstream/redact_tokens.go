@@ -129,7 +129,7 @@ func webToken(b string, at int) (begin, end int) {
 		return 0, 0
 	case parts[2] == "" && !strings.HasPrefix(parts[1], "e"):
 		return 0, 0 // unsigned, and the middle is no JSON object
-	case !strings.HasPrefix(parts[0], "eyJ") && (len(parts[0]) < 17 || len(parts[2]) < 16):
+	case len(parts[0]) < 17 || len(parts[2]) < 16:
 		exact := strings.Index(parts[0], "eyJ")
 		if exact < 0 {
 			return 0, 0

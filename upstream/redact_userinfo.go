@@ -47,9 +47,7 @@ func (s *spans) hideUserAfter(text decodedText, begin, without int) int {
 			}
 		}
 		if at < 0 && begin >= without && !isHostWithPort(b[begin:end]) {
-			var urlEnd int
-			at, urlEnd = lastAt(b, begin) // the password has a slash in it
-			without = max(at, urlEnd)
+			at, without = lastAt(b, begin) // the password has a slash in it
 		}
 		if at >= 0 {
 			s.hide(text.place(begin), text.place(at))
