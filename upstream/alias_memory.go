@@ -91,7 +91,7 @@ func (m *AliasMemory) lastLocked(project string) ProjectNames {
 	}
 	group, _ := m.groups.Get(record.id)
 	for _, name := range group {
-		if other, ok := m.known.Peek(name); ok && other.id == record.id && name != project {
+		if other, _ := m.known.Peek(name); other.id == record.id && name != project {
 			last.Others = append(last.Others, name)
 		}
 	}

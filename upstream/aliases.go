@@ -157,7 +157,7 @@ func (a *Aliases) ask(ctx context.Context, project string) (id, path string, err
 		}
 		id, path, next, err := readNames(response)
 		_ = response.Body.Close()
-		if next == nil || err != nil {
+		if next == nil {
 			return id, path, err
 		}
 		// A moved project is a 301 to its numeric URL (GitLab 16.4). Elsewhere the token must not go.

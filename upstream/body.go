@@ -39,9 +39,6 @@ func (b *cancelingBody) Read(p []byte) (int, error) {
 }
 
 func (b *cancelingBody) Close() error {
-	if b.timer != nil {
-		b.timer.Stop()
-	}
 	err := b.ReadCloser.Close()
 	b.cancel(nil)
 	return err

@@ -44,7 +44,7 @@ type breaker struct {
 	// open says that nobody is asked, and untilTry when the next try is due.
 	open     bool
 	untilTry time.Time
-	// trial says that one of the edge's own requests may go although the breaker is open.
+	// trial says that one of the edge's own requests may go although the breaker is open. It means nothing while it isn't.
 	trial bool
 	// present is the present pause, closed when the breaker last closed, and ended is closed with it.
 	present time.Duration
@@ -213,14 +213,14 @@ func (b *breaker) probeAfterAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.delayed = false
-	if b.suspect && !b.open {
+	if b.suspect {
 		b.startProbeLocked()
 	}
 }
 
 // startProbeLocked sends the probe, one at a time.
 func (b *breaker) startProbeLocked() {
-	if b.probing || b.probe == nil || b.retired {
+	if b.probing || b.retired {
 		return
 	}
 	b.probing = true
@@ -240,19 +240,18 @@ func (b *breaker) probed(ctx context.Context, err error) {
 	switch {
 	case err == nil:
 		b.believed, b.suspect, b.failures = true, false, 0
-		b.closeLocked()
 	case ctx.Err() != nil, isOwnLimit(err): // the edge closes, or could not send it
 	case !b.believed:
 		// Perhaps nothing lets it through, ever. It isn't worth more than a request a minute to find out.
 		b.suspect, b.noProbeBefore = false, time.Now().Add(maxBreakerPause)
-	case b.suspect && !b.open && !b.retired:
+	case b.suspect && !b.retired:
 		b.openLocked()
 	}
 }
 
 func (b *breaker) openLocked() {
 	b.suspect = false
-	if b.present == 0 || time.Since(b.closed) > b.present {
+	if time.Since(b.closed) > b.present {
 		b.present = b.pause
 	} else {
 		b.present = min(2*b.present, max(maxBreakerPause, b.pause)) // it has opened again at once
@@ -282,7 +281,7 @@ func (b *breaker) closeLocked() {
 	if !b.open {
 		return
 	}
-	b.open, b.trial, b.closed = false, false, time.Now()
+	b.open, b.closed = false, time.Now()
 	close(b.ended)
 	b.opened = make(chan struct{})
 	if b.onChange != nil {
@@ -334,7 +333,7 @@ func (b *breaker) retire() {
 	defer b.mu.Unlock()
 	b.retired = true
 	if b.open {
-		b.open, b.trial = false, false
+		b.open = false
 		close(b.ended)
 	}
 }

@@ -265,11 +265,9 @@ func (caller Caller) setForwarded(header http.Header) {
 	for name, value := range map[string]string{
 		"X-Forwarded-For": caller.ClientIP, "X-Forwarded-Proto": caller.Proto, "X-Forwarded-Host": caller.Host,
 	} {
-		if value == "" {
-			header.Del(name)
-			continue
+		if value != "" {
+			header.Set(name, value)
 		}
-		header.Set(name, value)
 	}
 }
 

@@ -415,7 +415,7 @@ func contentRange(header http.Header) (start, total int64, ok bool) {
 		return 0, 0, false
 	}
 	start, err := strconv.ParseInt(first, 10, 64)
-	if err != nil || start < 0 {
+	if err != nil {
 		return 0, 0, false
 	}
 	if size == "*" {

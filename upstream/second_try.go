@@ -40,7 +40,7 @@ type secondTry struct {
 
 	// mu guards all below. The line's lock is never taken under it.
 	mu sync.Mutex
-	// silence fires when the first try's connection has been silent for too long; nil while that is a new one.
+	// silence fires when the first try's connection has been silent for too long; nil or stopped while that is a new one.
 	silence *time.Timer
 	// heard says that the first try's answer has begun, over that it has ended and no other is wanted.
 	heard, over bool
@@ -77,7 +77,6 @@ func (t *secondTry) began(reused bool) {
 	defer t.mu.Unlock()
 	if t.silence != nil {
 		t.silence.Stop()
-		t.silence = nil
 	}
 	if reused && !t.over {
 		t.silence = time.AfterFunc(t.line.cfg.Silence, t.isSilent) // fires once, and ends with the second try
@@ -111,7 +110,7 @@ func (t *secondTry) isSilent() {
 		t.try()
 	case mayTry:
 		t.line.endTry(t, false, false)
-	case older && wanted:
+	case older:
 		t.sendAgain()
 	}
 	if over {
@@ -137,14 +136,14 @@ func (t *secondTry) try() {
 	} else {
 		t.ended = nil // another's win may still have the first sent once more
 	}
-	// Slow is a server that answers the first, or nobody for the whole time-out. Its front's 503, a broken connection, or a
+	// Slow is a server that answers the first, or the second too late, or nobody for the whole time-out. Its front's 503, a broken connection, or a
 	// caller who left show nothing.
 	slow := t.heard || answered || errors.Is(context.Cause(t.request.Context()), errHeaderTimeout)
 	t.mu.Unlock()
 	if err == nil && !won {
 		_ = response.Body.Close()
 	}
-	t.line.endTry(t, asked.Load() && (won || slow), won)
+	t.line.endTry(t, asked.Load() && slow, won)
 	if won {
 		t.cancelFirst() // last: who asks after this answer must find no older connection
 	}
@@ -164,7 +163,7 @@ func (t *secondTry) sendAgain() {
 // end returns the answer, once the first try has one or has ended.
 func (t *secondTry) end(response *http.Response, err error) (*http.Response, error) {
 	t.mu.Lock()
-	if ended := t.ended; err != nil && ended != nil && t.won == nil && !t.over {
+	if ended := t.ended; err != nil && ended != nil && t.won == nil {
 		// The connection broke. The second try ends with its answer, or with the request's context.
 		t.mu.Unlock()
 		<-ended
@@ -186,7 +185,6 @@ func (t *secondTry) end(response *http.Response, err error) (*http.Response, err
 		won.Body = closingBody{won.Body, t.cancelBoth}
 		return won, nil
 	case again:
-		t.cancelFirst()
 		response, err = t.line.send(t.request.WithContext(t.second))
 	default:
 		t.cancelSecond()
