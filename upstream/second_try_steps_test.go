@@ -236,7 +236,8 @@ func TestAnAnswerIsNotHeldBackByASecondTryThatGoesOn(t *testing.T) {
 		second := h.silent(first)
 		second.deaf.Store(true)
 		second.on(false)
-		h.expect(result, first.answers(200))
+		body := first.answers(200)
+		synctest.Wait()
 		if !second.isGivenUp() {
 			t.Error("nobody wants the second any more, and it goes on")
 		}
@@ -245,6 +246,7 @@ func TestAnAnswerIsNotHeldBackByASecondTryThatGoesOn(t *testing.T) {
 		if !late.closed.Load() {
 			t.Error("the second's body stays open")
 		}
+		h.expect(result, body)
 		h.expectRest(0, true) // it was answered, too late
 	})
 }
@@ -400,6 +402,9 @@ func TestASilenceThatIsOverWhenItIsNoticedChangesNothing(t *testing.T) {
 					tried.isSilent()
 					if h.next() != nil || first.Err() != nil || tried.again {
 						t.Errorf("older: %v: the request is sent again", older)
+					}
+					if tried.ended != nil {
+						t.Error("a second try is waited for that nobody makes")
 					}
 					h.line.forget(tried)
 					if state.over && len(h.line.silent) > 0 {
