@@ -49,7 +49,7 @@ func TestAllOtherRequestsReachGitLabWhicheverWayItsURLIsWritten(t *testing.T) {
 					}
 					if asked.Host != strings.TrimPrefix(origin, "http://") || asked.Header.Get("X-Forwarded-Host") != strings.TrimPrefix(e.url, "http://") ||
 						asked.Header.Get("X-Forwarded-Proto") != "http" || asked.Header.Get("X-Forwarded-For") != "203.0.113.9" ||
-						asked.Header.Get("X-Real-Ip") != "" || asked.Header.Get("Cookie") != "_gitlab_session=1; theme=dark" || asked.Header.Get("Private-Token") != developer {
+						asked.Header.Get("X-Real-IP") != "" || asked.Header.Get("Cookie") != "_gitlab_session=1; theme=dark" || asked.Header.Get("Private-Token") != developer {
 						t.Errorf("%s %s: GitLab heard %s, %v", method, path, asked.Host, asked.Header)
 					}
 					if want := fmt.Sprintf("gitlab_packages; fwd=bypass; fwd-status=%d", asked.Status); got.cacheStatus() != want || got.StatusCode != asked.Status {
@@ -132,7 +132,7 @@ func TestAGitLabWithTLSIsForwardedToWithoutAWarning(t *testing.T) {
 	if got := e.do(t, call{path: "/dashboard/projects"}); got.Header.Get("Location") != "/users/sign_in" {
 		t.Errorf("%v", got.Header)
 	}
-	connection, reader, head := e.openWebSocket(t, "/-/cable", "websocket")
+	connection, reader, head := e.openWebSocket(t, "/-/cable", "websocket") //nolint:bodyclose // the connection's
 	defer connection.Close()
 	if head.StatusCode != http.StatusSwitchingProtocols || echoed(t, connection, reader, "over TLS") != "over TLS" {
 		t.Errorf("a WebSocket: %s", head.Status)
@@ -181,8 +181,8 @@ func echoed(t *testing.T, connection io.Writer, reader io.Reader, text string) s
 func TestAWebSocketPassesAndOutlivesAReload(t *testing.T) {
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, forwardsOthers)
-	connection, reader, head := e.openWebSocket(t, "/-/cable", "websocket")
-	if head.StatusCode != http.StatusSwitchingProtocols || head.Header.Get("Sec-Websocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" || len(head.Header["Upgrade"]) != 1 {
+	connection, reader, head := e.openWebSocket(t, "/-/cable", "websocket") //nolint:bodyclose // the connection's
+	if head.StatusCode != http.StatusSwitchingProtocols || head.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" || len(head.Header["Upgrade"]) != 1 {
 		t.Fatalf("%s, %v", head.Status, head.Header)
 	}
 	if got := echoed(t, connection, reader, "before"); got != "before" {
@@ -212,13 +212,13 @@ func TestNoOtherProtocolIsSwitchedTo(t *testing.T) {
 	defer gitlab.Close()
 	e := startEdge(t, gitlab.URL, forwardsOthers)
 	for _, protocol := range []string{"h2c", "websocket, h2c", "TLS/1.0", "websocket"} {
-		connection, _, head := e.openWebSocket(t, "/", protocol)
+		connection, _, head := e.openWebSocket(t, "/", protocol) //nolint:bodyclose // the connection's
 		_ = connection.Close()
 		if head.StatusCode != http.StatusBadGateway {
 			t.Errorf("%s: %s", protocol, head.Status)
 		}
 		heard := <-headers
-		if passed := heard.Get("Upgrade") != ""; passed != (protocol == "websocket") || heard.Get("Http2-Settings") != "" {
+		if passed := heard.Get("Upgrade") != ""; passed != (protocol == "websocket") || heard.Get("HTTP2-Settings") != "" {
 			t.Errorf("of %s GitLab heard %v", protocol, heard)
 		}
 	}

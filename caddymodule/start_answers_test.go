@@ -179,7 +179,7 @@ func TestAnHTTPUpstreamThatRedirectsToHTTPSIsTrouble(t *testing.T) {
 			setForTest(t, &process.asksAtStart, atStart)
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
-				http.Redirect(w, r, "https://gitlab.example.com"+r.URL.RequestURI(), http.StatusMovedPermanently)
+				http.Redirect(w, r, "https://gitlab.example.com"+r.URL.RequestURI(), http.StatusMovedPermanently) //nolint:gosec // a server of the test
 			}))
 			t.Cleanup(server.Close)
 			e := startEdge(t, server.URL, "", withAdmin)
@@ -190,8 +190,11 @@ func TestAnHTTPUpstreamThatRedirectsToHTTPSIsTrouble(t *testing.T) {
 			}
 			before := countOf(process.metrics.requests[outcomeUnreachable][http.MethodGet])
 			for _, c := range []call{
-				{}, {method: http.MethodHead}, {header: http.Header{"Origin": {"https://elsewhere.example"}}},
-				{method: http.MethodPut, body: strings.NewReader("x")}, {method: http.MethodDelete},
+				{},
+				{method: http.MethodHead},
+				{header: http.Header{"Origin": {"https://elsewhere.example"}}},
+				{method: http.MethodPut, body: strings.NewReader("x")},
+				{method: http.MethodDelete},
 			} {
 				c.path, c.token = filePath("app.bin"), developer
 				got := e.do(t, c)

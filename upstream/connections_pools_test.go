@@ -34,8 +34,12 @@ func TestOnlyWhatChangesNothingAndHasNoBodyIsSentTwice(t *testing.T) {
 		body   bool
 		want   bool
 	}{
-		{http.MethodGet, false, true}, {http.MethodHead, false, true}, {http.MethodGet, true, false},
-		{http.MethodPost, false, false}, {http.MethodPut, true, false}, {http.MethodDelete, false, false},
+		{http.MethodGet, false, true},
+		{http.MethodHead, false, true},
+		{http.MethodGet, true, false},
+		{http.MethodPost, false, false},
+		{http.MethodPut, true, false},
+		{http.MethodDelete, false, false},
 	} {
 		request := &http.Request{Method: test.method, Body: http.NoBody}
 		if test.body {
@@ -141,10 +145,10 @@ func TestARequestCountsUntilItsBodyIsClosed(t *testing.T) {
 
 	failing := canned{err: errors.New("reset")}
 	l.present.RoundTripper, l.cfg.Around = failing, func(http.RoundTripper) http.RoundTripper { return failing }
-	if _, err := l.send(new(http.Request)); err == nil {
+	if _, err := l.send(new(http.Request)); err == nil { //nolint:bodyclose // there is none
 		t.Error("no error")
 	}
-	if _, err := l.sendApart(new(http.Request)); err == nil {
+	if _, err := l.sendApart(new(http.Request)); err == nil { //nolint:bodyclose // there is none
 		t.Error("no error apart")
 	}
 	expect("both have failed", 0, 1, 0)
@@ -185,7 +189,7 @@ func TestAnUploadTakesNoConnectionThatIsNotFresh(t *testing.T) {
 		if l.freshen(); closed != 0 {
 			t.Error("a fresh one is closed")
 		}
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		if l.freshen(); closed != 1 {
 			t.Errorf("closed %d times", closed)
 		}

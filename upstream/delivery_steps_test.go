@@ -131,7 +131,7 @@ func TestABodyThatStandsStillIsGivenUpForThat(t *testing.T) {
 			t.Error("it is given up")
 		}
 		_ = body.Close()
-		<-read
+		<-read //nolint:errcheck // only that it is over
 	})
 }
 
@@ -288,7 +288,7 @@ func TestWhatEndsADeliveryThatIsNotAnswered(t *testing.T) {
 					how.AwaitAnswer = func() (func(), bool) { return func() { released++ }, true }
 				}
 				begun := time.Now()
-				_, err := client.deliver(request, how)
+				_, err := client.deliver(request, how) //nolint:bodyclose // there is none
 				if !errors.Is(err, test.want) || time.Since(begun) != test.after || sent.Err() == nil {
 					t.Errorf("after %v: %v", time.Since(begun), err)
 				}
@@ -309,7 +309,7 @@ func TestADeliveryThatFailsLeavesNothingBehind(t *testing.T) {
 			return nil, failed
 		})
 		request, delivery := uploadBy(t.Context(), t)
-		if _, err := client.deliver(request, Forwarding{Delivery: delivery}); !errors.Is(err, failed) || sent.Err() == nil {
+		if _, err := client.deliver(request, Forwarding{Delivery: delivery}); !errors.Is(err, failed) || sent.Err() == nil { //nolint:bodyclose // there is none
 			t.Errorf("%v; the context has ended: %v", err, sent.Err())
 		}
 	})
@@ -384,7 +384,7 @@ func TestABodyThatA100HasAskedForIsSentAtOnce(t *testing.T) {
 			return answerOf(request, 201, nil, http.NoBody), nil
 		})
 		request, _ := uploadBy(t.Context(), t)
-		if _, err := client.sendExpecting(request); err != nil {
+		if _, err := client.sendExpecting(request); err != nil { //nolint:bodyclose // there is none
 			t.Error(err)
 		}
 	})
@@ -449,7 +449,7 @@ func TestAnErrorInPlaceOfAnAnswerEndsTheBody(t *testing.T) {
 			return nil, errors.New("connection reset")
 		})
 		request, _ := uploadBy(t.Context(), t)
-		if _, err := client.sendExpecting(request); err == nil {
+		if _, err := client.sendExpecting(request); err == nil { //nolint:bodyclose // there is none
 			t.Error("no error")
 		}
 		if err := <-read; !errors.Is(err, errTakenBack) {

@@ -110,7 +110,7 @@ func TestAnOtherRequestIsNeverSentTwice(t *testing.T) {
 	go func() {
 		seconds <- client.Forward(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil), upstream.Forwarding{Path: "/"})
 	}()
-	<-seconds
+	<-seconds //nolint:errcheck // only that one has passed
 	close(hold)
 	if err := <-answered; err != nil || asked.Load() != 1 {
 		t.Errorf("it was asked %d times, %v", asked.Load(), err)

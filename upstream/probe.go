@@ -32,7 +32,7 @@ func (c *Client) probeStorage(origin *url.URL) func(context.Context) error {
 
 // probe sends one request of the edge's own and looks at the answer's status alone.
 func (c *Client) probe(ctx context.Context, transport http.RoundTripper, target *url.URL) error {
-	response, err := c.sendProbe(ctx, transport, target, probeTimeout)
+	response, err := c.sendProbe(ctx, transport, target, probeTimeout) //nolint:bodyclose // sendProbe has closed it
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,8 @@ func CustomRules(name, version, file string) (*Rules, error) {
 		word, pattern, parameter string
 		target                   *func(string) bool
 	}{
-		{"name", name, "package_name", &rules.pkg}, {"version", version, "package_version", &rules.version},
+		{"name", name, "package_name", &rules.pkg},
+		{"version", version, "package_version", &rules.version},
 		{"file", file, "file_name", &rules.file},
 	} {
 		if own.pattern == "" {

@@ -81,7 +81,7 @@ func (h *stepHost) get(ctx context.Context) <-chan stepResult {
 	}
 	result := make(chan stepResult, 1)
 	go func() { // ends with the answer
-		response, err := h.line.sendTwice(request)
+		response, err := h.line.sendTwice(request) //nolint:bodyclose // whoever takes the result
 		result <- stepResult{response, err}
 	}()
 	return result
@@ -341,8 +341,7 @@ func TestOnlyAConnectionThatWasUsedBeforeIsDoubted(t *testing.T) {
 func TestWhoIsSilentOnAnOlderConnectionIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newStepHost(t)
-		var results []<-chan stepResult
-		var firsts []*stepCall
+		results, firsts := make([]<-chan stepResult, 0, 3), make([]*stepCall, 0, 3)
 		for range 3 {
 			results = append(results, h.get(t.Context()))
 			firsts = append(firsts, h.next())

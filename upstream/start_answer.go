@@ -37,7 +37,7 @@ func (c *Client) AskAtStart(ctx context.Context) StartAnswer {
 		answer.Err = err
 		return answer
 	}
-	response, err := c.sendProbe(ctx, c.cfg.ProbeTransport, target, startTimeout)
+	response, err := c.sendProbe(ctx, c.cfg.ProbeTransport, target, startTimeout) //nolint:bodyclose // sendProbe has closed it
 	answer.Took = time.Since(answer.Sent)
 	if err != nil {
 		answer.Err = err

@@ -108,7 +108,7 @@ func TestTheStartsQuestionEndsWithItsContext(t *testing.T) {
 // toHTTPS redirects all requests to the same path by https, as web servers are told to.
 func toHTTPS(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
-	http.Redirect(w, r, "https://gitlab.example.com"+r.URL.RequestURI(), http.StatusMovedPermanently)
+	http.Redirect(w, r, "https://gitlab.example.com"+r.URL.RequestURI(), http.StatusMovedPermanently) //nolint:gosec // a server of the test
 }
 
 func TestARedirectToHTTPSIsFollowedByNobodyAndShown(t *testing.T) {

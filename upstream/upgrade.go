@@ -35,7 +35,7 @@ const webSocket = "websocket"
 func isWebSocket(r *http.Request) bool {
 	offered := r.Header["Upgrade"]
 	return r.ProtoMajor == 1 && r.Method == http.MethodGet && r.ContentLength == 0 && len(offered) == 1 && strings.EqualFold(offered[0], webSocket) &&
-		r.Header.Get("Sec-Websocket-Key") != ""
+		r.Header.Get("Sec-WebSocket-Key") != ""
 }
 
 // tunnelWriter is the answer to a request for a WebSocket. The zero value is that to any other.

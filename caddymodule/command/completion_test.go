@@ -52,7 +52,9 @@ func TestTheTabKeyOffersWhatTheRunningEdgeKnows(t *testing.T) {
 		{"disable g", []any{projects}, []string{"group/app\ton", "group/tools\toff"}, []string{"GET /gitlab_packages/projects"}},
 		{"enable --upstream https://other _", []any{projects}, []string{"group/tools\toff"}, []string{"GET /gitlab_packages/projects"}},
 		{
-			"entries 24 _", []any{entries("n", row("a", "1", "f"), row("b", "1", "f")), entries("", row("b", "2", "f"), row("c", "1", "f"))}, []string{"a", "b", "c"},
+			"entries 24 _",
+			[]any{entries("n", row("a", "1", "f"), row("b", "1", "f")), entries("", row("b", "2", "f"), row("c", "1", "f"))},
+			[]string{"a", "b", "c"},
 			[]string{"GET /gitlab_packages/entries?limit=1000&project=24", "GET /gitlab_packages/entries?after=n&limit=1000&project=24"},
 		},
 		{"warm 24 a 1", []any{entries("", row("a", "1.0", "f"), row("a", "1.0", "g"), row("a", "2.0", "f"))}, []string{"1.0"}, []string{"GET /gitlab_packages/entries?limit=1000&package=a&project=24"}},

@@ -104,7 +104,7 @@ func (d *demonstration) run(ctx context.Context) error {
 
 	steps := demoSteps(gitlabtest.SHA256(demoContent()), published)
 	d.table = tabwriter.NewWriter(d.out, 0, 0, 2, ' ', 0)
-	printf(d.table, "\t%s\n", "what\tstatus\tbytes\tfirst byte\tall\tasked GitLab\tGitLab sent\tCache-Status: gitlab_packages; …")
+	printf(d.table, "\t%s\n", "what\tstatus\tbytes\tfirst byte\tall\tasked GitLab\tGitLab sent\tCache-Status: gitlab_packages; …") //nolint:dupword // two columns
 	for number, step := range steps {
 		if err := d.show(ctx, number+1, step); err != nil {
 			_ = d.table.Flush()

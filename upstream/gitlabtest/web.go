@@ -52,7 +52,7 @@ func serveCable(w http.ResponseWriter, c *call) {
 	}
 	defer connection.Close()
 	defer context.AfterFunc(c.Context(), func() { _ = connection.Close() })()
-	accepted := sha1.Sum([]byte(c.Header.Get("Sec-Websocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
+	accepted := sha1.Sum([]byte(c.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
 	_, _ = fmt.Fprintf(connection, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 		base64.StdEncoding.EncodeToString(accepted[:]))
 	_, _ = io.Copy(connection, buffered)
