@@ -238,3 +238,23 @@ func TestBreakersRunByThemselvesWhereNobodySaysHow(t *testing.T) {
 	}
 	<-ran
 }
+
+// TestAProbeThatWaitedIsNotSentWhenItIsWantedNoMore has its time come just after another probe has shown how it stands.
+func TestAProbeThatWaitedIsNotSentWhenItIsWantedNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := newProbedServer(t)
+		down.goesDown()
+		neverAnswered := newUnprobedServer(t, 0)
+		neverAnswered.down.Store(true)
+		neverAnswered.shows(showsTrouble)
+		neverAnswered.shows(showsTrouble)
+		for name, s := range map[string]*probedServer{"the server is down": down, "the probe was never answered": neverAnswered} {
+			before := s.probes.Load()
+			s.breakers.gitlab.probeAfterAll()
+			synctest.Wait()
+			if before == 0 || s.probes.Load() != before {
+				t.Errorf("%s: %d probes, then %d", name, before, s.probes.Load())
+			}
+		}
+	})
+}

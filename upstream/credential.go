@@ -143,14 +143,14 @@ func PlainValues(rawQuery, parameter string) (values []string, ok bool) {
 		return nil, true
 	}
 	for piece := range strings.SplitSeq(rawQuery, "&") {
-		for i, part := range strings.Split(piece, ";") {
+		for part := range strings.SplitSeq(piece, ";") {
 			escaped, escapedValue, _ := strings.Cut(part, "=")
 			name, readable := parameterName(escaped)
 			if readable && name != parameter {
 				continue
 			}
 			value, err := url.QueryUnescape(escapedValue)
-			if err != nil || escaped != parameter || i > 0 || strings.Contains(piece, ";") {
+			if err != nil || escaped != parameter || strings.Contains(piece, ";") {
 				return nil, false
 			}
 			values = append(values, value)

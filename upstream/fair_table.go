@@ -80,7 +80,6 @@ func (l *fairList[K, V]) touch(e *fairEntry[K, V]) {
 // newFairTable returns an empty table of at most that many entries, at least one. Where the texts of keys are long
 // (keyBudget bytes on average), it keeps fewer.
 func newFairTable[K comparable, V any](most int, textBytes func(K) int) *fairTable[K, V] {
-	most = max(most, 1)
 	return &fairTable[K, V]{
 		entries: make(map[K]*fairEntry[K, V]), shares: make(map[string]*fairShare[K, V]),
 		most: most, room: most * keyBudget, textBytes: textBytes,
@@ -149,8 +148,8 @@ func (t *fairTable[K, V]) shareOf(address string) *fairShare[K, V] {
 // Neighbourhood is what counts as one address where shares are given out. Whoever has an IPv6 address has a whole /64 of
 // them (RFC 6177). The empty address is that of the edge's own work; what can't be read counts as it stands.
 func Neighbourhood(address string) string {
-	parsed, err := netip.ParseAddr(address)
-	if err != nil || !parsed.Is6() || parsed.Is4In6() {
+	parsed, _ := netip.ParseAddr(address) // what can't be read is neither
+	if !parsed.Is6() || parsed.Is4In6() {
 		return address
 	}
 	prefix, err := parsed.WithZone("").Prefix(64)

@@ -20,7 +20,7 @@ var ownLimits = []error{
 
 // isOwnLimit reports whether a request came to nothing by a limit of the edge's own.
 func isOwnLimit(err error) bool {
-	return err != nil && slices.ContainsFunc(ownLimits, func(limit error) bool { return errors.Is(err, limit) })
+	return slices.ContainsFunc(ownLimits, func(limit error) bool { return errors.Is(err, limit) })
 }
 
 // connectionWait tells whether a request has got a connection, or one is being made for it. A request that has come no

@@ -137,8 +137,8 @@ func isStoredFile(response *http.Response) bool {
 	if isAttachment(response.Header) {
 		return true
 	}
-	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	return err != nil || (kind != "text/html" && kind != "application/xhtml+xml")
+	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")) // whatever its parameters are
+	return kind != "text/html" && kind != "application/xhtml+xml"
 }
 
 // storageHeaders are the only headers of a caller that reach object storage. No credential of any kind, no cookie,

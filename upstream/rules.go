@@ -125,7 +125,7 @@ func (r *Rules) Check(ref Ref) error {
 	case nested && !r.nested, !legalName(file) || !r.file(file):
 		// Before GitLab had directories (17.1), what stands before the last slash was no part of a legal URL.
 		return r.invalid("file_name")
-	case nested && !legalDirectories(ref.File):
+	case !legalDirectories(ref.File):
 		return r.invalid("path")
 	}
 	return nil

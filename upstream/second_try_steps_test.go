@@ -384,7 +384,7 @@ func TestWhoIsSilentOnAnOlderConnectionIsSentAgain(t *testing.T) {
 }
 
 func TestASilenceThatIsOverWhenItIsNoticedChangesNothing(t *testing.T) {
-	for name, state := range map[string]*secondTry{"answered": {heard: true}, "ended": {over: true}} {
+	for name, state := range map[string]struct{ heard, over bool }{"answered": {true, false}, "ended": {false, true}} {
 		for older, wins := range map[bool]int{false: 0, true: 1} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

@@ -124,8 +124,8 @@ func (f *foundSums) readGoogle(field string) {
 
 func (f *foundSums) readList(field string, kinds map[string]sumKind) {
 	for one := range strings.SplitSeq(field, ",") {
-		name, value, ok := strings.Cut(strings.Trim(one, " \t"), "=")
-		if kind, known := kinds[strings.ToLower(name)]; ok && known {
+		name, value, _ := strings.Cut(strings.Trim(one, " \t"), "=")
+		if kind, known := kinds[strings.ToLower(name)]; known {
 			f.add(kind, value)
 		}
 	}
