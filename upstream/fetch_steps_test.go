@@ -396,3 +396,17 @@ func TestARequestThatShowsWhetherAServerIsBackIsWaitedForNoLongerThanACheck(t *t
 		})
 	}
 }
+
+func TestAContentIsNamedExactlyByAnythingButItsTime(t *testing.T) {
+	for name, test := range map[string]struct {
+		identity Identity
+		want     bool
+	}{
+		"a sum": {Identity{SHA256: hexOf("x")}, true}, "a location": {Identity{Location: "s3.example.com/x"}, true}, "a tag": {Identity{ETag: `"1"`}, true},
+		"a time": {Identity{LastModified: time.Unix(1, 0), Settled: true, Length: 3}, false},
+	} {
+		if got := (Progress{identity: test.identity}).IsExact(); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
