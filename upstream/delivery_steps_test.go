@@ -138,6 +138,10 @@ func TestABodyThatStandsStillIsGivenUpForThat(t *testing.T) {
 func TestTheWaitForAnAnswerGoesOnOnlyUntilItHasCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		givenUp, left := 0, 0
+		passes := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
 		ask := func() (func(), bool) { return func() { left++ }, true }
 		w := &answerWait{patience: time.Second, giveUp: func() { givenUp++ }}
 		w.begin()
@@ -148,7 +152,7 @@ func TestTheWaitForAnAnswerGoesOnOnlyUntilItHasCome(t *testing.T) {
 			t.Errorf("it doesn't go on, or was left %d times", left)
 		}
 		w.answered()
-		time.Sleep(time.Minute)
+		passes(time.Minute)
 		if givenUp != 0 || left != 0 {
 			t.Errorf("answered: given up %d times, left %d times", givenUp, left)
 		}
@@ -160,18 +164,18 @@ func TestTheWaitForAnAnswerGoesOnOnlyUntilItHasCome(t *testing.T) {
 			t.Errorf("who leaves after the answer: left %d times", left)
 		}
 		w.begin()
-		if time.Sleep(time.Minute); givenUp != 0 {
+		if passes(time.Minute); givenUp != 0 {
 			t.Error("a wait has begun after the answer")
 		}
 		other := &answerWait{patience: time.Second, giveUp: func() { givenUp++ }}
 		other.begin()
 		other.end()
-		if time.Sleep(time.Minute); givenUp != 0 {
+		if passes(time.Minute); givenUp != 0 {
 			t.Error("a wait that is over goes on")
 		}
 		other = &answerWait{patience: time.Second, giveUp: func() { givenUp++ }}
 		other.begin()
-		if time.Sleep(time.Second); givenUp != 1 {
+		if passes(time.Second); givenUp != 1 {
 			t.Errorf("given up %d times", givenUp)
 		}
 	})
