@@ -44,14 +44,16 @@ func (f *heldRemoval) Remove(path string) error {
 	return f.FS.Remove(path)
 }
 
-// purgeHeld purges a file, and returns while it is being removed.
-func (s *Store) purgeHeld(t *testing.T, fs *heldRemoval, e Entry) {
-	t.Helper()
+// purgeHeld purges a file, and returns while it is being removed. What it returns gets the purge's end.
+func (s *Store) purgeHeld(fs *heldRemoval, e Entry) <-chan error {
 	fs.hold(e.Digest)
-	if _, err := s.Purge(context.Background(), Selector(e.Key)); err != nil {
-		t.Fatal(err)
-	}
+	ended := make(chan error, 1)
+	go func() { // ends when the removal is let go
+		_, err := s.Purge(context.Background(), Selector(e.Key))
+		ended <- err
+	}()
 	<-fs.removing
+	return ended
 }
 
 func TestLinkKeepsNothingOfAnOlderGeneration(t *testing.T) {
@@ -144,7 +146,7 @@ func TestWhatIsOnItsWayOutIsNeitherLinkedNorOpened(t *testing.T) {
 	if err := s.Sync(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	s.purgeHeld(t, fs, removed)
+	purged := s.purgeHeld(fs, removed)
 	if err := os.Truncate(blobPath(s.dir, damaged.Digest), 10); err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +182,9 @@ func TestWhatIsOnItsWayOutIsNeitherLinkedNorOpened(t *testing.T) {
 		}()
 	}
 	close(fs.held)
+	if err := <-purged; err != nil {
+		t.Error(err)
+	}
 	for range data {
 		if err := <-stored; err != nil {
 			t.Error(err)

@@ -134,9 +134,8 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key, p *purging) error {
 	}
 }
 
-// goneTimeout bounds how long a purge waits for its files to go. A disk that removes a thousand a second is done with a
-// million in twice that.
-const goneTimeout = 10 * time.Minute
+// goneTimeout bounds how long a purge waits for the next of its files to go: a disk that hangs with one must not keep the admin.
+const goneTimeout = 30 * time.Second
 
 // awaitGone waits until the janitor has removed the files of a purge, but for those that it can't remove now.
 func (s *Store) awaitGone(ctx context.Context, p *purging) Purged {
@@ -148,6 +147,7 @@ func (s *Store) awaitGone(ctx context.Context, p *purging) Purged {
 			settled, changed := s.isSettledLocked(blob), s.space.change()
 			s.mu.Unlock()
 			if settled {
+				timer.Reset(goneTimeout)
 				break
 			}
 			select {
