@@ -340,7 +340,7 @@ func (h *Handler) provisionSettings() (*url.URL, error) {
 	}
 	base, err := url.Parse(h.Upstream)
 	if err != nil {
-		return nil, fmt.Errorf("upstream: %w", errors.Unwrap(err))
+		return nil, fmt.Errorf("the upstream must be a URL such as https://gitlab.example.com: %w", errors.Unwrap(err))
 	}
 	if err := upstream.CheckBase(base); err != nil {
 		return nil, err

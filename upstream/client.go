@@ -181,8 +181,22 @@ func CheckBase(base *url.URL) error {
 		return errors.New("the upstream must be an http or https URL with a host, such as https://gitlab.example.com")
 	case base.User != nil || base.RawQuery != "" || base.Fragment != "":
 		return errors.New("the upstream URL must hold no user, query or fragment")
+	case leadsIntoAPI(base.Path):
+		return errors.New("the upstream URL leads into GitLab's API; give GitLab's own URL, without /api/v4")
 	}
 	return nil
+}
+
+// leadsIntoAPI reports whether a base path is one of GitLab's API, such as CI_API_V4_URL has. Below it no request would be about a
+// package, so that all would be forwarded past rules and switches.
+func leadsIntoAPI(path string) bool {
+	segments := strings.FieldsFunc(strings.ToLower(path), func(c rune) bool { return c == '/' })
+	for i, segment := range segments {
+		if segment == "api" && (i == len(segments)-1 || segments[i+1] == "v4") {
+			return true
+		}
+	}
+	return false
 }
 
 // Upstream is the origin and base path of this GitLab, without a slash at the end: what keys and grants are told
