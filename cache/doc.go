@@ -22,7 +22,7 @@
 // doesn't show as free at once isn't removed twice (owed.go). The janitor (janitor.go) does all of this behind the requests.
 //
 // Admins list entries (list.go), also those of former upstreams (upstreams.go), pin some of them against eviction (pins.go,
-// pin.go), fill the store without pushing out what is used meanwhile (spare.go), and read numbers (stats.go).
+// pin.go, unpin.go), fill the store without pushing out what is used meanwhile (spare.go), and read numbers (stats.go).
 //
 // A Store (store.go) knows a file by its Key (key.go), its bytes by their Digest (digest.go), and tells of it as an Entry
 // (entry.go), of which a record in the index is made (record.go, walk.go). Paths are in files.go, what is done to the file
