@@ -314,7 +314,7 @@ func TestASoftPurgeAsksGitLabBeforeTheFileIsServedAgain(t *testing.T) {
 	publishOld(gitlab, "app.bin", []byte("old"))
 	e.mustGet(t, "app.bin", developer, []byte("old"))
 	awaitNoFlight(t)
-	e.expectCLI(t, 0, []string{"1 files are marked as stale"}, "purge", "24", "pkg", "--soft")
+	e.expectCLI(t, 0, []string{"1 file is marked as stale"}, "purge", "24", "pkg", "--soft")
 	if got := e.mustGet(t, "app.bin", developer, []byte("old")); !strings.Contains(got.cacheStatus(), "confirmed") {
 		t.Errorf("got %s", got.cacheStatus())
 	}
@@ -332,7 +332,7 @@ func TestASoftPurgeAsksGitLabBeforeTheFileIsServedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	e.expectCLI(t, 0, []string{"1 files"}, "purge", "--all", "--soft")
+	e.expectCLI(t, 0, []string{"1 file is"}, "purge", "--all", "--soft")
 	close(release)
 	got, err := io.ReadAll(response.Body)
 	if err != nil || !bytes.Equal(got, body) {
@@ -352,7 +352,7 @@ func TestForgottenGrantsAreAskedForAgain(t *testing.T) {
 	awaitNoFlight(t)
 	for _, forget := range [][]string{{"group/app"}, {"--all"}} {
 		e.mustGet(t, "app.bin", developer, []byte("x"))
-		e.expectCLI(t, 0, []string{"1 grants are forgotten"}, append([]string{"purge", "--grants"}, forget...)...)
+		e.expectCLI(t, 0, []string{"1 grant is forgotten"}, append([]string{"purge", "--grants"}, forget...)...)
 		if got := e.mustGet(t, "app.bin", developer, []byte("x")); !strings.Contains(got.cacheStatus(), "confirmed") {
 			t.Errorf("%v: %s", forget, got.cacheStatus())
 		}

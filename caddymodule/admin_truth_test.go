@@ -47,10 +47,10 @@ func TestFilesOfAFormerGitLabAreListedAndPurged(t *testing.T) {
 		t.Errorf("of the former GitLab: %+v", listed)
 	}
 	e.expectCLI(t, 0, []string{"https://former.example/gitlab", e.directory, "GITLAB", "DIRECTORY"}, "entries")
-	e.expectCLI(t, 0, []string{"1 files are removed, 3 B became free"}, "purge", "24", "--upstream", other)
-	e.expectCLI(t, 0, []string{"1 files are removed"}, "purge", "24", "--upstream", strings.Replace(gitlab.URL, "http", "HTTP", 1))
+	e.expectCLI(t, 0, []string{"1 file is removed, 3 B became free"}, "purge", "24", "--upstream", other)
+	e.expectCLI(t, 0, []string{"1 file is removed"}, "purge", "24", "--upstream", strings.Replace(gitlab.URL, "http", "HTTP", 1))
 	former()
-	e.expectCLI(t, 0, []string{"1 files are removed"}, "purge", "--all", "--upstream", other)
+	e.expectCLI(t, 0, []string{"1 file is removed"}, "purge", "--all", "--upstream", other)
 	e.expectCLI(t, 1, []string{"no stored file came from there", gitlab.URL}, "purge", "--all", "--upstream", other)
 }
 

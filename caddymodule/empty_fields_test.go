@@ -71,5 +71,5 @@ func TestAnEmptyFieldWidensNothing(t *testing.T) {
 		t.Errorf("switched %+v", said)
 	}
 	// A field that is missing at the right end means all of it.
-	e.expectCLI(t, 0, []string{"1 files are removed"}, "purge", "24", "pkg")
+	e.expectCLI(t, 0, []string{"1 file is removed"}, "purge", "24", "pkg")
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -170,6 +171,14 @@ func (i *invocation) table(head string, rows [][]string) {
 // printf prints for people; a terminal that is gone is no failure.
 func printf(out io.Writer, format string, values ...any) {
 	_, _ = fmt.Fprintf(out, format, values...)
+}
+
+// counted writes a number with the word for one, or that for several: 1 file is, 2 files are.
+func counted(n int, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + several
 }
 
 // sizeText writes a number of bytes for people, as a Caddyfile has it.

@@ -352,11 +352,11 @@ and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
 		return 0, i.show(answer, func() {
 			switch {
 			case *grants:
-				printf(i.out, "%d grants are forgotten\n", answer.Grants)
+				printf(i.out, "%s forgotten\n", counted(answer.Grants, "grant is", "grants are"))
 			case *soft:
-				printf(i.out, "%d files are marked as stale\n", answer.Entries)
+				printf(i.out, "%s marked as stale\n", counted(answer.Entries, "file is", "files are"))
 			default:
-				printf(i.out, "%d files are removed, %s became free\n", answer.Entries, sizeText(answer.Bytes))
+				printf(i.out, "%s removed, %s became free\n", counted(answer.Entries, "file is", "files are"), sizeText(answer.Bytes))
 			}
 			if answer.HeldBytes > 0 {
 				printf(i.out, "%s aren't free yet: downloads still read them, or the disk doesn't remove them now\n", sizeText(answer.HeldBytes))

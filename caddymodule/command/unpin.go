@@ -38,7 +38,7 @@ there is no room for them.`,
 			return 1, err
 		}
 		return 0, i.show(answer, func() {
-			printf(i.out, "%d files are pinned no longer\n", answer.Pins)
+			printf(i.out, "%s pinned no longer\n", counted(answer.Pins, "file is", "files are"))
 			if answer.Warning != "" {
 				printf(i.out, "Warning: %s.\n", answer.Warning)
 			}

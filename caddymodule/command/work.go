@@ -313,10 +313,10 @@ func (i *invocation) showWarming(status adminapi.WarmingStatus) {
 		printf(i.out, "%s is running: %d of %d files\n", status.ID, status.Already+status.Fetched, status.Files)
 		return
 	}
-	printf(i.out, "%d files, %s: %d fetched, %d were stored before, %d pinned, %d failed\n", status.Files, sizeText(status.Bytes),
+	printf(i.out, "%s, %s: %d fetched, %d were stored before, %d pinned, %d failed\n", counted(status.Files, "file", "files"), sizeText(status.Bytes),
 		status.Fetched, status.Already, status.Pinned, status.Failed)
 	if status.Left > 0 {
-		printf(i.out, "%d files are left out\n", status.Left)
+		printf(i.out, "%s left out\n", counted(status.Left, "file is", "files are"))
 	}
 	for _, line := range status.Errors {
 		printf(i.out, "  %s\n", line)
