@@ -186,6 +186,7 @@ func TestASmallFileWithAWrongChecksumIsNeverServedAndCostsFewFetches(t *testing.
 				t.Errorf("%s after %d fetches", got.Status, gitlab.CountFetches())
 			}
 			gitlab.ClearFaults()
+			awaitNoFlight(t)
 			putForward(restFor) // its fetches failed three times
 			e.mustGet(t, "app.bin", developer, someBytes(10_000, 1))
 		})

@@ -93,6 +93,7 @@ func TestABadFileCostsFewFetchesAndNobodyElse(t *testing.T) {
 				t.Error("GitLab is taken for dead because of one file")
 			}
 			gitlab.ClearFaults()
+			awaitNoFlight(t)
 			putForward(restFor)
 			e.mustGet(t, "bad.bin", developer, body)
 		})
@@ -122,6 +123,7 @@ func TestAStoredFileWhoseNewerVersionIsBadIsNotServed(t *testing.T) {
 		t.Errorf("the newer file was fetched %d times", n)
 	}
 	gitlab.ClearFaults()
+	awaitNoFlight(t)
 	putForward(restFor)
 	e.mustGet(t, "app.bin", developer, newer)
 }

@@ -31,8 +31,8 @@ func breakOffForGood(t *testing.T, e *edge, gitlab *gitlabtest.Server, body []by
 		t.Fatalf("the line breaks, and the download has %d bytes, %v, %q", len(got.body), got.err, got.cacheStatus())
 	}
 	gitlab.ClearFaults()
-	putForward(restFor + time.Second) // that the file rests for
 	awaitNoFlight(t)
+	putForward(restFor + time.Second) // that the file rests for
 	gitlab.ResetRequests()
 }
 

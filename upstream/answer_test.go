@@ -133,13 +133,14 @@ func TestAQuestionToTheStorageLeavesItsConnectionToTheNext(t *testing.T) {
 		w.WriteHeader(206)
 		_, _ = io.WriteString(w, "x")
 	})
-	for range 5 {
+	const questions = 10
+	for range questions {
 		if answer := follow(client); answer.Identity.Length != 7 {
 			t.Fatalf("%+v", answer)
 		}
 	}
-	// The first also counts the probe's.
-	if asked.Load() != 5 || connections.Load() > 2 {
+	// The probe has one as well, and a question that finds it busy begins another, or waits for it meanwhile.
+	if asked.Load() != questions || connections.Load() > 4 {
 		t.Errorf("%d questions by %d connections", asked.Load(), connections.Load())
 	}
 }
