@@ -238,6 +238,7 @@ func TestAnIndexWithWrongBytesInItsBranchesEndsNoProcess(t *testing.T) {
 		page := path[random.IntN(len(path))]
 		at := int(page.number)*os.Getpagesize() + 8 + random.IntN(boltPageHeader+int(page.count)*boltElement-8) //nolint:gosec // small
 		harmed[at] = byte(random.IntN(256))                                                                     //nolint:gosec // below 256
+		makeDirectories(t, dir)
 		if err := os.WriteFile(indexPath(dir), harmed, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -289,4 +290,14 @@ func BenchmarkCheckIndex(b *testing.B) {
 			b.StartTimer()
 		}
 	})
+}
+
+// makeDirectories makes those of a store, so that an index is no other program's.
+func makeDirectories(t testing.TB, dir string) {
+	t.Helper()
+	for _, path := range []string{blobsPath(dir), fillsPath(dir)} {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -22,7 +23,8 @@ const ownNames = 4 // lock, index.db, blobs, fills
 // volume itself, or a store has made what is in it. It changes nothing.
 //
 // A directory with three of ownNames is a store's, whatever else lies there: an admin's note must not end a cache. One with fewer is
-// what a store leaves that is killed on its first start, and nothing else may lie there.
+// what a store leaves that is killed on its first start, or a copy without its empty directories; nothing else may lie there.
+// Blobs and parts without an index are somebody else's: the store would remove them.
 func checkOccupied(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,11 +45,12 @@ func checkOccupied(dir string) error {
 	if own >= ownNames-1 {
 		return nil
 	}
-	if own == 1 && isOwn(dir, indexPath("")) && !isBolt(indexPath(dir)) {
-		others = indexPath("") // a store makes all others before it
+	hasIndex := isOwn(dir, filepath.Base(indexPath(dir)))
+	if own == 1 && hasIndex {
+		others = filepath.Base(indexPath(dir)) // a store makes all others before it
 	}
 	if others == "" {
-		others, err = othersBelow(dir)
+		others, err = othersBelow(dir, hasIndex)
 	}
 	if others != "" {
 		return fmt.Errorf("%w: there is %q", ErrOccupied, others)
@@ -73,25 +76,15 @@ func isOwn(dir, name string) bool {
 	return false
 }
 
-// isBolt reports whether a file begins as bbolt's do.
-func isBolt(path string) bool {
-	file, err := os.Open(path) //nolint:gosec // paths are made in files.go
-	if err != nil {
-		return false
-	}
-	defer file.Close()
-	_, err = newBoltFile(file).meta()
-	return err == nil
-}
-
 // isBesideOwn reports whether a name is one of those that lie beside ownNames at times: an index that was set aside, and the edge's
 // copy of its run-time switches, whole or on its way in.
 func isBesideOwn(name string) bool {
 	return strings.HasPrefix(name, indexPath("")+damagedInfix) || strings.HasPrefix(name, "switches.json")
 }
 
-// othersBelow returns the first name in blobs or fills that a store hasn't made; empty if there is none.
-func othersBelow(dir string) (others string, err error) {
+// othersBelow returns the first name in blobs or fills that a store hasn't made; empty if there is none. Without an index no blob and
+// no fill is a store's.
+func othersBelow(dir string, hasIndex bool) (others string, err error) {
 	for _, below := range []string{blobsPath(dir), fillsPath(dir)} {
 		entries, err := os.ReadDir(below)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -100,8 +93,8 @@ func othersBelow(dir string) (others string, err error) {
 		for _, entry := range entries {
 			name := entry.Name()
 			// A part lies in blobs for a moment while the store tries whether it can be renamed (checkOneDisk).
-			isPart := strings.HasSuffix(name, partSuffix)
-			isShard := below == blobsPath(dir) && isShardName(name)
+			isPart := partName.MatchString(name) && (hasIndex || isEmptyDirectory(filepath.Join(below, name)))
+			isShard := below == blobsPath(dir) && isShardName(name) && (hasIndex || isEmptyDirectory(filepath.Join(below, name)))
 			if !isPart && !isShard && !isOfVolume(name) {
 				return filepath.Join(filepath.Base(below), name), nil
 			}
@@ -128,4 +121,13 @@ var (
 func isOfVolume(name string) bool {
 	return slices.Contains(volumeNames, name) ||
 		slices.ContainsFunc(volumePrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// partName is how fills are named (partPath).
+var partName = regexp.MustCompile(`\A[0-9a-f]+-[0-9]+\.part\z`)
+
+// isEmptyDirectory reports whether a path is a directory without anything in it.
+func isEmptyDirectory(path string) bool {
+	entries, err := os.ReadDir(path)
+	return err == nil && len(entries) == 0
 }

@@ -65,6 +65,9 @@ func TestADirectoryWithOthersFilesIsRefusedAndNotTouched(t *testing.T) {
 		"two of a store's names and more": {"blobs/", "fills/", "README"},
 		"blobs that are no directory":     {"blobs"},
 		"a part that lies loose":          {"1-2.part"},
+		"another program's blobs":         {"blobs/ab/ab" + strings.Repeat("0", 62)},
+		"a download of a browser":         {"fills/holiday.mkv.part"},
+		"a part with bytes":               {"blobs/", "fills/3f2a-0.part"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

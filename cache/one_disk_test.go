@@ -60,6 +60,7 @@ func TestADirectoryOfBlobsThatLeadsToAnotherDiskIsRefused(t *testing.T) {
 		if err := os.Symlink(there, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
+		layOut(t, dir, "fills/", "lock")
 		store, err := cache.Open(cache.Config{Dir: dir, Limits: cache.Limits{MaxSize: 1 << 20}})
 		if !errors.Is(err, cache.ErrSplit) {
 			t.Errorf("%s: %v", name, err)

@@ -63,10 +63,12 @@ func (r *recency) mark() *node {
 // before are the entries that weren't used since a mark was made, the one that wasn't used for longest first.
 func (r *recency) before(mark *node) iter.Seq[*node] {
 	return func(visit func(*node) bool) {
-		for n := r.ring.newer; n != mark && n != &r.ring; n = n.newer {
+		for n := r.ring.newer; n != mark && n != &r.ring; {
+			next := n.newer // n may be used meanwhile
 			if !n.isMark() && !visit(n) {
 				return
 			}
+			n = next
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -29,9 +28,7 @@ func numberedDigest(i int) Digest {
 // writeIndex makes an index of n entries, as a store leaves it, without their files.
 func writeIndex(t testing.TB, dir string, n int) {
 	t.Helper()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	makeDirectories(t, dir)
 	db, err := openIndex(indexPath(dir))
 	if err != nil {
 		t.Fatal(err)

@@ -114,6 +114,10 @@ func (s *Store) trySpare(want claim, since *Moment) (taken bool, coming int64, e
 	if !enough {
 		return false, 0, ErrNoSpareRoom
 	}
+	if s.leaving.stuck.isRefusing() {
+		return false, 0, ErrNoRoom // nothing would be gained
+	}
+	victims = victims[:min(len(victims), s.leaving.stuck.mostVictims())]
 	s.evictLocked(victims)
 	return false, min(s.leavingBytesLocked(), lacking), nil
 }
@@ -146,6 +150,7 @@ func (s *Store) unusedLocked(bytes int64, since *Moment) (unused []*node, enough
 	for n := range s.entries.before(since.mark) {
 		blob := n.blob
 		if blob.open > 0 || blob.busy != nil || blob.unlinked || s.pins.keeps(n.hash, now) {
+			s.entries.use(n) // as evict does: else each file would pass all pinned ones, with the lock held
 			continue
 		}
 		if blob.entries > 1 {

@@ -27,6 +27,7 @@ func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request) {
 	default:
 		x.forwardOther()
 	}
+	x.answered = true
 	x.body.linger(r)
 }
 

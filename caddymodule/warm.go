@@ -191,7 +191,7 @@ func (w *warming) run(ctx context.Context, s *state, store *cache.Store, caller 
 // warming is stopped, when its project is switched off, or when there is no room any more.
 func (w *warming) goesOn(ctx context.Context, s *state) bool {
 	stopped := w.await(ctx, s) != nil
-	if !stopped && w.handler.switchOf(w.project).isOff() {
+	if !stopped && w.isSwitchedOff(s) {
 		w.cancel(errWarmingSwitchedOff)
 		stopped = true
 	}
@@ -232,4 +232,20 @@ func (h *Handler) newWarming(id, project, name, version string) *warming {
 func (w *warming) logEnd(logger *zap.Logger) {
 	logger.Info("a package was warmed", zap.String("project", w.project), zap.String("package", w.name), zap.Int("files", w.files),
 		zap.Int("fetched", w.fetched), zap.Int("failed", w.failed), zap.Int("left", w.left), zap.Bool("no_room", w.full), zap.Error(w.err))
+}
+
+// isSwitchedOff reports whether the config in force, which may not be the one that began the warming, has the project off, or
+// stands in front of its GitLab no more.
+func (w *warming) isSwitchedOff(s *state) bool {
+	s.holdersMu.Lock()
+	holders := slices.Clone(s.holders)
+	s.holdersMu.Unlock()
+	for _, at := range slices.Backward(holders) {
+		for _, h := range at.handlers {
+			if h.client.Upstream() == w.handler.client.Upstream() {
+				return h.switchOf(w.project).isOff()
+			}
+		}
+	}
+	return true
 }

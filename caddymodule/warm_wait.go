@@ -40,7 +40,7 @@ func (w *warming) wait(ctx context.Context, s *state, refusal error) error {
 	if err := w.await(ctx, s); err != nil {
 		return err
 	}
-	if w.handler.switchOf(w.project).isOff() {
+	if w.isSwitchedOff(s) {
 		w.cancel(errWarmingSwitchedOff)
 		return errWarmingSwitchedOff
 	}

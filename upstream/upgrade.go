@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // errSwitched says that a server switched protocols, which nobody had asked it to.
@@ -31,11 +33,13 @@ func (t neverUpgraded) RoundTrip(request *http.Request) (*http.Response, error) 
 // would look at names and switches.
 const webSocket = "websocket"
 
-// isWebSocket reports whether a request asks for a WebSocket (RFC 6455, section 4.1).
+// isWebSocket reports whether a request asks for a WebSocket (RFC 6455, section 4.1). An offer counts that Connection names, and not
+// in HTTP/1.0 (RFC 9110, section 7.8): a front that knows nothing of it would have other callers' requests in the tunnel.
 func isWebSocket(r *http.Request) bool {
 	offered := r.Header["Upgrade"]
-	return r.ProtoMajor == 1 && r.Method == http.MethodGet && r.ContentLength == 0 && len(offered) == 1 && strings.EqualFold(offered[0], webSocket) &&
-		r.Header.Get("Sec-WebSocket-Key") != ""
+	return r.ProtoMajor == 1 && r.ProtoAtLeast(1, 1) && r.Method == http.MethodGet && r.ContentLength == 0 &&
+		len(offered) == 1 && strings.EqualFold(offered[0], webSocket) &&
+		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") && r.Header.Get("Sec-WebSocket-Key") != ""
 }
 
 // tunnelWriter is the answer to a request for a WebSocket. The zero value is that to any other.
