@@ -411,6 +411,7 @@ func TestASweepThatFailedIsTriedAgain(t *testing.T) {
 	if err := os.WriteFile(pathOf(dir, stray), bytes.Repeat([]byte("x"), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	layOut(t, dir, "fills/", "lock")
 	failing := cachetest.NewFailingFS(nil)
 	failing.Counts = removals
 	failing.Fail(0, 1, syscall.EIO)
