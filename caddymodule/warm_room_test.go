@@ -129,10 +129,18 @@ func TestARetryAfterIsSecondsOrADateAndBounded(t *testing.T) {
 	}
 }
 
-// TestAWarmingEndsWhenItsProjectIsSwitchedOff switches it off while the first files are fetched.
+// TestAWarmingEndsWhenItsProjectIsSwitchedOff switches it off while the first files are fetched, by the config that began the
+// warming and by the next.
 func TestAWarmingEndsWhenItsProjectIsSwitchedOff(t *testing.T) {
+	t.Run("same config", func(t *testing.T) { switchOffWhileWarming(t, false) })
+	t.Run("after a reload", func(t *testing.T) { switchOffWhileWarming(t, true) })
+}
+
+func switchOffWhileWarming(t *testing.T, reload bool) {
+	t.Helper()
 	gitlab := newGitLab(t)
-	e := startEdge(t, gitlab.URL, "projects on {\n on 24 group/app\n}\napi_token "+developer, withAdmin)
+	options := "projects on {\n on 24 group/app\n}\napi_token " + developer
+	e := startEdge(t, gitlab.URL, options, withAdmin)
 	for i := range 20 {
 		publishOld(gitlab, fmt.Sprintf("f%02d.bin", i), someBytes(100_000, byte(i)))
 	}
@@ -148,6 +156,9 @@ func TestAWarmingEndsWhenItsProjectIsSwitchedOff(t *testing.T) {
 	}
 	if other := mustCall[adminapi.WarmingStatus](t, e, http.MethodPost, "warm", `{"project":"24","package":"nothing"}`); other.ID == begun.ID || other.Joined {
 		t.Errorf("another package joins: %+v", other)
+	}
+	if reload {
+		e.reload(t, options+"\nmax_age 7m")
 	}
 	e.expectCLI(t, 0, nil, "disable", "group/app")
 	close(release)
