@@ -33,7 +33,11 @@ func (e *edge) upload(t *testing.T, file string, body []byte) {
 func (e *edge) purge(t *testing.T, files int) {
 	t.Helper()
 	awaitNoFlight(t)
-	e.expectCLI(t, 0, []string{fmt.Sprintf("%d files are removed", files)}, "purge", "24", "pkg", "1.0.0")
+	removed := fmt.Sprintf("%d files are removed", files)
+	if files == 1 {
+		removed = "1 file is removed"
+	}
+	e.expectCLI(t, 0, []string{removed}, "purge", "24", "pkg", "1.0.0")
 }
 
 // TestADamagedBodyOfWhatWasUploadedThroughTheEdgeIsNeverServedWhole damages the first body after the upload, and, when the
