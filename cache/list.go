@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -158,17 +157,32 @@ type Project struct{ Upstream, Project string }
 // Projects returns up to limit projects of which there are entries, in the order of their keys. Its cost is that of the
 // projects, not of their entries.
 func (s *Store) Projects(ctx context.Context, limit int) (projects []Project, err error) {
-	seen := make(map[Project]struct{})
+	seen, err := s.distinct(ctx, limit, func(k Key) Selector { return Selector{Upstream: k.Upstream, Project: k.Project} })
+	if err != nil {
+		return nil, fmt.Errorf("listing projects: %w", err)
+	}
+	for part := range seen {
+		projects = append(projects, Project{part.Upstream, part.Project})
+	}
+	slices.SortFunc(projects, func(a, b Project) int {
+		return cmp.Or(cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Project, b.Project))
+	})
+	return projects[:min(limit, len(projects))], nil
+}
+
+// distinct returns the parts of keys that entries have, each once: those of entries that aren't in the index yet, and the first
+// limit of the index, which are all that can be among the first limit. Its cost is that of the parts, not of their entries.
+func (s *Store) distinct(ctx context.Context, limit int, partOf func(Key) Selector) (seen map[Selector]struct{}, err error) {
+	seen = make(map[Selector]struct{})
 	s.mu.Lock()
 	for record := range s.durability.unrecorded() {
-		seen[Project{record.Key.Upstream, record.Key.Project}] = struct{}{}
+		seen[partOf(record.Key)] = struct{}{}
 	}
 	s.mu.Unlock()
 	err = s.viewIndex(func(tx *bolt.Tx) error {
 		cursor, order := tx.Bucket(entriesBucket).Cursor(), keyOrder{}
-		// The first so many of the index are all that can be among the first so many.
 		raw, _ := cursor.First()
-		for found := 0; raw != nil && found < limit; found++ {
+		for found := 0; raw != nil && found < limit; {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -178,22 +192,17 @@ func (s *Store) Projects(ctx context.Context, limit int) (projects []Project, er
 			k, ok := parseKey(raw)
 			if !ok {
 				raw, _ = cursor.Next()
-				found--
 				continue
 			}
-			seen[Project{k.Upstream, k.Project}] = struct{}{}
-			// Past all keys that begin with this project's prefix, which ends with a zero byte.
-			prefix := Selector{Upstream: k.Upstream, Project: k.Project}.prefix()
+			found++
+			part := partOf(k)
+			seen[part] = struct{}{}
+			// Past all keys that begin with this part's prefix, which ends with a zero byte.
+			prefix := part.prefix()
 			prefix[len(prefix)-1] = 1
 			raw, _ = cursor.Seek(prefix)
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("listing projects: %w", err)
-	}
-	projects = slices.SortedFunc(maps.Keys(seen), func(a, b Project) int {
-		return cmp.Or(cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Project, b.Project))
-	})
-	return projects[:min(limit, len(projects))], nil
+	return seen, err
 }

@@ -88,6 +88,12 @@ func (s *Store) sampleFree() (sample, error) {
 	return sample{free, written}, nil
 }
 
+// take reserves what is wanted.
+func (p *space) take(want claim) {
+	p.reserved += want.bytes
+	p.unwritten += want.fresh
+}
+
 // freeLocked is what is free now, after a sample. What was written since is unwritten no more, and may have been free
 // still when the file system was asked.
 func (s *Store) freeLocked(seen sample) int64 {
@@ -178,8 +184,7 @@ func (s *Store) tryReserve(want claim) (taken bool, exhausted uint64, err error)
 	case s.closed:
 		return false, 0, ErrClosed
 	case s.space.missing(want, free, s.limits) <= 0:
-		s.space.reserved += want.bytes
-		s.space.unwritten += want.fresh
+		s.space.take(want)
 		s.setFull(false)
 		return true, 0, nil
 	case s.starting.loading || !s.canFitLocked(want, free):

@@ -92,8 +92,7 @@ func (s *Store) trySpare(want claim, since *Moment) (taken bool, coming int64, e
 		s.mu.Unlock()
 		return false, 0, ErrClosed
 	case lacking <= 0 && s.space.missing(want, free, s.limits) <= 0:
-		s.space.reserved += want.bytes
-		s.space.unwritten += want.fresh
+		s.space.take(want)
 		s.mu.Unlock()
 		return true, 0, nil
 	case lacking <= 0, s.starting.loading:
