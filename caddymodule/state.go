@@ -235,6 +235,20 @@ func (s *state) disown(at *attachment) {
 	s.retireBreakersLocked()
 }
 
+// handlerOf returns a handler in front of a GitLab, of the newest config that holds the state and has one; nil for none.
+func (s *state) handlerOf(upstream string) *Handler {
+	s.holdersMu.Lock()
+	defer s.holdersMu.Unlock()
+	for _, holder := range slices.Backward(s.holders) {
+		for _, h := range holder.handlers {
+			if h.client.Upstream() == upstream {
+				return h
+			}
+		}
+	}
+	return nil
+}
+
 // retireBreakersLocked forgets the breakers of ways to GitLab that no config goes any more. An open one would count as an
 // outage, and probe a server that is gone, until the process ends.
 func (s *state) retireBreakersLocked() {

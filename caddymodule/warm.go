@@ -237,15 +237,6 @@ func (w *warming) logEnd(logger *zap.Logger) {
 // isSwitchedOff reports whether the config in force, which may not be the one that began the warming, has the project off, or
 // stands in front of its GitLab no more.
 func (w *warming) isSwitchedOff(s *state) bool {
-	s.holdersMu.Lock()
-	holders := slices.Clone(s.holders)
-	s.holdersMu.Unlock()
-	for _, at := range slices.Backward(holders) {
-		for _, h := range at.handlers {
-			if h.client.Upstream() == w.handler.client.Upstream() {
-				return h.switchOf(w.project).isOff()
-			}
-		}
-	}
-	return true
+	h := s.handlerOf(w.handler.client.Upstream())
+	return h == nil || h.switchOf(w.project).isOff()
 }

@@ -1,6 +1,9 @@
 package adminapi
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // PurgeRequest is the body of POST purge. It names a project, and from the left to the right as much more as it is to be
 // about; or all. A field that is missing at the right end means all of it; an empty one, or null, is refused.
@@ -22,15 +25,24 @@ type PurgeRequest struct {
 
 // Check returns an error if it isn't clear what is to be purged.
 func (p PurgeRequest) Check() error {
-	switch {
-	case p.All && p.Project+p.Package+p.Version+p.File != "":
-		return errors.New("either all, or a project; not both")
-	case !p.All && p.Project == "":
-		return errors.New("what is to be purged? Name a project, and its package, version and file if you like; or say all")
-	case p.Package == "" && p.Version+p.File != "", p.Version == "" && p.File != "":
-		return errors.New("a version needs its package, and a file its version")
-	case p.Grants && (p.Soft || p.Package != ""):
+	if err := checkSelection("purged", p.All, p.Project, p.Package, p.Version, p.File); err != nil {
+		return err
+	}
+	if p.Grants && (p.Soft || p.Package != "") {
 		return errors.New("grants are those of a project or of all, and can't be soft")
+	}
+	return nil
+}
+
+// checkSelection returns an error if it isn't clear which files are to be purged or unpinned.
+func checkSelection(what string, all bool, project, pkg, version, file string) error {
+	switch {
+	case all && project+pkg+version+file != "":
+		return errors.New("either all, or a project; not both")
+	case !all && project == "":
+		return fmt.Errorf("what is to be %s? Name a project, and its package, version and file if you like; or say all", what)
+	case pkg == "" && version+file != "", version == "" && file != "":
+		return errors.New("a version needs its package, and a file its version")
 	}
 	return nil
 }

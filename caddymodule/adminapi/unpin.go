@@ -1,7 +1,5 @@
 package adminapi
 
-import "errors"
-
 // UnpinRequest is the body of POST unpin. It says what is meant as PurgeRequest does.
 type UnpinRequest struct {
 	// Upstream restricts it to one GitLab; all if it is left out.
@@ -16,15 +14,7 @@ type UnpinRequest struct {
 
 // Check returns an error if it isn't clear what is to be unpinned.
 func (u UnpinRequest) Check() error {
-	switch {
-	case u.All && u.Project+u.Package+u.Version+u.File != "":
-		return errors.New("either all, or a project; not both")
-	case !u.All && u.Project == "":
-		return errors.New("what is to be unpinned? Name a project, and its package, version and file if you like; or say all")
-	case u.Package == "" && u.Version+u.File != "", u.Version == "" && u.File != "":
-		return errors.New("a version needs its package, and a file its version")
-	}
-	return nil
+	return checkSelection("unpinned", u.All, u.Project, u.Package, u.Version, u.File)
 }
 
 // UnpinAnswer is the answer to POST unpin: how many pins were taken back. Names and Warning are those of PurgeAnswer.

@@ -173,6 +173,20 @@ func printf(out io.Writer, format string, values ...any) {
 	_, _ = fmt.Fprintf(out, format, values...)
 }
 
+// readNames reads the arguments that name files, from the left to the right, as many as there are.
+func (i *invocation) readNames(fields ...*string) {
+	for at, argument := range i.args {
+		*fields[at] = argument
+	}
+}
+
+// warn prints what an answer warns of, if it does.
+func (i *invocation) warn(warning string) {
+	if warning != "" {
+		printf(i.out, "Warning: %s.\n", warning)
+	}
+}
+
 // counted writes a number with the word for one, or that for several: 1 file is, 2 files are.
 func counted(n int, one, several string) string {
 	if n == 1 {

@@ -5,10 +5,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -145,13 +143,7 @@ func (i *invocation) tellProjects(upstream string, tell func(map[string]string) 
 
 // tellEntries tells what stored files have as the next argument: packages of a project, versions of a package, files of a version.
 func (i *invocation) tellEntries(upstream string, tell func(map[string]string) (goOn bool)) {
-	query := url.Values{"limit": {strconv.Itoa(adminapi.MaxListedEntries)}}
-	for at, name := range i.args {
-		query.Set(entryNames[at].parameter, name)
-	}
-	if upstream != "" {
-		query.Set("upstream", upstream)
-	}
+	query := i.entriesQuery(adminapi.MaxListedEntries, upstream)
 	for {
 		var list adminapi.EntryList
 		if i.call(http.MethodGet, adminapi.CallEntries, query, nil, &list) != nil {

@@ -169,9 +169,7 @@ served, and whether that was said in the config or at run time, and when.`,
 				rows = append(rows, projectRow("(all others)", p))
 			}
 			i.table("PROJECT | STATE | SAID IN | SINCE | OTHER NAMES | GITLAB", rows)
-			if list.Warning != "" {
-				printf(i.out, "Warning: %s.\n", list.Warning)
-			}
+			i.warn(list.Warning)
 		})
 	})
 }
@@ -201,15 +199,7 @@ all. With --json it prints one line for each page.`,
 		if err := i.refuseEmptyNames(); err != nil {
 			return 1, err
 		}
-		query := url.Values{"limit": {strconv.Itoa(*limit)}}
-		for at, name := range []string{"project", "package", "version", "file"} {
-			if at < len(i.args) {
-				query.Set(name, i.args[at])
-			}
-		}
-		if *upstream != "" {
-			query.Set("upstream", *upstream)
-		}
+		query := i.entriesQuery(*limit, *upstream)
 		for first := true; ; first = false {
 			var list adminapi.EntryList
 			if err := i.call(http.MethodGet, adminapi.CallEntries, query, nil, &list); err != nil {
@@ -224,6 +214,18 @@ all. With --json it prints one line for each page.`,
 			query.Set("after", list.Next)
 		}
 	})
+}
+
+// entriesQuery asks for the entries that the arguments name, of one GitLab or all.
+func (i *invocation) entriesQuery(limit int, upstream string) url.Values {
+	query := url.Values{"limit": {strconv.Itoa(limit)}}
+	for at, name := range i.args {
+		query.Set(entryNames[at].parameter, name)
+	}
+	if upstream != "" {
+		query.Set("upstream", upstream)
+	}
+	return query
 }
 
 func (i *invocation) showEntries(list adminapi.EntryList, first, all bool) {
@@ -305,9 +307,7 @@ storage, over reloads and restarts, and reaches other instances that share the s
 				rows = append(rows, projectRow(p.Project, p))
 			}
 			i.table("PROJECT | STATE | SAID IN | SINCE | OTHER NAMES | GITLAB", rows)
-			if answer.Warning != "" {
-				printf(i.out, "Warning: %s.\n", answer.Warning)
-			}
+			i.warn(answer.Warning)
 		})
 	})
 }
@@ -340,11 +340,7 @@ and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
 			return 1, errors.New("--grants is about a project or --all, and goes neither with --soft nor with a package")
 		}
 		request := adminapi.PurgeRequest{Upstream: *upstream, All: *all, Soft: *soft, Grants: *grants}
-		for at, field := range []*string{&request.Project, &request.Package, &request.Version, &request.File} {
-			if at < len(i.args) {
-				*field = i.args[at]
-			}
-		}
+		i.readNames(&request.Project, &request.Package, &request.Version, &request.File)
 		var answer adminapi.PurgeAnswer
 		if err := i.call(http.MethodPost, adminapi.CallPurge, nil, request, &answer); err != nil {
 			return 1, err
@@ -361,9 +357,7 @@ and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
 			if answer.HeldBytes > 0 {
 				printf(i.out, "%s aren't free yet: downloads still read them, or the disk doesn't remove them now\n", sizeText(answer.HeldBytes))
 			}
-			if answer.Warning != "" {
-				printf(i.out, "Warning: %s.\n", answer.Warning)
-			}
+			i.warn(answer.Warning)
 		})
 	})
 }

@@ -28,20 +28,14 @@ there is no room for them.`,
 			return 1, err
 		}
 		request := adminapi.UnpinRequest{Upstream: *upstream, All: *all}
-		for at, field := range []*string{&request.Project, &request.Package, &request.Version, &request.File} {
-			if at < len(i.args) {
-				*field = i.args[at]
-			}
-		}
+		i.readNames(&request.Project, &request.Package, &request.Version, &request.File)
 		var answer adminapi.UnpinAnswer
 		if err := i.call(http.MethodPost, adminapi.CallUnpin, nil, request, &answer); err != nil {
 			return 1, err
 		}
 		return 0, i.show(answer, func() {
 			printf(i.out, "%s pinned no longer\n", counted(answer.Pins, "file is", "files are"))
-			if answer.Warning != "" {
-				printf(i.out, "Warning: %s.\n", answer.Warning)
-			}
+			i.warn(answer.Warning)
 		})
 	})
 }
