@@ -110,9 +110,10 @@ type Handler struct {
 
 	// Whether requests that aren't about generic packages go to GitLab, too: its pages, Git, and all other calls of its API. Then
 	// no other directive is needed for them, and none behind this one is asked. They go by `transport`, and GitLab is told the
-	// same headers as of a package's request. Bodies pass as they come in both directions, answers are never kept, and the
-	// edge sends no request twice. The answer is awaited for publish_timeout. A redirect to GitLab by the host of `upstream` leads to the
-	// edge. WebSockets pass over HTTP/1.1, and outlive a reload. What isn't below the path of `upstream` is answered 404.
+	// same headers as of a package's request. Bodies pass as they come in both directions, and answers are never kept. Only a
+	// GET, HEAD, OPTIONS or TRACE may be sent twice, where a kept connection closes without a byte of answer. The answer is
+	// awaited for publish_timeout. A redirect to GitLab by the host of `upstream` leads to the edge. WebSockets pass over
+	// HTTP/1.1, and outlive a reload. What isn't below the path of `upstream` is answered 404.
 	// Default: false; they are the next handler's, such as reverse_proxy.
 	ForwardOtherRequests bool `json:"forward_other_requests,omitempty"`
 

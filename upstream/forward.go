@@ -202,7 +202,7 @@ func (t forwardTransport) send(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	response, err := t.client.deliver(request, t.how)
+	response, err := t.client.deliver(neverRepeated(request), t.how)
 	if err != nil {
 		leave()
 		return nil, err

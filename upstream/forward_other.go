@@ -11,12 +11,16 @@ import (
 // path (IsBelowBase).
 //
 // Path and query reach GitLab as r has them, but that Go writes a path anew which has bytes that may not stand in one, such as {
-// or UTF-8: its %2F are slashes then. GitLab hears of the caller what Forward tells, and never a header that Forward drops. The
-// edge sends no request twice; Go's transport sends one without a body again that may be repeated (a GET, or what has an
-// Idempotency-Key), where a kept connection closes without a byte of answer. The answer is awaited for Config.PublishTimeout from the last byte of the request on, and
-// as GitLab gives it: a redirect to object storage is the caller's, too. A redirect to GitLab itself by the host of Config.Base
-// is shown without that host, so that it leads to whoever the caller has asked. A WebSocket over HTTP/1.1 is passed on; any
-// other offer to switch protocols isn't.
+// or UTF-8: its %2F are slashes then. GitLab hears of the caller what Forward tells, and never a header that Forward drops.
+//
+// No request is tried a second time because GitLab is silent. Where a kept connection closes without a byte of answer, a GET,
+// HEAD, OPTIONS or TRACE without a body may be sent again (RFC 9110, section 9.2.2), and nothing else is, whatever
+// Idempotency-Key it has.
+//
+// The answer is awaited for Config.PublishTimeout from the last byte of the request on, and as GitLab gives it: a redirect to
+// object storage is the caller's, too. A redirect to GitLab itself by the host of Config.Base is shown without that host, so
+// that it leads to whoever the caller has asked. A WebSocket over HTTP/1.1 is passed on; any other offer to switch protocols
+// isn't.
 //
 // Errors and panics are those of Forward.
 func (c *Client) ForwardOther(w http.ResponseWriter, r *http.Request, f Forwarding) error {

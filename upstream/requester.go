@@ -11,8 +11,9 @@ const (
 	// aCaller asks, by a request that is forwarded. It shows nothing: how it is made, and how long its answer takes, is its
 	// caller's to choose.
 	aCaller
-	// aVisitor asks for something else than a generic package (Client.ForwardOther). It shows nothing either, and the edge
-	// never sends it twice: GitLab has pages that answer once, such as those by which a log-in elsewhere comes back.
+	// aVisitor asks for something else than a generic package (Client.ForwardOther). It shows nothing either, and is never
+	// tried a second time while the first try may still be answered: GitLab has pages that answer once, such as those by which
+	// a log-in elsewhere comes back.
 	aVisitor
 	// aStranger has the edge ask: a caller whom GitLab isn't known to allow. It shows as much of the server as theEdge's own, but
 	// what is slow may be due to the stranger alone.
