@@ -194,8 +194,8 @@ func TestStrangersUploadsLeaveOthersConnectionsToGitLab(t *testing.T) {
 	publishOld(gitlab, "app.bin", body)
 	publishOld(gitlab, "cold.bin", body)
 	e.mustGet(t, "app.bin", developer, body)
-	for range 10 {
-		e.holdOpen(t, "PUT "+filePath("app.bin")+" HTTP/1.1\r\nHost: "+strings.TrimPrefix(e.url, "http://")+"\r\nContent-Length: 5\r\n\r\na")
+	for i := range 10 {
+		e.holdOpen(t, fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: %s\r\nX-Forwarded-For: 192.0.2.%d\r\nContent-Length: 5\r\n\r\na", filePath("app.bin"), strings.TrimPrefix(e.url, "http://"), i))
 	}
 	await(t, func() bool { return begun.Load() >= 2 })
 	putForward(2 * time.Minute)

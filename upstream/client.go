@@ -61,7 +61,7 @@ type Config struct {
 	Now func() time.Time
 
 	// MaxConnections is how many connections Transport keeps to GitLab at most, 0 for no bound. Forwarded requests of callers
-	// whom GitLab isn't known to allow take half of them at most.
+	// whom GitLab isn't known to allow take half of them at most, and those of one Neighbourhood a quarter of that half.
 	MaxConnections int
 
 	// Hold, if set, keeps the transports usable until the function that it returns is called. The client calls it for
@@ -110,7 +110,7 @@ type Client struct {
 	breakers atomic.Pointer[Breakers]
 
 	// strangers bounds the connections of forwarded requests whose callers GitLab isn't known to allow.
-	strangers    strangersShare
+	strangers    *strangersShare
 	storageHosts []StorageHost
 }
 

@@ -1,8 +1,10 @@
 package upstream_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -14,10 +16,12 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// put forwards an upload and returns what became of it.
+// put forwards an upload, from how's address if there is one, and returns what became of it.
 func put(client *upstream.Client, ctx context.Context, body io.Reader, how upstream.Forwarding) (*upstream.Delivery, error) {
 	r := httptest.NewRequestWithContext(ctx, http.MethodPut, "https://edge.example.com/x", body)
+	address := how.Caller.ClientIP
 	how.Caller, how.Path, how.Delivery = callerWith(token), ref.EscapedPath(), new(upstream.Delivery)
+	how.Caller.ClientIP = cmp.Or(address, how.Caller.ClientIP)
 	err := client.Forward(httptest.NewRecorder(), r, how)
 	return how.Delivery, err
 }
@@ -133,9 +137,10 @@ func TestStrangersHoldHalfOfTheConnectionsAtMost(t *testing.T) {
 		c.Transport.(*http.Transport).MaxConnsPerHost = 4
 	}, server)
 	results := make(chan error, 6)
-	for range 6 {
+	for i := range 6 {
 		go func() { // ends with its time-out or the release
-			_, err := put(client, context.Background(), strings.NewReader("bytes"), upstream.Forwarding{})
+			stranger := upstream.Caller{ClientIP: fmt.Sprintf("192.0.2.%d", i)}
+			_, err := put(client, context.Background(), strings.NewReader("bytes"), upstream.Forwarding{Caller: stranger})
 			results <- err
 		}()
 	}

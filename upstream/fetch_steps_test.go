@@ -339,7 +339,7 @@ func TestAStrangersPlaceIsGivenBackWhateverComes(t *testing.T) {
 			if !time.Now().Equal(begun) {
 				t.Errorf("%s: a place was waited for", method)
 			}
-			client.strangers <- struct{}{} // somebody else's
+			client.strangers.places <- struct{}{} // somebody else's
 			_, err := download(t, client, method, Forwarding{})
 			if unreachable, ok := errors.AsType[*UnreachableError](err); !ok || unreachable.Trouble != TroubleEdge {
 				t.Errorf("%s: without a place %v", method, err)
@@ -362,10 +362,10 @@ func TestAPlaceIsHeldUntilTheAnswersEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		response, err := forwardTransport{client, Forwarding{Delivery: new(Delivery)}}.RoundTrip(request)
-		if err != nil || len(client.strangers) != 1 {
-			t.Fatalf("%s: %v, %d places are taken", method, err, len(client.strangers))
+		if err != nil || len(client.strangers.places) != 1 {
+			t.Fatalf("%s: %v, %d places are taken", method, err, len(client.strangers.places))
 		}
-		if _ = response.Body.Close(); len(client.strangers) != 0 {
+		if _ = response.Body.Close(); len(client.strangers.places) != 0 {
 			t.Errorf("%s: the place is kept", method)
 		}
 	}

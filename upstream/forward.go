@@ -9,7 +9,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
-	"sync"
 )
 
 // Forwarding says how a caller's own request goes on to GitLab.
@@ -198,7 +197,7 @@ func (t forwardTransport) send(request *http.Request) (*http.Response, error) {
 	if err := t.client.breakers.Load().gitlab.notAsked(); err != nil {
 		return nil, err
 	}
-	leave, err := t.client.strangers.enter(request.Context(), t.how.Standing, t.client.cfg.HeaderTimeout)
+	leave, err := t.client.strangers.enter(request.Context(), t.how.Caller, t.how.Standing, t.client.cfg.HeaderTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +206,7 @@ func (t forwardTransport) send(request *http.Request) (*http.Response, error) {
 		leave()
 		return nil, err
 	}
-	response.Body = onClose(response.Body, sync.OnceFunc(leave))
+	response.Body = onClose(response.Body, leave)
 	return response, nil
 }
 
@@ -220,7 +219,7 @@ func (t forwardTransport) ask(request *http.Request) (*http.Response, error) {
 	if err := t.client.breakers.Load().gitlab.notAsked(); err != nil {
 		return nil, err
 	}
-	leave, err := t.client.strangers.enter(request.Context(), t.how.Standing, t.client.cfg.HeaderTimeout)
+	leave, err := t.client.strangers.enter(request.Context(), t.how.Caller, t.how.Standing, t.client.cfg.HeaderTimeout)
 	if err != nil {
 		return nil, err
 	}

@@ -140,7 +140,8 @@ func TestOtherRequestsTakeOnlyStrangersShareOfTheConnections(t *testing.T) {
 	<-begun
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
-	err = client.ForwardOther(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil), upstream.Forwarding{})
+	elsewhere := upstream.Forwarding{Caller: upstream.Caller{ClientIP: "192.0.2.8"}}
+	err = client.ForwardOther(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil), elsewhere)
 	if err == nil || !strings.Contains(err.Error(), context.Canceled.Error()) {
 		t.Errorf("the second: %v", err)
 	}

@@ -3,6 +3,8 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,8 +16,10 @@ import (
 func TestStrangersShareHalfOfTheConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		share := newStrangersShare(4)
+		addresses := 0
 		enter := func(standing Standing) (func(), error) {
-			return share.enter(context.Background(), standing, time.Second)
+			addresses++
+			return share.enter(context.Background(), Caller{ClientIP: fmt.Sprintf("192.0.2.%d", addresses)}, standing, time.Second)
 		}
 		leaves := make([]func(), 0, 2)
 		for range 2 {
@@ -39,18 +43,106 @@ func TestStrangersShareHalfOfTheConnections(t *testing.T) {
 		gone, leave := context.WithCancelCause(context.Background())
 		left := errors.New("the caller has left")
 		leave(left)
-		_, err = share.enter(gone, Stranger, time.Hour)
+		_, err = share.enter(gone, Caller{}, Stranger, time.Hour)
 		if full, ok := errors.AsType[*UnreachableError](err); !ok || full.Trouble != TroubleCaller || !errors.Is(err, left) {
 			t.Errorf("one who left: %v", err)
 		}
 		leaves[0]()
+		leaves[0]() // a body may be closed twice
 		if _, err := enter(Stranger); err != nil {
 			t.Errorf("after one was given back: %v", err)
 		}
+		if _, err := enter(Stranger); !errors.Is(err, errStrangersShare) {
+			t.Errorf("after one was given back twice: %v", err)
+		}
 	})
-	if newStrangersShare(0) != nil || cap(newStrangersShare(1)) != 1 {
+	if newStrangersShare(0) != nil || cap(newStrangersShare(1).places) != 1 {
 		t.Error("the share of few connections is wrong")
 	}
+}
+
+// TestOneNeighbourhoodHoldsAQuarterOfWhatStrangersMay has one of an IPv6 network, which are one neighbourhood, ask for more.
+func TestOneNeighbourhoodHoldsAQuarterOfWhatStrangersMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		share := newStrangersShare(16)
+		enter := func(address string, standing Standing) (func(), error) {
+			return share.enter(context.Background(), Caller{ClientIP: address}, standing, time.Second)
+		}
+		own := []string{"2001:db8::1", "2001:db8::2", "2001:db8::3"}
+		var leaves []func()
+		for _, address := range own[:2] {
+			leave, err := enter(address, Stranger)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaves = append(leaves, leave)
+		}
+		begun := time.Now()
+		_, err := enter(own[2], Stranger)
+		if full, ok := errors.AsType[*UnreachableError](err); !ok || full.Trouble != TroubleEdge || full.Status != http.StatusServiceUnavailable || !errors.Is(err, errNeighbourhoodsShare) {
+			t.Errorf("the third: %v", err)
+		}
+		if waited := time.Since(begun); waited != time.Second {
+			t.Errorf("it waited for %v", waited)
+		}
+		if _, err := enter(own[2], Trusted); err != nil {
+			t.Errorf("somebody there whom GitLab allows: %v", err)
+		}
+		waits := make(chan error, 8)
+		for range cap(waits) {
+			go func() { // ends with its time-out, or with a place that is given back
+				_, err := enter(own[2], Stranger)
+				waits <- err
+			}()
+		}
+		synctest.Wait() // and stand in nobody's way
+		begun = time.Now()
+		for i := range 6 {
+			leave, err := enter(fmt.Sprintf("192.0.2.%d", i), Stranger)
+			if err != nil {
+				t.Fatalf("another address: %v", err)
+			}
+			leaves = append(leaves, leave)
+		}
+		if !time.Now().Equal(begun) {
+			t.Error("another address waited")
+		}
+		leaves[0]()
+		if err := <-waits; err != nil {
+			t.Errorf("after one was given back: %v", err)
+		}
+		for range cap(waits) - 1 {
+			if err := <-waits; !errors.Is(err, errNeighbourhoodsShare) {
+				t.Errorf("one who waited in vain: %v", err)
+			}
+		}
+		for _, leave := range leaves[1:] {
+			leave()
+		}
+		if len(share.neighbourhoods) != 1 || len(share.places) != 1 { // that of who has waited
+			t.Errorf("%d neighbourhoods and %d places are left", len(share.neighbourhoods), len(share.places))
+		}
+	})
+}
+
+// TestWhoWaitsForAPlaceInVainLeavesNothing waits for those of all strangers.
+func TestWhoWaitsForAPlaceInVainLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		share := newStrangersShare(2)
+		leave, err := share.enter(context.Background(), Caller{ClientIP: "192.0.2.1"}, Stranger, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := share.enter(context.Background(), Caller{ClientIP: "192.0.2.2"}, Stranger, time.Second); !errors.Is(err, errStrangersShare) {
+				t.Errorf("%v", err)
+			}
+		}
+		leave()
+		if len(share.neighbourhoods) != 0 || len(share.places) != 0 {
+			t.Errorf("%d neighbourhoods and %d places are left", len(share.neighbourhoods), len(share.places))
+		}
+	})
 }
 
 func TestAKeysTextsAreAllCounted(t *testing.T) {
