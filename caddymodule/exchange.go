@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -56,22 +55,7 @@ func (h *Handler) route(r *http.Request) (upstream.Route, error) {
 	if !hasPlainTarget(r.URL) {
 		return upstream.Route{}, &upstream.InvalidError{Parameter: "path"}
 	}
-	return upstream.ParseRouteBelow(h.client.BasePath(), escapedPath(r.URL))
-}
-
-// escapedPath is u.EscapedPath, at less cost for the paths of nearly all files.
-func escapedPath(u *url.URL) string {
-	if u.RawPath != "" {
-		return u.EscapedPath()
-	}
-	for i := range len(u.Path) {
-		switch c := u.Path[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '/', c == '.', c == '-', c == '_':
-		default:
-			return u.EscapedPath()
-		}
-	}
-	return u.Path
+	return upstream.ParseRouteBelow(h.client.BasePath(), upstream.EscapedPath(r.URL))
 }
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, route upstream.Route) *exchange {

@@ -22,7 +22,7 @@ func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodConnect:
 		// A tunnel to anywhere, or a WebSocket over HTTP/2 or 3, which browsers also open over HTTP/1.1.
 		x.refuseOther(http.StatusNotImplemented, bodyNoTunnel)
-	case !h.client.IsBelowBase(escapedPath(r.URL)):
+	case !h.client.IsBelowBase(upstream.EscapedPath(r.URL)):
 		x.refuseOther(http.StatusNotFound, fmt.Sprintf(`{"message":"404 Not Found - this GitLab is below %s"}`, h.client.BasePath()))
 	default:
 		x.forwardOther()

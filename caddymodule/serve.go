@@ -11,7 +11,7 @@ import (
 )
 
 // ServeHTTP answers requests for generic packages. All others go to GitLab, if the handler is asked to forward them, else to the
-// next handler untouched. Its cases stand in the order of steps 1 to 3 (design, "One GET"): what can be refused by the request's
+// next handler, with the escaped path by which they were judged. Its cases stand in the order of steps 1 to 3 (design, "One GET"): what can be refused by the request's
 // head alone is refused before its body is waited for.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	route, err := h.route(r)
@@ -19,6 +19,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		if h.ForwardOtherRequests {
 			h.serveOther(w, r)
 			return nil
+		}
+		if r.URL.RawPath != "" {
+			// Else reverse_proxy makes a path with odd bytes anew: its %2F become slashes, and it may be a package's then.
+			r.URL.RawPath = upstream.EscapedPath(r.URL)
 		}
 		return next.ServeHTTP(w, r)
 	}

@@ -10,8 +10,8 @@ import (
 // Git's, and relays the answer to w. Of f, Caller, DropHeaders, Delivery and OnAnswer count. Its path must be below the base
 // path (IsBelowBase).
 //
-// Path and query reach GitLab as r has them, but that Go writes a path anew which has bytes that may not stand in one, such as {
-// or UTF-8: its %2F are slashes then. GitLab hears of the caller what Forward tells, and never a header that Forward drops.
+// The path reaches GitLab as EscapedPath of r's URL, and the query as r has it. GitLab hears of the caller what Forward tells,
+// and never a header that Forward drops.
 //
 // No request is tried a second time because GitLab is silent. Where a kept connection closes without a byte of answer, a GET,
 // HEAD, OPTIONS or TRACE without a body may be sent again (RFC 9110, section 9.2.2), and nothing else is, whatever
@@ -26,6 +26,7 @@ import (
 func (c *Client) ForwardOther(w http.ResponseWriter, r *http.Request, f Forwarding) error {
 	target := *r.URL
 	target.Scheme, target.Host, target.User = c.cfg.Base.Scheme, c.cfg.Base.Host, nil
+	target.RawPath = EscapedPath(r.URL)
 	f = Forwarding{Caller: f.Caller, DropHeaders: f.DropHeaders, Delivery: f.Delivery, OnAnswer: f.OnAnswer, upgrades: isWebSocket(r)}
 	if f.Delivery == nil {
 		f.Delivery = new(Delivery)
