@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
 func init() {
@@ -224,7 +225,7 @@ func plainUpstream(spelling string) string {
 		return spelling
 	}
 	base.Scheme, base.Host = strings.ToLower(base.Scheme), strings.ToLower(base.Host)
-	if (base.Scheme == "http" && base.Port() == "80") || (base.Scheme == "https" && base.Port() == "443") {
+	if upstream.HasUsualPort(base) {
 		base.Host = strings.TrimSuffix(base.Host, ":"+base.Port())
 	}
 	return base.String()

@@ -1,6 +1,6 @@
 // Package upstream is everything that speaks GitLab.
 //
-//   - What its URLs name: escaped_path.go, ref.go, route.go, project.go, base_path.go. Which names are legal: rules.go.
+//   - What its URLs name: escaped_path.go, usual_port.go, ref.go, route.go, project.go, base_path.go. Which names are legal: rules.go.
 //   - Who asks: credential.go, carrier_kinds.go, fingerprint.go. What is hidden of it in texts: secret_names.go and the files
 //     redact*.go. Which headers of a caller's never pass: untrusted.go.
 //   - How GitLab names a file's content: identity.go, and location.go of its object storage. What that names of a

@@ -84,10 +84,8 @@ func (c *Client) leaveHostOut(response *http.Response, asked *url.URL) {
 // isOwnHost reports whether a URL names the host that GitLab is asked by, by http or https. GitLab writes the scheme that the
 // caller has come by, or its own.
 func (c *Client) isOwnHost(location *url.URL) bool {
-	port := func(u *url.URL) string { return strings.TrimPrefix(hostWithPort(u), u.Hostname()+":") }
 	if !strings.EqualFold(location.Hostname(), c.cfg.Base.Hostname()) || (location.Scheme != "http" && location.Scheme != "https") {
 		return false
 	}
-	usual := func(u *url.URL) bool { return port(u) == map[string]string{"http": "80", "https": "443"}[u.Scheme] }
-	return port(location) == port(c.cfg.Base) || (usual(location) && usual(c.cfg.Base))
+	return portOf(location) == portOf(c.cfg.Base) || (HasUsualPort(location) && HasUsualPort(c.cfg.Base))
 }

@@ -108,13 +108,7 @@ func sameOrigin(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(hostWithPort(a), hostWithPort(b))
 }
 
-func hostWithPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return u.Hostname() + ":" + port
-}
+func hostWithPort(u *url.URL) string { return u.Hostname() + ":" + portOf(u) }
 
 func isSigned(location *url.URL) bool {
 	query := location.Query()
