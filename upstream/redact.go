@@ -28,6 +28,7 @@ func (r *Redactor) HidesNumber(name string) bool { return r.names.kindInText(nam
 //
 //   - values of query parameters (hideParameters),
 //   - what follows the name of a secret in JSON, in `name: value` and the like (hideAssignments),
+//   - what follows a flag of that name (hideFlags),
 //   - user and password of URLs (hideUserinfo),
 //   - tokens that can be told by how they look (hideTokens), wherever they stand.
 //
@@ -68,6 +69,9 @@ func (r *Redactor) redactOnce(text string) string {
 	if signs&signOfAssignment != 0 {
 		found.hideAssignments(decoded, r.names)
 	}
+	if signs&signOfFlag != 0 {
+		found.hideFlags(decoded, r.names)
+	}
 	if signs&signOfUserinfo != 0 {
 		found.hideUserinfo(decoded)
 	}
@@ -85,6 +89,7 @@ const (
 	signOfAssignment
 	signOfUserinfo
 	signOfToken
+	signOfFlag
 	// signOfEscape says that a byte may stand for another one.
 	signOfEscape
 	// signOfNeighbours says that the bytes before must be looked at.
@@ -112,7 +117,7 @@ func signsIn(text string) sign {
 			if length > 1 {
 				// Nobody encodes letters and digits but to hide something.
 				if isAlphanumeric(c) || signOf[c] == signOfNeighbours {
-					signs |= signOfToken
+					signs |= signOfToken | signOfFlag
 				}
 				signs |= signOf[c] &^ (signOfEscape | signOfNeighbours)
 				i += length - 1
@@ -120,6 +125,9 @@ func signsIn(text string) sign {
 		case signOfNeighbours:
 			if endsLikeToken(text[:i+1]) {
 				signs |= signOfToken
+			}
+			if text[i] == '-' && mayBeginFlag(text, i) {
+				signs |= signOfFlag
 			}
 		case signOfParameter | signOfAssignment:
 			signs |= signOfParameter
@@ -136,7 +144,16 @@ func signsIn(text string) sign {
 // isPlainSign reports whether nothing but a query's parameter needs an equals sign like that.
 func isPlainSign(text string, at int) bool {
 	before := at == 0 || (!isSpace(text[at-1]) && !isQuote(text[at-1]))
-	return before && (at+1 == len(text) || (!isQuote(text[at+1]) && text[at+1] != '\\'))
+	return before && (at+1 == len(text) || (!isQuote(text[at+1]) && !isBlank(text[at+1]) && text[at+1] != '>' && text[at+1] != '\\'))
+}
+
+// mayBeginFlag reports whether a flag may begin with the hyphen at a place. Two hyphens may in whatever word, since what stands
+// before them may be the end of an escape.
+func mayBeginFlag(text string, at int) bool {
+	if at+1 == len(text) || !(text[at+1] == '-' || isLetter(text[at+1])) {
+		return false
+	}
+	return text[at+1] == '-' || at == 0 || !isNameByte(text[at-1])
 }
 
 // endsLikeToken reports whether a text ends in what tokens begin with, as far as two or three bytes tell.

@@ -39,6 +39,8 @@ type assignment struct {
 	quoted bool
 	// spaced says that there is white space before the separator.
 	spaced bool
+	// apart says that the value is a word of its own, and no query's parameter: `password= x`.
+	apart bool
 }
 
 // assignmentAt reads the name before a separator.
@@ -58,7 +60,29 @@ func assignmentAt(text decodedText, separator int, names secretNames) assignment
 		a.name--
 	}
 	a.kind = names.kindInText(b[a.name:end])
+	a.apart = a.kind > parameterOnly && a.isApart()
 	return a
+}
+
+// isApart is the assignment's apart. In `GET /f?password= HTTP/1.1` the parameter is empty, and no value follows.
+func (a assignment) isApart() bool {
+	b, blank := a.text.bytes, a.separator+1
+	if blank < len(b) && b[blank] == '>' {
+		blank++ // `=>`
+	}
+	begin := blank
+	for begin < len(b) && isBlank(b[begin]) && a.outside(begin) {
+		begin++
+	}
+	if begin == blank || begin == len(b) || isSpace(b[begin]) {
+		return false
+	}
+	for i := a.name - 1; i >= 0 && !isSpace(b[i]); i-- {
+		if b[i] == '?' || b[i] == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 // isBlank reports whether a byte is white space within a line.
@@ -69,7 +93,7 @@ func isQuote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
 
 // plain reports whether the assignment looks like a query's parameter, which hideParameters knows better.
 func (a assignment) plain() bool {
-	return a.text.bytes[a.separator] == '=' && !a.spaced && !a.quoted
+	return a.text.bytes[a.separator] == '=' && !a.spaced && !a.quoted && !a.apart
 }
 
 // hideAssigned hides the value of an assignment and returns where that ends; 0 if it stays.
@@ -96,8 +120,8 @@ func (s *spans) hideAssigned(a assignment) (hidden int) {
 	case (b[begin] == '[' || b[begin] == '{') && !a.plain() && (a.quoted || a.kind >= secretName):
 		begin++
 		end = a.text.closingBracket(begin)
-	case a.plain() && a.kind != wholeLine:
-		return 0 // hideParameters has found it
+	case a.plain() && (a.kind != wholeLine || isBlank(b[begin])):
+		return 0 // hideParameters has found it, or it is empty
 	case a.kind < secretName && !a.quoted && !looksSecret(firstWord(b[begin:])):
 		return 0
 	default:

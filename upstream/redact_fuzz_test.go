@@ -15,7 +15,7 @@ func FuzzNoFormLetsATokenThrough(f *testing.F) {
 		"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.%s", "http://user:%s@host/", "http://%s@host/", "HTTP:%%2F%%2Fuser:%s%%40host", `http:\/\/%s@host`, "oauth2:%s@host",
 		`{"private_token":"%s"}`, `{\"privateToken\": \"%s\"}`, `{'PRIVATE-TOKEN':'%s'}`, `{"Job-Token":["a","%s"]}`, "%%7B%%22password%%22%%3A%%22%s%%22%%7D", `{"code":"a %s"}`,
 		"Private-Token: %s", "Authorization: Bearer %s", "authorization: basic %s", "Authorization%%3A%%20Bearer%%20%s", "HTTP_PRIVATE_TOKEN=%s", "Set-Cookie: a=b; c=%s", "?q=1&client_secret=%s&r=2",
-		"Bearer 1%s", "%b",
+		"Bearer 1%s", "%b", "--password %s", `["-private-token", "%s"]`, `curl --token '%s' /f`, "password= %s", "https://user:a b%s@host/",
 	}
 	for i := range forms {
 		f.Add("https://h/f?a=b", uint8(i), uint64(i)*0x9e3779b97f4a7c15+1, "&c=d")
@@ -48,6 +48,7 @@ func TestALongHostileTextTakesNoTimeOfItsLengthSquared(t *testing.T) {
 	for _, piece := range []string{
 		"glpat-", "glpat-x", "eyJ", "eyj", "eyjx.", "eyJ.", "basic ", "basic+", "bearer+", "token:", "password:", "password: ", `"token":[`, `token:"`, `token:\"`, `"password":"`, "Cookie:", "code=", "private_token=", "sudo:1", "a@", "a:b@",
 		"//", "//a:b", "//a:b@", "%2F%2Fa:b", "%40", "%25", "%", `\`, `\\"`, "[", "=", ":", "a_", "a-", `\u0022`, "?;", "-", "GR1348941",
+		"--password ", "-password '", `--password \"`, `"--password",`, "--", "a--", "-a", "password= ", "password=\t", "//a:b c", "//a:b c ", "?password= ",
 	} {
 		_ = testRedactor.Redact(strings.Repeat(piece, 1<<18/len(piece)))
 		_ = testRedactor.Redact(`{"token":"x` + strings.Repeat(piece, 1<<17/len(piece)) + "@")

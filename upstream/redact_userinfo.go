@@ -49,6 +49,9 @@ func (s *spans) hideUserAfter(text decodedText, begin, without int) int {
 		if at < 0 && begin >= without && !isHostWithPort(b[begin:end]) {
 			at, without = lastAt(b, begin) // the password has a slash in it
 		}
+		if at < 0 && end < len(b) && isBlank(b[end]) && !isHostWithPort(b[begin:end]) {
+			at = text.atBeyond(end, text.width(begin-1)) // or a blank
+		}
 		if at >= 0 {
 			s.hide(text.place(begin), text.place(at))
 			return without
@@ -80,6 +83,22 @@ func lastAt(b string, begin int) (at, end int) {
 		}
 	}
 	return at, end
+}
+
+// atBeyond returns where the last `@` stands after a blank in a password, -1 if there is none before the line ends, or what the
+// URL is quoted in, or before another URL begins. width is that of the URL's own slashes.
+func (d decodedText) atBeyond(blank, width int) int {
+	at := -1
+	for i := blank; i < len(d.bytes); i++ {
+		c := d.bytes[i]
+		if (endsURL(c) && !isBlank(c)) || (d.width(i) < width && (isBlank(c) || c == '&')) || (isSlash(c) && isSlash(d.bytes[i-1])) {
+			break
+		}
+		if c == '@' {
+			at = i
+		}
+	}
+	return at
 }
 
 // hideUsersOfWords hides `user:password` before an `@`, where no scheme need stand. What is encoded deeper than depth
