@@ -267,7 +267,7 @@ func TestABeginningIsOverWhenItsFileIsPublishedOrPurgedOrTheStoreIsClosed(t *tes
 	const size = 2 << 20
 	k := numberedKey(1)
 	for name, end := range map[string]func(t *testing.T, s *Store){
-		"published":             func(_ *testing.T, s *Store) { s.Raise(k, Published); s.dropOutdatedBeginnings() },
+		"published":             func(_ *testing.T, s *Store) { s.Raise(k, Published); s.asJanitor(s.dropOutdatedBeginnings) },
 		"published, then asked": func(_ *testing.T, s *Store) { s.TakeBeginning(k, s.Raise(k, Published)) },
 		"purged": func(t *testing.T, s *Store) {
 			if _, err := s.Purge(context.Background(), Selector(k)); err != nil {
@@ -322,7 +322,7 @@ func TestPurgesLeaveTheBeginningsOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.dropOutdatedBeginnings()
+	s.asJanitor(s.dropOutdatedBeginnings)
 	s.mustTake(t, other).Drop()
 }
 
@@ -423,7 +423,7 @@ func TestADiskThatFailsAroundABeginningCostsNothingElse(t *testing.T) {
 			if !bytes.Equal(s.content(t, other), randomBytes(1000, 2)) {
 				t.Error("another file is lost")
 			}
-			s.removeStuck()
+			s.asJanitor(s.removeStuck)
 			s.checkBytes(t, "at the end")
 		})
 	}

@@ -72,7 +72,7 @@ func TestAnUnprovenUploadEvictsNothing(t *testing.T) {
 	}
 	nothingLost := func(when string) {
 		t.Helper()
-		s.evict()
+		s.asJanitor(s.evict)
 		if stats := s.Stats(); stats.Entries < files || stats.Evictions != 0 || stats.Bytes > maxSize {
 			t.Fatalf("%s: %+v", when, stats)
 		}
@@ -209,7 +209,7 @@ func TestAdoptingEvictsWhatWasUsedLeastRecently(t *testing.T) {
 	s, _ := openAt(t, Limits{MaxSize: 5 << 20, UploadRoom: 4 << 20})
 	s.put(t, testKey("old"), randomBytes(900_000, 1))
 	f := s.mustBeginCopy(t, "new", "a", 800_000)
-	s.evict()
+	s.asJanitor(s.evict)
 	if s.content(t, testKey("old")) == nil {
 		t.Fatal("evicted before anybody vouched for the upload")
 	}

@@ -6,7 +6,8 @@ import "go.uber.org/zap"
 const headroomShare = 64
 
 // evict removes beginnings of files, and then what was used least recently, until there is the room that waiting fills want, or
-// some to spare. It never removes what is being read.
+// some to spare. It never removes what is being read. Only the janitor may call it (tend, also from within a batch): two that
+// evict at once would each make the room that one is to make.
 func (s *Store) evict() {
 	seen, err := s.sampleFree()
 	for _, drop := range []func(sample) bool{s.dropBeginnings, s.dropCopiesForDisk} {

@@ -98,11 +98,9 @@ func TestWhatIsLearntWhileTheIndexIsToldIsKnownFromThenOn(t *testing.T) {
 	s := openStore(t, t.TempDir(), Limits{MaxSize: 1 << 30})
 	awaitLoaded(t, s)
 	k := numberedKey(1)
+	s.stopJanitor() // which could tell the index before us
 	entry := s.put(t, k, randomBytes(1000, 1))
 	b := s.takeBatch(true)
-	if b == nil {
-		t.Skip("the store was faster")
-	}
 	modified := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	if _, worth := s.Confirm(entry, s.Generation(k), s.now(), Named{Identity: Identity{LastModified: modified, Length: 1000}}); worth != Confirmed {
 		t.Fatal(worth)

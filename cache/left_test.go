@@ -72,12 +72,12 @@ func TestPartsThatCannotBeRemovedCountUntilTheyAre(t *testing.T) {
 	if refused == 0 {
 		t.Error("no fill was refused")
 	}
-	s.removeStuck()
+	s.asJanitor(s.removeStuck)
 	if use := diskUse(t, s.dir); use == 0 || s.Stats().Bytes != use {
 		t.Errorf("tried in vain: %d bytes are on the disk, %d counted", use, s.Stats().Bytes)
 	}
 	fs.heal()
-	s.removeStuck()
+	s.asJanitor(s.removeStuck)
 	if stats := s.Stats(); diskUse(t, s.dir) != 0 || stats.Bytes == 0 || stats.Bytes > 200_000 {
 		t.Errorf("with a reader: %+v", stats)
 	}
@@ -140,15 +140,17 @@ func TestFilesThatCannotBeRemovedDoNotStopEviction(t *testing.T) {
 		t.Error(err)
 	}
 	// With each tick one file more may show otherwise. The known ones are tried then, as far as is worthwhile.
-	for range healthy - maxRefusals {
+	tick := func() {
 		s.retry()
 		s.evict()
+	}
+	for range healthy - maxRefusals {
+		s.asJanitor(tick)
 	}
 	if tried := fs.tried.Load(); tried != int64(healthy+(healthy-maxRefusals)*maxStuck) {
 		t.Errorf("%d were tried in vain", tried)
 	}
-	s.retry()
-	s.evict()
+	s.asJanitor(tick)
 	before := fs.tried.Load()
 	if stored := more(150, 200); stored != 50 {
 		t.Errorf("%d of 50 were stored beside those that can't be removed", stored)
@@ -157,7 +159,7 @@ func TestFilesThatCannotBeRemovedDoNotStopEviction(t *testing.T) {
 		t.Errorf("the stuck files were tried again %d times", again)
 	}
 	fs.heal()
-	s.retry()
+	s.asJanitor(s.retry)
 	if err := s.Sync(context.Background()); err != nil {
 		t.Error(err)
 	}

@@ -113,16 +113,14 @@ func TestWhatIsRemovedAndIsNotFreeYetIsNotRemovedTwice(t *testing.T) {
 func TestADiskThatOthersFillIsNotWorthEmptyingTheStoreFor(t *testing.T) {
 	const minFree = 100 << 20
 	s, fs, _ := openLate(t, minFree)
-	s.cancel()
-	s.work.Wait()            // the janitor, which would evict beside us
 	fs.set(minFree - 50<<20) // the store has 4 MB
-	s.evict()                // as the janitor does now and then
+	s.asJanitor(s.evict)     // as happens now and then
 	if stats := s.Stats(); stats.Entries != 200 {
 		t.Errorf("%d entries were evicted for nothing", stats.Evictions)
 	}
 	// What it can make up for, it does.
 	fs.set(minFree - 30_000)
-	s.evict()
+	s.asJanitor(s.evict)
 	if stats := s.Stats(); stats.Entries != 198 {
 		t.Errorf("%d entries were evicted", stats.Evictions)
 	}

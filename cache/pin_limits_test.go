@@ -69,7 +69,7 @@ func TestLowerLimitsAtTheStartHoldForPinsToo(t *testing.T) {
 	}
 	s = openStore(t, dir, Limits{MaxSize: 1 << 20, MaxPinned: 300_000})
 	awaitLoaded(t, s)
-	s.removeGivenUpPins(false) // as the janitor does once all is loaded
+	s.asJanitor(func() { s.removeGivenUpPins(false) }) // as happens once all is loaded
 	arePinned(t, s, 3, "with less room")
 }
 
@@ -116,10 +116,12 @@ func TestAPinThatTheIndexCannotBeRidOfIsTriedAgain(t *testing.T) {
 	if err := s.Sync(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	fs.refuses.Store(true)
-	s.SetLimits(Limits{MaxSize: 1 << 20, MaxPinned: 300_000})
-	s.removeGivenUpPins(false) // fails, if the janitor hasn't yet
-	fs.refuses.Store(false)
+	s.asJanitor(func() {
+		fs.refuses.Store(true)
+		s.SetLimits(Limits{MaxSize: 1 << 20, MaxPinned: 300_000})
+		s.removeGivenUpPins(false) // fails
+		fs.refuses.Store(false)
+	})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -54,8 +54,10 @@ func TestAPinnedFileIsNotEvictedUntilItsTime(t *testing.T) {
 		t.Error("the pinned file is gone after a restart")
 	}
 	// When its time has come it is a file like others.
-	s.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
-	s.removeExpiredPins()
+	s.asJanitor(func() {
+		s.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+		s.removeExpiredPins()
+	})
 	if got := s.Stats().Pinned; got != 0 {
 		t.Errorf("%d bytes are pinned after their time", got)
 	}

@@ -71,8 +71,10 @@ func TestALookUpIsNoUse(t *testing.T) {
 			if !uses[served].Equal(clock.now()) || !uses[lookedAt].Equal(clock.now().Add(-time.Minute)) {
 				t.Errorf("last used: %v", uses)
 			}
-			s.SetLimits(Limits{MaxSize: 150_000, Memory: memory})
-			s.evict()
+			s.asJanitor(func() {
+				s.SetLimits(Limits{MaxSize: 150_000, Memory: memory})
+				s.evict()
+			})
 			if _, err := s.Lookup(served); err != nil {
 				t.Errorf("what was served was evicted: %v", err)
 			}
