@@ -228,8 +228,12 @@ func (s *Store) SetLimits(limits Limits) {
 	s.wakeJanitor()
 }
 
-// Ready is closed when all entries are in memory and files that nothing names are removed. The store serves before.
+// Ready is closed when all entries are in memory and files that nothing names are removed. The store serves before. A store that
+// ends while it still loads is never ready: who waits for Ready waits for Done, too.
 func (s *Store) Ready() <-chan struct{} { return s.starting.ready }
+
+// Done is closed when Close or Abandon ends the store's background work. From then on it makes no room and loads nothing more.
+func (s *Store) Done() <-chan struct{} { return s.ctx.Done() }
 
 // EndFills ends running fills, and lets none begin any more. Their readers get ErrFillsEnded after the bytes that are there.
 func (s *Store) EndFills() {

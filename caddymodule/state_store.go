@@ -36,15 +36,17 @@ func (s *state) openStore() error {
 	}
 	s.announceChange()
 	begun := time.Now()
-	// Ends when all is loaded, or with ctx.
+	// Ends when all is loaded, or with the store or ctx.
 	s.chores.Go(func() { s.tellFound(store, begun) })
 	return nil
 }
 
-// tellFound tells what the start has found in the directory, once it has read the index.
+// tellFound tells what the start has found in the directory, once it has read the index; nothing of a store that is given up before.
 func (s *state) tellFound(store *cache.Store, begun time.Time) {
 	select {
 	case <-store.Ready():
+	case <-store.Done():
+		return
 	case <-s.ctx.Done():
 		return
 	}

@@ -74,6 +74,8 @@ var (
 	// errWarmingStopped and errWarmingSwitchedOff are why a warming ends before its last file.
 	errWarmingStopped     = errors.New("it was stopped")
 	errWarmingSwitchedOff = errors.New("the project was switched off")
+	// errStoreGone is why a warming ends before its first file.
+	errStoreGone = errors.New("the cache directory was given up before all of it was read; warm the package again")
 )
 
 // beginWarming begins a warming, in the caller's name. It ends by itself, with the state, or when it is stopped. The caller's
@@ -158,6 +160,8 @@ func (l *warmings) like(other *warming) *warming {
 func (w *warming) run(ctx context.Context, s *state, store *cache.Store, caller upstream.Caller) error {
 	select {
 	case <-store.Ready(): // what is used least isn't known before
+	case <-store.Done():
+		return errStoreGone
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
