@@ -49,22 +49,16 @@ func (a *App) adminWarm(r *http.Request) (any, error) {
 		if pin > 0 {
 			w.pin, w.pinUntil = request.Pin, h.attachment.state.now().Add(pin)
 		}
+		w.anonymous = cmp.Or(request.Token, h.APIToken) == ""
 		wanted = append(wanted, w)
 	}
-	if running := alreadyRunning(wanted); running != nil {
-		status := warmingStatusOf(running)
-		status.Joined = true
-		return status, nil
+	running, joined, err := a.process.beginOrJoin(wanted, request.Token)
+	if err != nil {
+		return nil, err
 	}
-	for at, w := range wanted {
-		if err := w.begin(request.Token); err != nil {
-			for _, begun := range wanted[:at] {
-				begun.cancel(errWarmingStopped)
-			}
-			return nil, err
-		}
-	}
-	return warmingStatusOf(wanted), nil
+	status := warmingStatusOf(running)
+	status.Joined = joined
+	return status, nil
 }
 
 // handlersToWarm returns a handler for each directory that a call is about.
@@ -112,27 +106,14 @@ func (w *warming) begin(token string) error {
 	if err != nil {
 		return err
 	}
-	token = cmp.Or(token, w.handler.APIToken)
-	w.anonymous = token == ""
-	switch err := state.beginWarming(store, w, upstream.Caller{Credential: upstream.TokenCredential(token)}); {
+	caller := upstream.Caller{Credential: upstream.TokenCredential(cmp.Or(token, w.handler.APIToken))}
+	switch err := state.beginWarming(store, w, caller); {
 	case errors.Is(err, errTooManyWarmings):
 		return apiError(http.StatusTooManyRequests, "%w", err)
 	case err != nil:
 		return apiError(http.StatusServiceUnavailable, "%w", err)
 	}
 	return nil
-}
-
-// alreadyRunning returns running warmings that do what these are to do, of one id; nil unless there is one for each.
-func alreadyRunning(wanted []*warming) (running []*warming) {
-	for _, w := range wanted {
-		other := w.handler.attachment.state.warmings.like(w)
-		if other == nil || (len(running) > 0 && other.id != running[0].id) {
-			return nil
-		}
-		running = append(running, other)
-	}
-	return running
 }
 
 // adminWarming answers GET warm?id=, and GET warm with all that are known.

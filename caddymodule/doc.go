@@ -48,9 +48,9 @@
 // The admin API (admin.go) looks up the app in force and answers from the admin_*.go beside it, one for each kind of call;
 // its requests and answers are in package adminapi, and the verbs that call it in package command. trouble.go tells what
 // went wrong and failures.go remembers it; verify.go and warm.go do the long work:
-// a warming fetches as a caller does (warm_file.go), and waits as long as GitLab asks (warm_wait.go). Switches at run time are in
-// switch_store.go, which reads them by switch_reading.go and keeps copies of them for when they are damaged
-// (switch_copies.go); what decides is in switches.go. Events for Caddy's events app are in events.go. logger.go keeps logs
+// a warming fetches as a caller does (warm_file.go), and waits as long as GitLab asks (warm_wait.go); whoever asks for the same
+// joins it (warm_joined.go). Switches at run time are in switch_store.go, which reads them by switch_reading.go and keeps copies of
+// them for when they are damaged (switch_copies.go); what decides is in switches.go. Events for Caddy's events app are in events.go. logger.go keeps logs
 // from filling up, and lru.go makes the memories of a fixed size.
 //
 // # What lives how long

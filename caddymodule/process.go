@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,9 @@ type processWide struct {
 	// can't be read must not switch projects on again that are off.
 	lastSwitches atomic.Pointer[storedSwitches]
 
+	// beginningWarmings makes one step of looking for a warming to join and beginning one, on all directories that a call is about
+	// and whichever config it came to. It is taken before the locks of states and their warmings; nothing is waited for under it.
+	beginningWarmings sync.Mutex
 	// failures are the last ones, of any config.
 	failures failures
 	metrics  *metrics

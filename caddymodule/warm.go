@@ -34,6 +34,7 @@ type warming struct {
 	pinUntil               time.Time // zero for not at all
 	anonymous              bool      // GitLab is asked without a token
 	cancel                 context.CancelCauseFunc
+	stopped                <-chan struct{} // closed when it begins no further file
 	over                   chan struct{}
 	begun                  time.Time
 	// since is the moment of its beginning, in the store that it fills: what was used later isn't evicted for it.
@@ -96,7 +97,7 @@ func (s *state) beginWarming(store *cache.Store, w *warming, caller upstream.Cal
 		return errClosing
 	}
 	ctx, cancel := context.WithCancelCause(s.ctx)
-	w.cancel, w.over, w.begun = cancel, make(chan struct{}), s.now()
+	w.cancel, w.stopped, w.over, w.begun = cancel, ctx.Done(), make(chan struct{}), s.now()
 	for len(s.warmings.list) >= keptWarmings+maxWarmings {
 		oldest := slices.IndexFunc(s.warmings.list, func(other *warming) bool { return !other.isRunning() })
 		s.warmings.list = slices.Delete(s.warmings.list, oldest, oldest+1)
@@ -141,19 +142,6 @@ func (l *warmings) find(id string) *warming {
 		return all[at]
 	}
 	return nil
-}
-
-// like returns a running warming that does what another one is to do; nil for none.
-func (l *warmings) like(other *warming) *warming {
-	all := l.all()
-	at := slices.IndexFunc(all, func(w *warming) bool {
-		return w.isRunning() && w.handler.client.Upstream() == other.handler.client.Upstream() && w.project == other.project &&
-			w.name == other.name && w.version == other.version && w.pin == other.pin
-	})
-	if at < 0 {
-		return nil
-	}
-	return all[at]
 }
 
 // run asks GitLab for the files and fetches those that aren't here.

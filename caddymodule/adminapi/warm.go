@@ -21,7 +21,8 @@ type WarmRequest struct {
 }
 
 // WarmingStatus is how far a warming is, in all the directories that it fills: the answer to all calls about one. Whoever
-// begins one of a package that is being warmed already joins that one.
+// begins one that fetches and pins what another one does already joins that one. By whose token that asks doesn't matter; but a
+// call with a token, its own or the config's, joins none that asks anonymously.
 type WarmingStatus struct {
 	ID      string `json:"id"`
 	Running bool   `json:"running"`
