@@ -112,8 +112,12 @@ func isShardName(name string) bool {
 // them. .nfs and .fuse_hidden are files that were removed while somebody had them open.
 var (
 	volumeNames = []string{
-		"lost+found", "aquota.user", "aquota.group", ".snapshot", ".zfs", ".glusterfs", ".trashcan",
-		".DS_Store", ".fseventsd", ".Spotlight-V100", ".Trashes", ".TemporaryItems",
+		"lost+found", "aquota.user", "aquota.group", // ext4: fsck's finds (mke2fs(8)), and quotas (quotacheck(8))
+		".snapshot", ".zfs", // snapshots: NetApp's and Isilon's, and ZFS's (zfsprops(7), snapdir)
+		".glusterfs", ".trashcan", // a brick's own links, and its trash translator
+		".DS_Store", ".fseventsd", ".Spotlight-V100", ".Trashes", ".TemporaryItems", // macOS: Finder, FSEvents, Spotlight (mdutil(1)), trash, temporary files
+		"System Volume Information", "$RECYCLE.BIN", // Windows: restore points and indexes, and trash, on NTFS and exFAT
+		"@eaDir", "#recycle", // Synology DSM: extended attributes and thumbnails, and a share's recycle bin
 	}
 	volumePrefixes = []string{".nfs", ".fuse_hidden", ".Trash-"}
 )
