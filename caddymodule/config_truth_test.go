@@ -50,6 +50,27 @@ func TestATimeoutOfZeroIsRefused(t *testing.T) {
 	}
 }
 
+// TestACheckTimeoutAboveHeaderTimeoutIsRefused has each of the two set alone, and both, in seconds; 0 stands for one that isn't set.
+func TestACheckTimeoutAboveHeaderTimeoutIsRefused(t *testing.T) {
+	for _, test := range []struct {
+		check, header int
+		refused       string
+	}{
+		{8, 9, ""}, {9, 9, ""}, {60, 0, ""}, {0, 9, ""}, {0, 90, ""}, {70, 90, ""},
+		{10, 9, "check_timeout (10s) is more than header_timeout (9s)"}, {61, 0, "check_timeout (1m1s) is more than header_timeout (1m0s)"},
+	} {
+		settings := ""
+		for name, seconds := range map[string]int{"check_timeout": test.check, "header_timeout": test.header} {
+			if seconds > 0 {
+				settings += fmt.Sprintf(`,%q:"%ds"`, name, seconds)
+			}
+		}
+		if err := validateJSON(t, settings); (err != nil) != (test.refused != "") || (err != nil && !strings.Contains(err.Error(), test.refused)) {
+			t.Errorf("%s: %v", settings, err)
+		}
+	}
+}
+
 // TestATransportThatSaysNothingIsTheDefault has the spellings of nothing in JSON.
 func TestATransportThatSaysNothingIsTheDefault(t *testing.T) {
 	base, err := url.Parse("https://gitlab.example.com")

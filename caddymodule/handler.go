@@ -93,7 +93,8 @@ type Handler struct {
 	HeaderTimeout *caddy.Duration `json:"header_timeout,omitempty"`
 
 	// The same for the question about a caller whom GitLab has allowed within grant_ttl or offline_grace. All others wait for
-	// header_timeout: how long must not tell them what is stored. At most header_timeout. Default: 60s.
+	// header_timeout: how long must not tell them what is stored. It must not be more than
+	// header_timeout. Default: 60s, or header_timeout if that is less.
 	CheckTimeout *caddy.Duration `json:"check_timeout,omitempty"`
 
 	// How long GitLab may take to begin its answer to an upload after the last byte of it, and to any other request that is no
