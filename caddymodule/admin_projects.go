@@ -8,12 +8,18 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// maxLearntByList bounds the names of which GitLab is asked for one list; a list can have thousands.
-const maxLearntByList = 100
+const (
+	// maxLearntByList bounds the names of which GitLab is asked for one list; a list can have thousands.
+	maxLearntByList = 100
+	// namesAtOnce is how many such questions are under way at a time: GitLab has others to serve.
+	namesAtOnce = 4
+)
 
 // maxListedProjects bounds the list of projects of which files are stored.
 const maxListedProjects = 10_000
@@ -109,27 +115,35 @@ func (h *Handler) knownProjects(ctx context.Context) (names []string, err error)
 	return names, nil
 }
 
-// learnNames asks GitLab about names of which it never said anything, a bounded number of them, as long as it answers and ctx
-// lasts. False means that it didn't.
+// learnNames asks GitLab about names of which it never said anything, a bounded number of them and a few at a time, as long as it
+// answers and ctx lasts. False means that it didn't.
 func (h *Handler) learnNames(ctx context.Context, names []string) bool {
 	if h.aliases == nil {
 		return true
 	}
+	group, asking := errgroup.WithContext(ctx)
+	group.SetLimit(namesAtOnce)
 	asked := 0
 	for _, name := range names {
 		if asked == maxLearntByList {
-			return true
+			break
 		}
 		if h.aliases.Last(name).Answered {
 			continue
 		}
 		asked++
-		if _, err := h.aliases.Ask(ctx, name, upstream.OfAdmin()); err != nil {
-			h.tellAliasTrouble(name, err)
-			return false
-		}
+		group.Go(func() error {
+			if asking.Err() != nil {
+				return asking.Err() // it was in vain for others, or took too long
+			}
+			_, err := h.aliases.Ask(asking, name, upstream.OfAdmin())
+			if err != nil {
+				h.tellAliasTrouble(name, err)
+			}
+			return err
+		})
 	}
-	return true
+	return group.Wait() == nil
 }
 
 // projectStatus tells what is known of a project, and asks nobody.

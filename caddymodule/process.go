@@ -82,7 +82,8 @@ type environment struct {
 	storeRetryPause time.Duration
 	// storeLookPause is the wait between looks whether the store's directory is still there.
 	storeLookPause time.Duration
-	// namesPatience is how long a list of projects waits for GitLab to tell which names belong together, in all.
+	// namesPatience is how long a list of projects waits for GitLab to tell which names belong together: all questions
+	// of the list together, of which a few are asked at a time.
 	namesPatience time.Duration
 	// pause waits, or returns the context's error: how a warming waits while GitLab limits requests. Tests put the clock forward
 	// instead.
