@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestPartsOfAFileThatIsTooLargeToKeepCostOneRequestEach has a downloader that asks for one part after another.
+// TestPartsOfAFileThatIsTooLargeToKeepCostOneRequestEach, but for the first one, whose answer tells the size. It has a downloader that asks for one part after another.
 func TestPartsOfAFileThatIsTooLargeToKeepCostOneRequestEach(t *testing.T) {
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "cache "+t.TempDir()+" {\n max_object 1MiB\n min_free 0\n}")
@@ -28,7 +28,10 @@ func TestPartsOfAFileThatIsTooLargeToKeepCostOneRequestEach(t *testing.T) {
 		}
 		awaitNoFlight(t)
 	}
-	part(developer, "bytes=0-99", http.StatusPartialContent, body[:100]) // that it is too large is found out by this one
+	part(developer, "bytes=0-99", http.StatusPartialContent, body[:100])
+	if asked := gets(); asked != 2 {
+		t.Errorf("the first part cost %d requests", asked)
+	}
 	for _, asked := range []struct {
 		token, ranges string
 		status        int
