@@ -145,6 +145,57 @@ func TestWhoWaitsForAPlaceInVainLeavesNothing(t *testing.T) {
 	})
 }
 
+// TestWhoWaitedInVainMayTryAgain waits for the neighbourhood's own places, and for those of all strangers.
+func TestWhoWaitedInVainMayTryAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		share := newStrangersShare(24) // twelve for strangers, three for each neighbourhood
+		held := make(map[string][]func())
+		enter := func(address string) error {
+			leave, err := share.enter(context.Background(), Caller{ClientIP: address}, Stranger, time.Second)
+			if err == nil {
+				held[address] = append(held[address], leave)
+			}
+			return err
+		}
+		leave := func(address string) {
+			for _, leave := range held[address] {
+				leave()
+			}
+			held[address] = nil
+		}
+		for i := range 11 {
+			if err := enter(fmt.Sprintf("192.0.2.%d", 1+i/3)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := enter("198.51.100.1"); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if err := enter("198.51.100.1"); !errors.Is(err, errStrangersShare) {
+				t.Errorf("one too many for all: %v", err)
+			}
+		}
+		leave("192.0.2.1")
+		for range 2 {
+			if err := enter("198.51.100.1"); err != nil {
+				t.Errorf("when others have left: %v", err)
+			}
+		}
+		for range 5 {
+			if err := enter("198.51.100.1"); !errors.Is(err, errNeighbourhoodsShare) {
+				t.Errorf("one too many for an address: %v", err)
+			}
+		}
+		for address := range held {
+			leave(address)
+		}
+		if len(share.neighbourhoods) != 0 || len(share.places) != 0 {
+			t.Errorf("%d neighbourhoods and %d places are left", len(share.neighbourhoods), len(share.places))
+		}
+	})
+}
+
 func TestAKeysTextsAreAllCounted(t *testing.T) {
 	key := GrantKey{Upstream: strings.Repeat("u", 1000), ClientIP: strings.Repeat("i", 200), Project: strings.Repeat("p", 30), File: "f"}
 	if got := key.textBytes(); got != 1231 {
