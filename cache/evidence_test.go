@@ -18,7 +18,7 @@ func openAt(t *testing.T, limits Limits) (*Store, *testClock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	s.CloseAtEnd(t, t.Log)
 	awaitLoaded(t, s)
 	return s, clock
 }

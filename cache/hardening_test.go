@@ -108,7 +108,7 @@ func open(t testing.TB, dir string, fs cache.FS, limits cache.Limits) *cache.Sto
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = store.Close() }) // most tests close it themselves
+	store.CloseAtEnd(t, t.Log) // most tests close it themselves
 	return store
 }
 

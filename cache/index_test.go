@@ -167,7 +167,7 @@ func TestAWidePurgeHoldsFromItsFirstMoment(t *testing.T) {
 	}
 	// As Purge does before it has come to the entry.
 	s.mu.Lock()
-	s.leaving.beginPurge(Selector{Project: "24"}, s.serial)
+	running := s.leaving.beginPurge(Selector{Project: "24"}, s.serial)
 	s.mu.Unlock()
 	if _, got := s.Confirm(e, s.Generation(e.Key), time.Now(), Named{}); got != Superseded {
 		t.Error("confirmed")
@@ -182,6 +182,9 @@ func TestAWidePurgeHoldsFromItsFirstMoment(t *testing.T) {
 	if _, err := s.Lookup(testKey("a")); err != nil {
 		t.Errorf("what is stored after it: %v", err)
 	}
+	s.mu.Lock()
+	s.leaving.endPurge(running)
+	s.mu.Unlock()
 }
 
 func TestPurgesSelect(t *testing.T) {

@@ -90,7 +90,7 @@ func TestAStartThatCannotReadTheIndexForNowSweepsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	s.CloseAtEnd(t, t.Log)
 	closed, err := os.Open(indexPath(dir))
 	if err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ func openSticky(t *testing.T, limits Limits, now *testClock) (*Store, *stickyFS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	s.CloseAtEnd(t, t.Log)
 	awaitLoaded(t, s)
 	return s, fs
 }
@@ -99,7 +99,7 @@ func TestFilesThatCannotBeRemovedDoNotStopEviction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	s.CloseAtEnd(t, t.Log)
 	awaitLoaded(t, s)
 	sticky := make(map[string]struct{})
 	for i := range files - 2 {

@@ -63,7 +63,7 @@ func openLate(t *testing.T, minFree int64) (*Store, *lateFS, *testClock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	s.CloseAtEnd(t, t.Log)
 	awaitLoaded(t, s)
 	for i := range 200 {
 		s.put(t, numberedKey(i), randomBytes(20_000, byte(i)))

@@ -23,7 +23,7 @@ func TestNothingIsConfirmedAfterARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	s.CloseAtEnd(t, t.Log)
 	check := func(when string, k Key) {
 		t.Helper()
 		entry := s.lookup(t, k)

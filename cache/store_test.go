@@ -28,11 +28,7 @@ func openStore(t testing.TB, dir string, limits Limits) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s.CloseAtEnd(t, t.Error)
 	return s
 }
 
@@ -44,7 +40,7 @@ func openOn(t testing.TB, fs FS, limits Limits) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	s.CloseAtEnd(t, t.Log)
 	awaitLoaded(t, s)
 	return s
 }

@@ -64,7 +64,7 @@ func openRefusing(t *testing.T, files int) (*Store, *refusingFS, *observer.Obser
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	s.CloseAtEnd(t, t.Log)
 	awaitLoaded(t, s)
 	for i := range files {
 		s.put(t, numberedKey(i), randomBytes(1000, byte(i)))
