@@ -83,31 +83,28 @@ func anyBeginning(*Beginning) bool { return true }
 // Only who writes the fill may call it, where the body broke off and all that came of it was right. Of a fill that has ended it
 // keeps nothing, nor of one of which all has come: the end must be compared before it may be read.
 func (f *Fill) Leave(why error, progress any) (kept bool) {
-	f.mu.Lock()
-	over, written := f.ended || f.committing, f.written
-	f.mu.Unlock()
-	if over || f.isCopy() || written < f.store.beginnings.least || written == f.spec.Size {
+	written := f.Written()
+	if f.isCopy() || written < f.store.beginnings.least || written == f.spec.Size {
 		f.Abort(why)
 		return false
 	}
-	f.finish(ending{err: why, aborted: true, left: true, progress: progress})
-	return true
+	return f.finish(ending{err: why, aborted: true, left: true, progress: progress})
 }
 
-// keepBeginningLocked keeps the part of a fill that has ended. It returns those that leave for it, which are dropped then:
-// an older one of the same key, one too many, or this one itself where nobody could go on from it.
-func (s *Store) keepBeginningLocked(f *Fill, progress any) (leaving []*Beginning) {
+// keepBeginningLocked keeps the part of a fill that has ended, and reports whether it did. It returns those that leave for it,
+// which are dropped then: an older one of the same key, one too many, or this one itself where nobody could go on from it.
+func (s *Store) keepBeginningLocked(f *Fill, progress any) (kept bool, leaving []*Beginning) {
 	b := &Beginning{fill: f, size: f.written, onDisk: f.onDisk, progress: progress}
 	s.space.beginnings += b.onDisk
 	if s.fills.ended || s.generations.of(f.key) != f.generation {
-		return []*Beginning{b}
+		return false, []*Beginning{b}
 	}
 	leaving = s.beginnings.takeAll(func(older *Beginning) bool { return older.fill.key == f.key })
 	s.beginnings.keep(b)
 	if len(s.beginnings.kept) > maxBeginnings {
 		leaving = append(leaving, s.beginnings.take(anyBeginning))
 	}
-	return leaving
+	return true, leaving
 }
 
 // TakeBeginning takes what has arrived of the key's file in this generation; nil if there is nothing.

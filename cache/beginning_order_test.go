@@ -27,7 +27,9 @@ func TestNothingIsLeftOfAFileThatWasPublishedOrPurgedMeanwhile(t *testing.T) {
 			f := s.begin(t, k, FillSpec{Size: 4 << 20})
 			f.write(t, randomBytes(2<<20, 1))
 			raise(t, s)
-			f.Leave(errLine, nil)
+			if f.Leave(errLine, nil) {
+				t.Error("it is said to be kept")
+			}
 			if use := diskUse(t, s.dir); use != 0 || s.Stats().Bytes != 0 {
 				t.Errorf("%d bytes are left: %+v", use, s.Stats())
 			}

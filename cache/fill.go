@@ -397,12 +397,12 @@ type ending struct {
 	aborted bool
 }
 
-// finish ends the fill once.
-func (f *Fill) finish(end ending) {
+// finish ends the fill once, and reports whether what has arrived is kept as the file's beginning.
+func (f *Fill) finish(end ending) (kept bool) {
 	f.mu.Lock()
 	if f.ended || (end.aborted && f.committing) {
 		f.mu.Unlock()
-		return
+		return false
 	}
 	f.ended, f.whole, f.err = true, end.err == nil, end.err
 	f.entry, f.notKept, f.blob = end.entry, end.notKept, end.blob
@@ -422,7 +422,7 @@ func (f *Fill) finish(end ending) {
 	if end.blob == nil {
 		f.releaseLocked()
 		if end.left {
-			leaving = s.keepBeginningLocked(f, end.progress)
+			kept, leaving = s.keepBeginningLocked(f, end.progress)
 		} else {
 			f.room.lingering += f.onDisk
 		}
@@ -433,6 +433,7 @@ func (f *Fill) finish(end ending) {
 		f.leave()
 	}
 	dropAll(leaving)
+	return kept
 }
 
 // join counts a reader; false when the file is closed already.
