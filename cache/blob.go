@@ -97,8 +97,11 @@ func (b *Blob) Seek(offset int64, whence int) (position int64, err error) {
 	if b.file == nil {
 		return 0, os.ErrClosed
 	}
-	b.offset, err = b.file.Seek(offset, whence)
-	return b.offset, err
+	position, err = b.file.Seek(offset, whence)
+	if err == nil {
+		b.offset = position // else it is where it was, and not the file's beginning
+	}
+	return position, err
 }
 
 // Close ends the reading.
@@ -211,7 +214,7 @@ func (s *Store) openFailed(state *blobState, doing string, err error) error {
 
 func (s *Store) enterBlobLocked(blob *blobState) {
 	blob.open++
-	if blob.open == 1 && !blob.unlinked {
+	if blob.open == 1 {
 		s.space.open += blob.size
 	}
 }
