@@ -17,15 +17,13 @@ import (
 func (f *Fill) Commit(g Generation) (Entry, error) {
 	if f.isCopy() {
 		f.Abort(ErrUnproven)
-		<-f.done
 		return f.Result()
 	}
 	f.mu.Lock()
-	written, over := f.written, f.ended || f.committing
-	f.committing = f.committing || !f.ended
+	written, over := f.written, f.ended
+	f.committing = !over
 	f.mu.Unlock()
 	if over {
-		<-f.done
 		return f.Result()
 	}
 	if f.spec.Size >= 0 && written != f.spec.Size {
@@ -163,9 +161,7 @@ func (f *Fill) namePart(n naming, g Generation) (Entry, *blobState, error) {
 		blob.busy = nil
 	}()
 	if err != nil {
-		// Whatever has that name now, nobody vouches for it.
-		blob.unlinked, blob.damaged = true, true
-		delete(s.blobs, digest)
+		delete(s.blobs, digest) // whatever has that name now, nobody vouches for it
 		if n.before != nil {
 			s.blobs[digest] = n.before
 			s.leaving.orphan(n.before)
@@ -176,7 +172,6 @@ func (f *Fill) namePart(n naming, g Generation) (Entry, *blobState, error) {
 		s.unlinkedLocked(n.before) // the rename took its place
 	}
 	// From here on the file is the blob's, and so are its bytes; the fill's own readers are readers of it.
-	s.blobs[digest] = blob
 	s.space.blobs += size
 	if s.starting.loading {
 		s.space.estimate += size

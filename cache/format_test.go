@@ -15,7 +15,7 @@ import (
 // TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty is what an upgrade does to a directory (CHANGELOG.md): an edge
 // reads no format but its own, and keeps no file whose name it can't read.
 func TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty(t *testing.T) {
-	for _, format := range []string{"gitlab_packages 2", "gitlab_packages", "gitlab_packages x", "others 999", ""} {
+	for _, format := range []string{"gitlab_packages 2", "gitlab_packages 03", "gitlab_packages", "gitlab_packages x", "others 999", ""} {
 		t.Run(format, func(t *testing.T) {
 			dir := t.TempDir()
 			s := openStore(t, dir, Limits{})

@@ -25,6 +25,15 @@ func (s *Store) CloseAtEnd(t testing.TB, tell func(...any)) {
 	})
 }
 
+// CheckSums does so in the midst of a test, while nothing is under way.
+func (s *Store) CheckSums(t testing.TB, when string) {
+	t.Helper()
+	s.checkSums(t, when)
+}
+
+// KeepBeginningsFrom has beginnings kept from so many bytes on, so that tests need no large files.
+func (s *Store) KeepBeginningsFrom(least int64) { s.beginnings.least = least }
+
 // sums are running totals.
 type sums struct {
 	Blobs, Open, Pinned, Memory            int64
