@@ -178,7 +178,6 @@ func (s *Store) Continue(b *Beginning, g Generation, spec FillSpec) (*Fill, erro
 	s.mu.Lock()
 	s.space.beginnings -= b.onDisk
 	s.space.reserved += b.onDisk
-	before.onDisk = 0 // it is the new fill's
 	s.mu.Unlock()
 	f.takeOver(before)
 	return f, f.enter()
@@ -206,11 +205,12 @@ func (s *Store) dropBeginnings(seen sample) bool {
 		excess -= b.onDisk
 	}
 	s.mu.Unlock()
-	if len(leaving) > 0 {
-		s.logger.Debug("dropping beginnings of files for want of room", zap.Int("files", len(leaving)))
+	if len(leaving) == 0 {
+		return false
 	}
+	s.logger.Debug("dropping beginnings of files for want of room", zap.Int("files", len(leaving)))
 	dropAll(leaving)
-	return len(leaving) > 0
+	return true
 }
 
 // dropOutdatedBeginnings drops those that nobody can go on from, since their file was published or purged.

@@ -189,7 +189,7 @@ func (s *Store) tryReserve(want claim) (taken bool, exhausted uint64, err error)
 		return true, 0, nil
 	case s.starting.loading || !s.canFitLocked(want, free):
 		// Evicting all that can be wouldn't help. Or it isn't known yet what was used least recently.
-		if s.space.short(want.fresh, free, s.limits) > 0 && s.space.missing(want, math.MaxInt64, s.limits) <= 0 {
+		if s.space.missing(want, math.MaxInt64, s.limits) <= 0 { // then it is the file system that has no room
 			s.setFull(true)
 		}
 		return false, 0, fmt.Errorf("%w for %d bytes", ErrNoRoom, want.bytes)
@@ -222,7 +222,7 @@ func (s *Store) keptLocked() int64 {
 		}
 	}
 	for file := range s.leaving.stuck.files {
-		if blob, ok := file.(*blobState); ok && blob.entries == 0 && blob.open == 0 && !blob.unlinked {
+		if blob, ok := file.(*blobState); ok && blob.entries == 0 && blob.open == 0 {
 			kept += blob.size
 		}
 	}
