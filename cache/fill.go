@@ -250,12 +250,16 @@ func (f *Fill) grow(to int64) error {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
 	}
 	f.store.mu.Lock()
-	defer f.store.mu.Unlock()
-	if f.released {
-		f.store.releaseLocked(f.room, step, step) // aborted meanwhile
-		return ErrClosed
+	aborted := f.released
+	if aborted {
+		f.store.releaseLocked(f.room, step, step)
+	} else {
+		f.reserved += step
 	}
-	f.reserved += step
+	f.store.mu.Unlock()
+	if aborted {
+		return f.refuse()
+	}
 	return nil
 }
 
