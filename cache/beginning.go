@@ -157,7 +157,7 @@ func (s *Store) Continue(b *Beginning, g Generation, spec FillSpec) (*Fill, erro
 	limits, _, err := s.admit(b.fill.key, g, spec)
 	rest := spec.Size - b.onDisk // the end that was held back has to be written, too
 	if spec.Size < 0 {
-		rest = limits.growthStep()
+		rest = max(limits.growthStep(b.onDisk), b.size-b.onDisk)
 	}
 	if err == nil && spec.Size >= 0 && spec.Size < b.size {
 		err = ErrTooLong

@@ -127,7 +127,11 @@ func (f *Fill) hear() {
 
 // copyStep is how much room a copy takes next that has some already, and least how much it needs.
 func (l Limits) copyStep(has, least int64) int64 {
-	return max(least, min(copyStep, l.UploadRoom/copyShares-has))
+	step := min(copyStep, l.UploadRoom/copyShares-has)
+	if l.MaxObject > 0 {
+		step = min(step, l.MaxObject-has)
+	}
+	return max(least, step)
 }
 
 // growCopy takes room for a copy up to that many bytes.
@@ -253,7 +257,7 @@ func (f *Fill) Adopt() error {
 		s.mu.Unlock()
 		return nil
 	}
-	ended := f.released || !f.counted
+	ended := !f.counted
 	s.space.copies.forget(f) // and nobody drops it from here on
 	s.mu.Unlock()
 	if ended {

@@ -128,7 +128,7 @@ func (f *Fill) reserveFirst(limits Limits) error {
 	}
 	first := f.spec.Size
 	if first < 0 {
-		first = limits.growthStep()
+		first = limits.growthStep(0)
 	}
 	f.reserved = first
 	return s.reserveFor(f.spec, claim{first, first})
@@ -155,7 +155,7 @@ func (f *Fill) enter() error {
 	s := f.store
 	s.mu.Lock()
 	entered := s.fills.enter(f)
-	if entered && f.counted {
+	if f.counted {
 		s.space.copies.running[f] = struct{}{}
 	}
 	s.mu.Unlock()
@@ -216,11 +216,12 @@ func (f *Fill) refuse() error {
 	return errors.New("writing to a fill that is committed")
 }
 
-// growthStep is how much room a fill of unknown length takes at a time: not so much that small files evict many others.
-func (l Limits) growthStep() int64 {
+// growthStep is how much room a fill of unknown length takes next that has some already: not so much that small files evict many
+// others, nor more than it may ever have.
+func (l Limits) growthStep(has int64) int64 {
 	step := min(maxGrowthStep, max(l.main()/256, heldBack))
 	if l.MaxObject > 0 {
-		step = min(step, l.MaxObject)
+		step = min(step, l.MaxObject-has)
 	}
 	return step
 }
@@ -234,13 +235,10 @@ func (f *Fill) grow(to int64) error {
 	f.store.mu.Lock()
 	limits := f.store.limits
 	f.store.mu.Unlock()
-	step := max(limits.growthStep(), to-f.reserved)
-	if limits.MaxObject > 0 {
-		if to > limits.MaxObject {
-			return fmt.Errorf("%w: %w", ErrDisk, ErrNoRoom)
-		}
-		step = min(step, limits.MaxObject-f.reserved)
+	if limits.MaxObject > 0 && to > limits.MaxObject {
+		return fmt.Errorf("%w: %w", ErrDisk, ErrNoRoom)
 	}
+	step := max(limits.growthStep(f.reserved), to-f.reserved)
 	err := f.store.reserveFor(f.spec, claim{step, step})
 	if least := to - f.reserved; errors.Is(err, ErrNoRoom) && least < step {
 		step = least
@@ -347,7 +345,7 @@ func (f *Fill) Sum() Digest { return Digest(f.hash.Sum(nil)) }
 func (f *Fill) Size() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.spec.Size < 0 && f.whole {
+	if f.whole {
 		return f.written
 	}
 	return f.spec.Size

@@ -42,7 +42,7 @@ func (s *Store) CanSpare(size int64, digest Digest, since *Moment) bool {
 		return true
 	}
 	if size < 0 {
-		size = s.limits.growthStep()
+		size = s.limits.growthStep(0)
 	}
 	if size > s.limits.main() || (s.limits.MaxObject > 0 && size > s.limits.MaxObject) {
 		return true
