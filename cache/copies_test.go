@@ -112,6 +112,7 @@ func TestTheCopyThatHasGoneLongestWithoutAByteGivesWay(t *testing.T) {
 	begin("a3", "a", 1)
 	begin("b1", "b", 1)
 	copies["a1"].write(t, []byte("x"))
+	copies["a2"].write(t, nil)
 	begin("a4", "a", 1)
 	checkCopies(t, "a's quarter is full", copies)
 	begin("a5", "a", 1)
