@@ -93,29 +93,35 @@ func TestAFillThatBeginsWhileFillsEndIsOverAndLeavesNothing(t *testing.T) {
 
 // TestWhoeverWritesToAFillThatSomebodyEndsHearsWhy aborts the fill at each step of Write. That is no trouble with the disk.
 func TestWhoeverWritesToAFillThatSomebodyEndsHearsWhy(t *testing.T) {
+	fetch, known := cache.FillSpec{Size: -1}, cache.FillSpec{Size: 500_000}
+	upload := cache.FillSpec{Size: -1, Copy: cache.UnprovenUpload("192.0.2.1")}
 	for name, test := range map[string]struct {
 		at     string // the operation before which the fill is aborted
-		size   int64
+		spec   cache.FillSpec
 		follow bool // somebody reads, so that the part stays open
 		goesOn bool // the bytes that are written then may still seem to be
 	}{
-		"while it takes room":                        {"free", -1, false, false},
-		"while it takes room, and is read":           {"free", -1, true, false},
-		"while it writes":                            {"write", 300_000, false, false},
-		"while it writes, and is read":               {"write", 300_000, true, true},
-		"while it writes of unknown length":          {"write", -1, false, false},
-		"while it writes all at once, and it's read": {"write", -1, true, true},
+		"while it takes room":                         {"free", fetch, false, false},
+		"while it takes room, and is read":            {"free", fetch, true, false},
+		"while it writes":                             {"write", known, false, false},
+		"while it writes, and is read":                {"write", known, true, true},
+		"while it writes of unknown length":           {"write", fetch, false, false},
+		"while it writes, is read, of unknown length": {"write", fetch, true, true},
+		"an upload, while it takes room":              {"free", upload, false, false},
+		"an upload, while it takes room, and is read": {"free", upload, true, false},
+		"an upload, while it writes":                  {"write", upload, false, false},
+		"an upload, while it writes, and is read":     {"write", upload, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var fill *cache.Fill
-			store, armed := openHooked(t, cache.Limits{MaxSize: 16 << 20}, test.at, func(*cache.Store) { fill.Abort(errGivenUp) })
-			fill = mustBegin(t, store, cache.FillSpec{Size: test.size})
+			store, armed := openHooked(t, cache.Limits{MaxSize: 16 << 20, UploadRoom: 4 << 20}, test.at, func(*cache.Store) { fill.Abort(errGivenUp) })
+			fill = mustBegin(t, store, test.spec)
 			var reader *cache.FillReader
 			if test.follow {
 				reader = mustFollow(t, fill)
 			}
 			armed.Store(true)
-			if _, err := fill.Write(make([]byte, 200_000)); !errors.Is(err, errGivenUp) && (!test.goesOn || err != nil) {
+			if _, err := fill.Write(make([]byte, 400_000)); !errors.Is(err, errGivenUp) && (!test.goesOn || err != nil) {
 				t.Errorf("written with %v", err)
 			}
 			if _, err := fill.Write([]byte("x")); !errors.Is(err, errGivenUp) {

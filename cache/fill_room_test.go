@@ -111,6 +111,7 @@ func TestWhatFindsNoRoomIsCounted(t *testing.T) {
 		"more than the disk has":         {tightFS{OS(), 1000}, Limits{MaxSize: 1 << 20}, FillSpec{Size: 1001}, 1, ErrNoRoom},
 		"of unknown length":              {tightFS{OS(), 1000}, Limits{MaxSize: 1 << 20}, FillSpec{Size: -1}, 1, ErrNoRoom},
 		"a disk that fails":              {unknownFS{OS()}, Limits{MaxSize: 1 << 20}, FillSpec{Size: 1}, 0, ErrDisk},
+		"a stranger on such a disk":      {unknownFS{OS()}, Limits{MaxSize: 8 << 20, UploadRoom: 4 << 20}, FillSpec{Size: 1, Copy: stranger}, 0, ErrDisk},
 		"a stranger without upload_room": {OS(), Limits{MaxSize: 1 << 20}, FillSpec{Size: 1, Copy: stranger}, 0, ErrNoRoom},
 		"a stranger on a full disk":      {tightFS{OS(), 1000}, Limits{MaxSize: 8 << 20, UploadRoom: 4 << 20}, FillSpec{Size: 1, Copy: stranger}, 0, ErrNoRoom},
 		"a stranger who announces much":  {OS(), Limits{MaxSize: 5 << 20, UploadRoom: 4 << 20}, FillSpec{Size: 2 << 20, Copy: stranger}, 0, nil},
