@@ -150,7 +150,6 @@ func (d *durability) recorded(entry *Entry) {
 		return
 	}
 	delete(d.recording, h)
-	entry.used = time.Time{} // the index knows; another one, should this be lost, is told when it was stored
 	if d.learnt[h] == nil {
 		d.hot.Add(h, entry)
 	}

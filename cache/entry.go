@@ -40,7 +40,7 @@ type Entry struct {
 	// serial tells this commit of the key from others, node is what memory has of it.
 	serial uint32
 	node   *node
-	// used is when it was committed, for the index to know as its first use; only in records that aren't there yet.
+	// used is when it was committed, for the index to know as its first use; only in records of what this process stored.
 	used time.Time
 }
 
