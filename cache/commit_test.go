@@ -22,7 +22,7 @@ import (
 )
 
 // mustBegin begins a file and writes all of it.
-func mustBegin(t testing.TB, store *cache.Store, key cache.Key, data []byte, spec cache.FillSpec) *cache.Fill {
+func beginWith(t testing.TB, store *cache.Store, key cache.Key, data []byte, spec cache.FillSpec) *cache.Fill {
 	t.Helper()
 	fill, err := store.Begin(key, store.Generation(key), spec)
 	if err != nil {
@@ -63,7 +63,7 @@ func once(hook *atomic.Pointer[func(operation, path string)], operation string, 
 func TestWhatIsBeingCommittedIsNotAbortedAnyMore(t *testing.T) {
 	store, hook, _ := hooked(t, cache.OS())
 	key, data := cachetest.KeyOf("a"), cachetest.Content(1, 150_000)
-	fill := mustBegin(t, store, key, data, cache.FillSpec{Size: int64(len(data))})
+	fill := beginWith(t, store, key, data, cache.FillSpec{Size: int64(len(data))})
 	reader, err := fill.NewReader(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestAFillThatHasEndedIsNeitherCommittedNorLeft(t *testing.T) {
 	store.KeepBeginningsFrom(1000)
 	key, data, why := cachetest.KeyOf("a"), cachetest.Content(1, 150_000), errors.New("given up")
 	g := store.Generation(key)
-	aborted := mustBegin(t, store, key, data[:100_000], cache.FillSpec{Size: int64(len(data))})
+	aborted := beginWith(t, store, key, data[:100_000], cache.FillSpec{Size: int64(len(data))})
 	aborted.Abort(why)
 	if kept := aborted.Leave(errors.New("later"), nil); kept {
 		t.Error("what was aborted is kept")
@@ -98,7 +98,7 @@ func TestAFillThatHasEndedIsNeitherCommittedNorLeft(t *testing.T) {
 	if b := store.TakeBeginning(key, g); b != nil {
 		t.Error("there is a beginning of it")
 	}
-	whole := mustBegin(t, store, key, data, cache.FillSpec{Size: -1})
+	whole := beginWith(t, store, key, data, cache.FillSpec{Size: -1})
 	entry, err := whole.Commit(g)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestACopyThatNobodyVouchesForIsNotLeftAsABeginning(t *testing.T) {
 	store.KeepBeginningsFrom(1000)
 	<-store.Ready()
 	key := cachetest.KeyOf("a")
-	copied := mustBegin(t, store, key, cachetest.Content(1, 100_000), cache.FillSpec{Size: -1, Copy: cache.UnprovenUpload("192.0.2.1")})
+	copied := beginWith(t, store, key, cachetest.Content(1, 100_000), cache.FillSpec{Size: -1, Copy: cache.UnprovenUpload("192.0.2.1")})
 	if copied.Leave(errors.New("the line broke"), nil) || store.TakeBeginning(key, store.Generation(key)) != nil {
 		t.Error("it is kept")
 	}
@@ -136,7 +136,7 @@ func TestAnEntryHasTheLengthThatWasNamedOrElseItsOwn(t *testing.T) {
 	for named, want := range map[int64]int64{-1: 1000, 0: 0, 1000: 1000} {
 		spec := cache.FillSpec{Size: 1000, SHA256: sha256.Sum256(data), Identity: cache.Identity{Length: named}}
 		key := cachetest.KeyOf("a")
-		stored, err := mustBegin(t, store, key, data, spec).Commit(store.Generation(key))
+		stored, err := beginWith(t, store, key, data, spec).Commit(store.Generation(key))
 		if err != nil || stored.Identity.Length != want {
 			t.Errorf("stored: %d for %d, %v", stored.Identity.Length, named, err)
 		}
@@ -157,7 +157,7 @@ func TestAnEntryIsAsOldAsTheAnswerItComesFrom(t *testing.T) {
 	store.CloseAtEnd(t, t.Error)
 	key := cachetest.KeyOf("a")
 	for confirmed, want := range map[time.Time]time.Time{{}: now, now.Add(-time.Minute): now.Add(-time.Minute)} {
-		entry, err := mustBegin(t, store, key, []byte("data"), cache.FillSpec{Size: 4, Confirmed: confirmed}).Commit(store.Generation(key))
+		entry, err := beginWith(t, store, key, []byte("data"), cache.FillSpec{Size: 4, Confirmed: confirmed}).Commit(store.Generation(key))
 		if err != nil || !entry.Stored.Equal(want) {
 			t.Errorf("confirmed %s: stored %s, %v", confirmed, entry.Stored, err)
 		}
@@ -179,7 +179,7 @@ func TestStoredFilesAreCountedAndTheirBytesOnce(t *testing.T) {
 func TestACommitThatTheStoresEndOvertakesKeepsNothing(t *testing.T) {
 	store, hook, dir := hooked(t, cache.OS())
 	key, other, data := cachetest.KeyOf("a"), cachetest.KeyOf("b"), cachetest.Content(1, 1000)
-	fill := mustBegin(t, store, key, data, cache.FillSpec{Size: 1000})
+	fill := beginWith(t, store, key, data, cache.FillSpec{Size: 1000})
 	closed := make(chan error, 1)
 	once(hook, "write", func() {
 		go func() { closed <- store.Close() }() // ends after the commit
@@ -204,7 +204,7 @@ func TestAFileThatIsOvertakenWhileItsEndIsWrittenIsNotKept(t *testing.T) {
 	store, hook, _ := hooked(t, cache.OS())
 	key, data := cachetest.KeyOf("a"), cachetest.Content(1, 1000)
 	g := store.Generation(key)
-	fill := mustBegin(t, store, key, data, cache.FillSpec{Size: 1000})
+	fill := beginWith(t, store, key, data, cache.FillSpec{Size: 1000})
 	once(hook, "write", func() {
 		hook.Store(nil)
 		mustPut(t, store, cachetest.KeyOf("b"), data)
@@ -225,7 +225,7 @@ func TestTheSameBytesUnderTwoNamesAtOnceAreStoredOnce(t *testing.T) {
 		store, hook, _ := hooked(t, cache.OS())
 		first, second, data := cachetest.KeyOf("a"), cachetest.KeyOf("b"), cachetest.Content(1, 150_000)
 		spec := cache.FillSpec{Size: int64(len(data))}
-		one, other := mustBegin(t, store, first, data, spec), mustBegin(t, store, second, data, spec)
+		one, other := beginWith(t, store, first, data, spec), beginWith(t, store, second, data, spec)
 		var renames atomic.Int64
 		committed := make(chan error, 1)
 		call := func(operation, _ string) {
@@ -344,7 +344,7 @@ func TestAStoreWhoseBlobsAreOnAnotherDiskNowIsLost(t *testing.T) {
 func TestNothingIsMadeAgainOfAStoreThatIsGone(t *testing.T) {
 	store, _, dir := hooked(t, cache.OS())
 	key, data := cachetest.KeyOf("a"), cachetest.Content(1, 1000)
-	fill := mustBegin(t, store, key, data, cache.FillSpec{Size: 1000})
+	fill := beginWith(t, store, key, data, cache.FillSpec{Size: 1000})
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
