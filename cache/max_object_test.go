@@ -49,3 +49,25 @@ func TestNothingLargerThanMaxObjectIsKept(t *testing.T) {
 		}
 	}
 }
+
+// TestAFetchThatGoesOnHasRoomForAllThatItBrings, also where max_object has become smaller meanwhile.
+func TestAFetchThatGoesOnHasRoomForAllThatItBrings(t *testing.T) {
+	const size, most = 300_000, 250_000
+	s, k := openOn(t, OS(), Limits{MaxSize: 64 << 20}), testKey("a")
+	s.beginnings.least = 1
+	s.breakOff(t, k, FillSpec{Size: -1}, make([]byte, size))
+	s.SetLimits(Limits{MaxSize: 64 << 20, MaxObject: most})
+	f, err := s.Continue(s.mustTake(t, k), s.Generation(k), FillSpec{Size: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats := s.Stats(); stats.Reserved != size || stats.Bytes != size {
+		t.Errorf("%d bytes are taken for %d", stats.Reserved, size)
+	}
+	if _, err := f.Write([]byte("x")); !errors.Is(err, ErrNoRoom) {
+		t.Errorf("a byte more is written with %v", err)
+	}
+	if stats := s.Stats(); stats.Bytes != 0 || stats.Reserved != 0 {
+		t.Errorf("left over: %+v", stats)
+	}
+}
