@@ -70,6 +70,8 @@ func TestWhatCannotGoOnIsOver(t *testing.T) {
 	}{
 		"of a shorter file":             {1<<20 + 999, false, ErrTooLong},
 		"begun before a publish":        {4 << 20, true, ErrSuperseded},
+		"of an empty file":              {0, false, ErrTooLong},
+		"of a shorter one, published":   {1<<20 + 999, true, ErrSuperseded},
 		"larger than the store may be":  {1 << 40, false, ErrNoRoom},
 		"exactly what has arrived, yes": {1<<20 + 1000, false, nil},
 	} {
