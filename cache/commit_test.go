@@ -273,34 +273,69 @@ func withAWrongFile(t *testing.T, key cache.Key, data []byte) (*cache.Store, *ca
 	return store, failing, hook, dir
 }
 
+// noteSteps notes in which order parts are synced and get their names.
+func noteSteps(hook *atomic.Pointer[func(operation, path string)]) (steps func() []string) {
+	var mu sync.Mutex
+	var noted []string
+	call := func(operation, path string) {
+		if operation == "rename" || (operation == "sync" && strings.HasSuffix(path, ".part")) {
+			mu.Lock()
+			defer mu.Unlock()
+			noted = append(noted, operation)
+		}
+	}
+	hook.Store(&call)
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(noted)
+	}
+}
+
 // TestTheIndexNamesNoUnsyncedFileInAWrongOnesPlace: the index names the wrong one still, and after a power cut its name could
 // stand for less than the whole.
 func TestTheIndexNamesNoUnsyncedFileInAWrongOnesPlace(t *testing.T) {
 	key, data := cachetest.KeyOf("a"), cachetest.Content(1, 150_000)
-	store, _, hook, _ := withAWrongFile(t, key, data)
-	var mu sync.Mutex
-	var steps []string
-	call := func(operation, path string) {
-		mu.Lock()
-		defer mu.Unlock()
-		if operation == "rename" || (operation == "sync" && strings.HasSuffix(path, ".part")) {
-			steps = append(steps, operation)
+	check := func(t *testing.T, store *cache.Store, steps []string) {
+		t.Helper()
+		if !slices.Equal(steps, []string{"sync", "rename"}) {
+			t.Errorf("the steps were %v", steps)
+		}
+		if digest, err := cachetest.ReadDigest(store, key); err != nil || digest != sha256.Sum256(data) {
+			t.Errorf("%s, %v", digest, err)
+		}
+		if stats := store.Stats(); stats.Bytes != int64(len(data)) {
+			t.Errorf("%+v", stats)
 		}
 	}
-	hook.Store(&call)
-	mustPut(t, store, key, data)
-	hook.Store(nil)
-	mu.Lock()
-	if !slices.Equal(steps, []string{"sync", "rename"}) {
-		t.Errorf("the steps were %v", steps)
-	}
-	mu.Unlock()
-	if digest, err := cachetest.ReadDigest(store, key); err != nil || digest != sha256.Sum256(data) {
-		t.Errorf("%s, %v", digest, err)
-	}
-	if stats := store.Stats(); stats.Bytes != int64(len(data)) {
-		t.Errorf("%+v", stats)
-	}
+	t.Run("that the disk doesn't remove", func(t *testing.T) {
+		store, _, hook, _ := withAWrongFile(t, key, data)
+		steps := noteSteps(hook)
+		mustPut(t, store, key, data)
+		check(t, store, steps())
+	})
+	t.Run("that nobody has come to yet", func(t *testing.T) {
+		store, hook, dir := hooked(t, cache.OS())
+		mustPut(t, store, key, data)
+		mustSync(t, store)
+		fill := mustBegin(t, store, key, data, cache.FillSpec{Size: int64(len(data))})
+		held, release := make(chan struct{}), make(chan struct{})
+		once(hook, "free", func() { close(held); <-release })
+		store.SetLimits(cache.Limits{MaxSize: 1 << 30}) // wakes the janitor
+		<-held
+		steps := noteSteps(hook)
+		if err := os.Truncate(pathOf(dir, data), 10); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cachetest.ReadDigest(store, key); !errors.Is(err, cache.ErrMiss) {
+			t.Error(err)
+		}
+		if _, err := fill.Commit(store.Generation(key)); err != nil {
+			t.Error(err)
+		}
+		close(release)
+		check(t, store, steps())
+	})
 }
 
 // TestAWrongFileCountsUntilItIsGone also where its successor doesn't get its name.
