@@ -137,12 +137,12 @@ func waitingFill(t *testing.T) (s *Store, fs *heldRemoval, fill *Fill) {
 	return s, fs, fill
 }
 
-// beginLate begins a fill of 500,000 bytes, for which something has to go. What it returns gets the end of that.
-func (s *Store) beginLate(fs *heldRemoval) <-chan error {
+// beginLate begins a fill for which something has to go. What it returns gets the end of that.
+func (s *Store) beginLate(fs *heldRemoval, size int64) <-chan error {
 	ended := make(chan error, 1)
 	go func() { // ends when there is room, or won't be
 		k := testKey("second")
-		f, err := s.Begin(k, s.Generation(k), FillSpec{Size: 500_000})
+		f, err := s.Begin(k, s.Generation(k), FillSpec{Size: size})
 		if err == nil {
 			f.Abort(nil)
 		}
@@ -155,6 +155,7 @@ func (s *Store) beginLate(fs *heldRemoval) <-chan error {
 
 // TestAFillThatWaitsForRoomTakesTheFirstThatThereIs, does nothing until then, and waits no longer than its caller can.
 func TestAFillThatWaitsForRoomTakesTheFirstThatThereIs(t *testing.T) {
+	const alone = "the store is closed, and has no other fill"
 	for name, test := range map[string]struct {
 		meanwhile func(t *testing.T, s *Store, fs *heldRemoval, first *Fill)
 		want      error
@@ -170,11 +171,17 @@ func TestAFillThatWaitsForRoomTakesTheFirstThatThereIs(t *testing.T) {
 			synctest.Wait() // it turns round if this doesn't return
 		}, ErrNoRoom, roomTimeout},
 		"the store is closed": {func(_ *testing.T, s *Store, _ *heldRemoval, _ *Fill) { go s.Close() }, ErrClosed, 0}, //nolint:errcheck // closed once more at the end
+		alone:                 {func(_ *testing.T, s *Store, _ *heldRemoval, _ *Fill) { go s.Close() }, ErrClosed, 0}, //nolint:errcheck // closed once more at the end
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, fs, first := waitingFill(t)
-				ended, begun := s.beginLate(fs), time.Now()
+				size := int64(500_000)
+				if name == alone {
+					first.Abort(nil)
+					size = 700_000
+				}
+				ended, begun := s.beginLate(fs, size), time.Now()
 				test.meanwhile(t, s, fs, first)
 				if err := <-ended; !errors.Is(err, test.want) || (test.want == nil && err != nil) {
 					t.Errorf("it ended with %v", err)
