@@ -254,11 +254,11 @@ func TestTheSameBytesUnderTwoNamesAtOnceAreStoredOnce(t *testing.T) {
 	})
 }
 
-// withAWrongFile returns a store that has a file which is known to be wrong, and which the disk doesn't remove.
-func withAWrongFile(t *testing.T, key cache.Key, data []byte) (*cache.Store, *cachetest.FailingFS, *atomic.Pointer[func(operation, path string)], string) {
+// withAWrongFile returns a store that has a file which is known to be wrong, and whose disk fails in some ways from then on.
+func withAWrongFile(t *testing.T, key cache.Key, data []byte, fails func(operation, path string) bool) (*cache.Store, *cachetest.FailingFS, *atomic.Pointer[func(operation, path string)], string) {
 	t.Helper()
 	failing := cachetest.NewFailingFS(nil)
-	failing.Counts = removals
+	failing.Counts = fails
 	store, hook, dir := hooked(t, failing)
 	mustPut(t, store, key, data)
 	mustSync(t, store)
@@ -309,7 +309,7 @@ func TestTheIndexNamesNoUnsyncedFileInAWrongOnesPlace(t *testing.T) {
 		}
 	}
 	t.Run("that the disk doesn't remove", func(t *testing.T) {
-		store, _, hook, _ := withAWrongFile(t, key, data)
+		store, _, hook, _ := withAWrongFile(t, key, data, removals)
 		steps := noteSteps(hook)
 		mustPut(t, store, key, data)
 		check(t, store, steps())
@@ -341,8 +341,9 @@ func TestTheIndexNamesNoUnsyncedFileInAWrongOnesPlace(t *testing.T) {
 // TestAWrongFileCountsUntilItIsGone also where its successor doesn't get its name.
 func TestAWrongFileCountsUntilItIsGone(t *testing.T) {
 	key, data := cachetest.KeyOf("a"), cachetest.Content(1, 150_000)
-	store, failing, _, dir := withAWrongFile(t, key, data)
-	failing.Counts = func(operation, path string) bool { return operation == "rename" || removals(operation, path) }
+	store, failing, _, dir := withAWrongFile(t, key, data, func(operation, path string) bool {
+		return operation == "rename" || removals(operation, path)
+	})
 	if err := put(store, key, data); !errors.Is(err, syscall.EPERM) {
 		t.Errorf("stored with %v", err)
 	}

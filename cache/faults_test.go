@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -121,6 +122,15 @@ func (r *faultRound) check(t *testing.T, when string, since cache.Stats) {
 
 // TestWhicheverCallOfTheDiskFailsItIsToldAndNoRoomIsLost fails the first call of each kind, then the second, until none is left.
 func TestWhicheverCallOfTheDiskFailsItIsToldAndNoRoomIsLost(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	failing := cachetest.NewFailingFS(nil)
+	var fails atomic.Value // the kind
+	fails.Store("")
+	failing.Counts = func(operation, _ string) bool { return operation == fails.Load() }
+	store := open(t, dir, failing, cache.Limits{})
+	store.KeepBeginningsFrom(1000)
+	<-store.Ready()
+	number := 0
 	for _, test := range []struct {
 		operation string
 		// harms says that a file which was taken for whole may have to go.
@@ -130,21 +140,17 @@ func TestWhicheverCallOfTheDiskFailsItIsToldAndNoRoomIsLost(t *testing.T) {
 		{"sync directory", true}, {"sync", true}, {"open", true}, {"read", true}, {"begin transaction", false}, {"end transaction", false},
 	} {
 		t.Run(test.operation, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "store")
-			failing := cachetest.NewFailingFS(nil)
-			failing.Counts = func(operation, _ string) bool { return operation == test.operation }
-			store := open(t, dir, failing, cache.Limits{})
-			store.KeepBeginningsFrom(1000)
-			<-store.Ready()
-			for number := 0; !t.Failed(); number++ {
+			fails.Store(test.operation)
+			for call := 0; !t.Failed(); call++ {
+				number++
 				r := &faultRound{store: store, dir: dir, number: number, kept: make(map[cache.Key]cache.Digest)}
 				since := store.Stats()
-				failing.Fail(number, 1, syscall.EIO)
+				failing.Fail(call, 1, syscall.EIO)
 				r.play()
 				hit := failing.Hit()
 				failing.Heal()
 				if hit == "" {
-					if number == 0 {
+					if call == 0 {
 						t.Error("no call failed; the test shows nothing")
 					}
 					return
