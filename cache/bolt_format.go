@@ -60,11 +60,11 @@ func (f boltFile) meta() (newest boltMeta, err error) {
 	for page := range uint64(boltMetaPages) {
 		data := make([]byte, boltMetaLength)
 		_, err := f.file.ReadAt(data, int64(page*f.pageSize+boltPageHeader)) //nolint:gosec // the second page at most
-		switch {
-		case err != nil && !errors.Is(err, io.EOF):
+		if err != nil && !errors.Is(err, io.EOF) {
 			return boltMeta{}, classifyOpenError(err)
-		case err != nil || !isBoltMeta(data):
-			continue
+		}
+		if !isBoltMeta(data) {
+			continue // as where the file ends before
 		}
 		number := func(at int) uint64 { return binary.NativeEndian.Uint64(data[at:]) }
 		if meta := (boltMeta{number(16), number(32), number(40), number(48)}); !found || meta.transaction > newest.transaction {

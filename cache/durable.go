@@ -191,7 +191,7 @@ func (s *Store) writeBatch(b *batch) error {
 	if err == nil {
 		err = writePieces(s, learnt, s.rewriteRecords, nil)
 	}
-	if err == nil && len(entries)+len(hashes) > 0 {
+	if err == nil {
 		s.index.unmap()
 	}
 	return err

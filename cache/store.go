@@ -264,7 +264,7 @@ func (s *Store) Close() error {
 func (s *Store) end() bool {
 	s.mu.Lock()
 	before := s.closed
-	s.closed, s.fills.ended = true, true
+	s.closed = true
 	s.mu.Unlock()
 	if before {
 		return false
