@@ -72,9 +72,12 @@ func TestARecordComesBackAsItWas(t *testing.T) {
 		}
 		for i := range record {
 			damaged := bytes.Clone(record)
-			damaged[i] ^= 0x10
-			if _, err := decodeRecord(key, damaged); err == nil {
-				t.Errorf("%s: a change of byte %d goes unnoticed", name, i)
+			for bit := range 8 {
+				damaged[i] = record[i] ^ 1<<bit
+				_, err := decodeRecord(key, damaged)
+				if _, _, atStart := checkRecord(key, damaged); !errors.Is(err, errDamagedRecord) || !errors.Is(atStart, errDamagedRecord) {
+					t.Errorf("%s: a change of byte %d goes unnoticed: %v, %v", name, i, err, atStart)
+				}
 			}
 		}
 		if _, err := decodeRecord(testKey("other").bytes(), record); err == nil {
