@@ -64,31 +64,24 @@ func drawIndex() (drawnPages, boltMeta) {
 	const pages = 23
 	p := make(drawnPages, (pages+2)*drawnPageSize)
 	p.freelist(2, 20, 19)
-	p.branch(3, 6, 4, 5) // the tree of buckets
+	p.branch(3, 6, 4, 22) // the tree of buckets
 	p.head(4, boltLeaf, 3, 0)
 	p.bucket(4, 0, 48, 8)
 	inside := p.element(4, 1, boltBucketFlag, 112-32, 32) // a bucket without entries in the page itself, to its end
 	binary.NativeEndian.PutUint16(inside[boltBucketHeader+8:], boltLeaf)
 	copy(p.element(4, 2, 0, 64, 4), "key and value")
-	p.head(5, boltLeaf, 7, 0)
+	p.head(22, boltLeaf, 7, 0)
 	for i := range 7 { // no room for anything but elements
-		p.element(5, i, 0, 0, 0)
+		p.element(22, i, 0, 0, 0)
 	}
 	p.head(6, boltLeaf, 1, 1) // goes on in page 7
 	p.bucket(6, 0, 112+64, 18)
 	p.branch(8, 12, 9, 11) // of a bucket
-	for at, branch := range []int{9, 11, 12} {
-		leaf := 13 + 2*uint64(at) //nolint:gosec // small
-		if at == 2 {
-			leaf = 21
-		}
-		p.branch(branch, leaf, leaf+1)
-		p.head(int(leaf), boltLeaf, 0, 0)   //nolint:gosec // small
-		p.head(int(leaf+1), boltLeaf, 0, 0) //nolint:gosec // small
-	}
-	p.head(18, boltLeaf, 0, 0)
-	for number := pages; number < pages+2; number++ {
-		p.head(number, boltLeaf, 0, 0)
+	p.branch(9, 13, 14)
+	p.branch(11, 15, 16)
+	p.branch(12, 21, 5)
+	for _, leaf := range []int{5, 13, 14, 15, 16, 18, 21, pages, pages + 1} { // 18 is a bucket's only page
+		p.head(leaf, boltLeaf, 0, 0)
 	}
 	return p, boltMeta{root: 3, freelist: 2, pages: pages}
 }
@@ -100,14 +93,15 @@ func TestWhateverIsWrongWithTheIndexesPagesIsDamage(t *testing.T) {
 		"the list of free pages is another page":      func(p drawnPages, _ *boltMeta) { p.page(2)[0]++ },
 		"the list of free pages is none":              func(p drawnPages, _ *boltMeta) { p.head(2, boltLeaf, 2, 0) },
 		"more pages are free than there are":          func(p drawnPages, _ *boltMeta) { p.head(2, boltFreelist, 24, 0) },
+		"a page is free twice":                        func(p drawnPages, _ *boltMeta) { p.freelist(2, 20, 20) },
 		"a page is free and used":                     func(p drawnPages, _ *boltMeta) { p.freelist(2, 20, 13) },
 		"the tree of buckets is beyond the end":       func(_ drawnPages, meta *boltMeta) { meta.root = meta.pages },
 		"the tree of buckets is another page":         func(p drawnPages, _ *boltMeta) { p.page(3)[0]++ },
-		"the tree of buckets has an empty branch":     func(p drawnPages, _ *boltMeta) { p.head(5, boltBranch, 0, 0) },
-		"a leaf of the tree of buckets is another":    func(p drawnPages, _ *boltMeta) { p.page(5)[0]++ },
-		"a leaf goes on beyond the end":               func(p drawnPages, _ *boltMeta) { p.head(5, boltLeaf, 0, 18) },
-		"a leaf goes on far beyond the end":           func(p drawnPages, _ *boltMeta) { p.head(5, boltLeaf, 0, 1<<20) },
-		"a leaf has more elements than room":          func(p drawnPages, _ *boltMeta) { p.head(5, boltLeaf, 8, 0) },
+		"the tree of buckets has an empty branch":     func(p drawnPages, _ *boltMeta) { p.head(6, boltBranch, 0, 0) },
+		"a leaf of the tree of buckets is another":    func(p drawnPages, _ *boltMeta) { p.page(22)[0]++ },
+		"a leaf goes on beyond the end":               func(p drawnPages, _ *boltMeta) { p.head(22, boltLeaf, 0, 1) },
+		"a leaf goes on far beyond the end":           func(p drawnPages, _ *boltMeta) { p.head(22, boltLeaf, 0, 1<<20) },
+		"a leaf has more elements than room":          func(p drawnPages, _ *boltMeta) { p.head(22, boltLeaf, 8, 0) },
 		"a bucket is shorter than its header":         func(p drawnPages, _ *boltMeta) { p.element(4, 0, boltBucketFlag, 48, 15) },
 		"a bucket ends beyond its page":               func(p drawnPages, _ *boltMeta) { p.element(4, 1, boltBucketFlag, 112-32, 33) },
 		"a bucket with pages of its own ends beyond":  func(p drawnPages, _ *boltMeta) { p.bucket(4, 0, 112-15, 8) },
