@@ -215,6 +215,19 @@ func TestALongBatchMakesRoomForWhoWaits(t *testing.T) {
 	}
 }
 
+// TestAPieceOfABatchThatIsRefusedIsTheLast and is told.
+func TestAPieceOfABatchThatIsRefusedIsTheLast(t *testing.T) {
+	s := openOn(t, OS(), Limits{MaxSize: 1 << 30})
+	refused, tried := errors.New("refused"), 0
+	err := writePieces(s, make([]int, 2*maxChanges), func(*bolt.Tx, []int) error {
+		tried++
+		return refused
+	}, func([]int) { t.Error("it counts as written") })
+	if !errors.Is(err, refused) || tried != 1 {
+		t.Errorf("%v after %d pieces", err, tried)
+	}
+}
+
 // TestClosingFinishesWhatTheJanitorHasBegun and what it hasn't.
 func TestClosingFinishesWhatTheJanitorHasBegun(t *testing.T) {
 	files := &brokenSyncs{FS: OS()}
