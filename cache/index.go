@@ -238,17 +238,14 @@ func (x *index) close() error {
 // closeTimeout bounds the wait for a database to close. After a panic within bbolt its own locks may be held for ever.
 const closeTimeout = 5 * time.Second
 
-func (db *database) close() error {
+func (db *database) close() error { return db.closeWithin(closeTimeout) }
+
+func (db *database) closeWithin(limit time.Duration) error {
 	closed := make(chan error, 1)
 	// Ends when bbolt lets go of its locks; after damage within a transaction that may be never, and costs this
 	// goroutine and the mapping.
-	go func() {
-		var err error
-		defer func() { closed <- errors.Join(err, db.file.Close()) }()
-		defer guardDamage(&err)()
-		err = db.Close()
-	}()
-	timer := time.NewTimer(closeTimeout)
+	go func() { closed <- errors.Join(db.Close(), db.file.Close()) }() // which look at no page
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case err := <-closed:

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"syscall"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -226,6 +227,24 @@ func TestUsingTheIndexTellsWhatWentWrong(t *testing.T) {
 	}
 	if _, err := x.view(func(*bolt.Tx) error { return nil }); !errors.Is(err, ErrClosed) {
 		t.Errorf("read with %v, although the index is closed", err)
+	}
+}
+
+// TestAnIndexWhoseLocksAreHeldForEverKeepsNothingFromEnding, as after a panic within bbolt.
+func TestAnIndexWhoseLocksAreHeldForEverKeepsNothingFromEnding(t *testing.T) {
+	db, err := openIndex(makeIndex(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := db.Begin(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.closeWithin(time.Millisecond); err == nil {
+		t.Error("it is closed amid a transaction")
+	}
+	if err := held.Rollback(); err != nil { // so that nothing is left of the test
+		t.Error(err)
 	}
 }
 
