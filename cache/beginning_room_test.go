@@ -92,7 +92,7 @@ func TestAFileOfUnknownLengthGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
-	growth := s.limits.growthStep()
+	growth := s.limits.growthStep(f.onDisk)
 	s.mu.Unlock()
 	if stats := s.Stats(); stats.Reserved != f.onDisk+growth {
 		t.Errorf("%d bytes are reserved for %d and %d more", stats.Reserved, f.onDisk, growth)

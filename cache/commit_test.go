@@ -318,7 +318,7 @@ func TestTheIndexNamesNoUnsyncedFileInAWrongOnesPlace(t *testing.T) {
 		store, hook, dir := hooked(t, cache.OS())
 		mustPut(t, store, key, data)
 		mustSync(t, store)
-		fill := mustBegin(t, store, key, data, cache.FillSpec{Size: int64(len(data))})
+		fill := beginWith(t, store, key, data, cache.FillSpec{Size: int64(len(data))})
 		held, release := make(chan struct{}), make(chan struct{})
 		once(hook, "free", func() { close(held); <-release })
 		store.SetLimits(cache.Limits{MaxSize: 1 << 30}) // wakes the janitor
