@@ -338,3 +338,27 @@ func TestOnlyAFullDiskIsToldOf(t *testing.T) {
 		})
 	}
 }
+
+// TestAFillThatEvictsNothingThatIsUsedHearsThatTheStoreIsClosed while it waits for what it has evicted to go.
+func TestAFillThatEvictsNothingThatIsUsedHearsThatTheStoreIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, fs, first := waitingFill(t)
+		first.Abort(nil)
+		moment := s.Moment()
+		defer s.EndMoment(moment)
+		ended := make(chan error, 1)
+		go func() { // ends with the store
+			k := testKey("second")
+			_, err := s.Begin(k, s.Generation(k), FillSpec{Size: 700_000, Keeps: moment})
+			ended <- err
+		}()
+		<-fs.removing
+		synctest.Wait()
+		go s.Close() //nolint:errcheck // closed once more at the end
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("it ended with %v", err)
+		}
+		close(fs.held)
+		synctest.Wait()
+	})
+}
