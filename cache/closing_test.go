@@ -43,10 +43,14 @@ func TestWhatEndsTheStoreWaitsForWhatIsUnderWay(t *testing.T) {
 		at   func(f *pausingFS) *atomic.Pointer[chan struct{}]
 		end  func(s *Store) error
 	}{
-		{"EndFills, for a commit", func(f *pausingFS) *atomic.Pointer[chan struct{}] { return &f.naming },
-			func(s *Store) error { s.EndFills(); return nil }},
-		{"Close, for a batch", func(f *pausingFS) *atomic.Pointer[chan struct{}] { return &f.opening },
-			func(s *Store) error { return s.Close() }},
+		{
+			"EndFills, for a commit", func(f *pausingFS) *atomic.Pointer[chan struct{}] { return &f.naming },
+			func(s *Store) error { s.EndFills(); return nil },
+		},
+		{
+			"Close, for a batch", func(f *pausingFS) *atomic.Pointer[chan struct{}] { return &f.opening },
+			func(s *Store) error { return s.Close() },
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -77,8 +81,8 @@ func TestWhatEndsTheStoreWaitsForWhatIsUnderWay(t *testing.T) {
 				go func() { ended <- test.end(s) }() // ends with what it waits for
 				synctest.Wait()
 				select {
-				case <-ended:
-					t.Error("it doesn't wait")
+				case err := <-ended:
+					t.Errorf("it doesn't wait: %v", err)
 				default:
 				}
 				close(until)

@@ -136,8 +136,18 @@ func TestWhicheverCallOfTheDiskFailsItIsToldAndNoRoomIsLost(t *testing.T) {
 		// harms says that a file which was taken for whole may have to go.
 		harms bool
 	}{
-		{"create", false}, {"write", false}, {"rename", false}, {"mkdir", false}, {"remove", false}, {"free", false},
-		{"sync directory", true}, {"sync", true}, {"open", true}, {"read", true}, {"begin transaction", false}, {"end transaction", false},
+		{"create", false},
+		{"write", false},
+		{"rename", false},
+		{"mkdir", false},
+		{"remove", false},
+		{"free", false},
+		{"sync directory", true},
+		{"sync", true},
+		{"open", true},
+		{"read", true},
+		{"begin transaction", false},
+		{"end transaction", false},
 	} {
 		t.Run(test.operation, func(t *testing.T) {
 			fails.Store(test.operation)

@@ -18,7 +18,7 @@ import (
 func TestLoadingPutsWhatHappenedMeanwhileAbove(t *testing.T) {
 	s := newStore(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30}})
 	const kept, removed, replaced = 0, 1, 2
-	var found []loaded
+	found := make([]loaded, 0, 3)
 	for i := range 3 {
 		found = append(found, loaded{hash: numberedKey(i).hash(), digest: numberedDigest(i), size: 100})
 	}

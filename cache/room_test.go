@@ -65,8 +65,10 @@ func TestWhatIsNotEvictedCountsOnce(t *testing.T) {
 	s := openOn(t, sticky, Limits{MaxSize: 1 << 30})
 	sizes := map[string]int{"pinned": 1_000, "gone": 20_000, "forgotten": 300_000, "stuck": 4_000, "stuck and read": 50_000, "stuck and pinned": 600_000}
 	entries := make(map[string]Entry)
+	seed := byte(0)
 	for name, size := range sizes {
-		entries[name] = s.put(t, testKey(name), randomBytes(size, byte(len(entries))))
+		seed++
+		entries[name] = s.put(t, testKey(name), randomBytes(size, seed))
 	}
 	for _, name := range []string{"pinned", "gone", "forgotten", "stuck and pinned"} {
 		if err := s.Pin(context.Background(), testKey(name), s.now().Add(time.Hour)); err != nil {

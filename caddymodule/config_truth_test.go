@@ -56,8 +56,14 @@ func TestACheckTimeoutAboveHeaderTimeoutIsRefused(t *testing.T) {
 		check, header int
 		refused       string
 	}{
-		{8, 9, ""}, {9, 9, ""}, {60, 0, ""}, {0, 9, ""}, {0, 90, ""}, {70, 90, ""},
-		{10, 9, "check_timeout (10s) is more than header_timeout (9s)"}, {61, 0, "check_timeout (1m1s) is more than header_timeout (1m0s)"},
+		{8, 9, ""},
+		{9, 9, ""},
+		{60, 0, ""},
+		{0, 9, ""},
+		{0, 90, ""},
+		{70, 90, ""},
+		{10, 9, "check_timeout (10s) is more than header_timeout (9s)"},
+		{61, 0, "check_timeout (1m1s) is more than header_timeout (1m0s)"},
 	} {
 		settings := ""
 		for name, seconds := range map[string]int{"check_timeout": test.check, "header_timeout": test.header} {

@@ -150,7 +150,7 @@ func isPlainSign(text string, at int) bool {
 // mayBeginFlag reports whether a flag may begin with the hyphen at a place. Two hyphens may in whatever word, since what stands
 // before them may be the end of an escape.
 func mayBeginFlag(text string, at int) bool {
-	if at+1 == len(text) || !(text[at+1] == '-' || isLetter(text[at+1])) {
+	if at+1 == len(text) || (text[at+1] != '-' && !isLetter(text[at+1])) {
 		return false
 	}
 	return text[at+1] == '-' || at == 0 || !isNameByte(text[at-1])

@@ -69,7 +69,7 @@ func TestOneNeighbourhoodHoldsAQuarterOfWhatStrangersMay(t *testing.T) {
 			return share.enter(context.Background(), Caller{ClientIP: address}, standing, time.Second)
 		}
 		own := []string{"2001:db8::1", "2001:db8::2", "2001:db8::3"}
-		var leaves []func()
+		leaves := make([]func(), 0, 8)
 		for _, address := range own[:2] {
 			leave, err := enter(address, Stranger)
 			if err != nil {
