@@ -148,12 +148,12 @@ func isPlainSign(text string, at int) bool {
 }
 
 // mayBeginFlag reports whether a flag may begin with the hyphen at a place. Two hyphens may in whatever word, since what stands
-// before them may be the end of an escape.
+// before them may be the end of an escape. One hyphen may after a line's end as languages write it.
 func mayBeginFlag(text string, at int) bool {
 	if at+1 == len(text) || (text[at+1] != '-' && !isLetter(text[at+1])) {
 		return false
 	}
-	return text[at+1] == '-' || at == 0 || !isNameByte(text[at-1])
+	return text[at+1] == '-' || endsWord(text, at)
 }
 
 // endsLikeToken reports whether a text ends in what tokens begin with, as far as two or three bytes tell.

@@ -11,7 +11,7 @@ func (s *spans) hideFlags(text decodedText, names secretNames) {
 			continue
 		}
 		name := i + len(b[i:]) - len(strings.TrimLeft(b[i:], "-"))
-		begins := i == 0 || !isNameByte(b[i-1]) || (i > 1 && b[i-2] == '\\') // a line's end as languages write it
+		begins := endsWord(b, i)
 		end := partEnd(b, name)
 		i = end - 1
 		if !begins {
@@ -21,6 +21,11 @@ func (s *spans) hideFlags(text decodedText, names secretNames) {
 			i = max(i, s.hideFlagged(text, end, kind)-1)
 		}
 	}
+}
+
+// endsWord reports whether no word goes on at a place. The letter of a line's end as languages write it (\n) is in no word.
+func endsWord(b string, at int) bool {
+	return at == 0 || !isNameByte(b[at-1]) || (at > 1 && b[at-2] == '\\')
 }
 
 // hideFlagged hides the value of a flag whose name ends at a byte and returns where that ends; 0 if there is none.
