@@ -13,7 +13,7 @@ import (
 //
 // The copy of an unproven upload must be adopted before; else it ends with ErrUnproven, or with what has ended it already.
 // ErrShort and ErrChecksum are the readers' error too. After all others (ErrSuperseded, ErrDisk, ErrClosed) readers
-// still end well, and nothing is kept. Of an ended fill it returns the result again.
+// still end well, and nothing is kept. Of an ended fill it returns the result again. Only who writes the fill may call it.
 func (f *Fill) Commit(g Generation) (Entry, error) {
 	if f.isCopy() {
 		f.Abort(ErrUnproven)

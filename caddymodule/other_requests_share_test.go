@@ -7,7 +7,7 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
-// TestOneAddressLeavesOthersOtherRequestsTheirConnectionsToGitLab has one address hold all that it may, which is 1 connection of 8.
+// TestOneAddressLeavesOthersOtherRequestsTheirConnectionsToGitLab has one address hold all that it may, which is 3 connections of 8.
 func TestOneAddressLeavesOthersOtherRequestsTheirConnectionsToGitLab(t *testing.T) {
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, forwardsOthers+"\n header_timeout 300ms\n transport http {\n max_conns_per_host 8\n }")
@@ -16,10 +16,12 @@ func TestOneAddressLeavesOthersOtherRequestsTheirConnectionsToGitLab(t *testing.
 		return call{path: path, header: http.Header{"X-Forwarded-For": {address}}}
 	}
 	release := make(chan struct{})
-	gitlab.Inject(gitlabtest.Fault{PathContains: "held", Hang: true, Release: release})
-	held := make(chan answer, 1)
-	go func() { held <- e.do(t, from("2001:db8::1", "/held")) }() // ends with the release
-	await(t, func() bool { return len(gitlab.Requests()) == 1 })
+	gitlab.Inject(gitlabtest.Fault{PathContains: "held", Hang: true, Times: -1, Release: release})
+	held := make(chan answer, 3)
+	for range cap(held) {
+		go func() { held <- e.do(t, from("2001:db8::1", "/held")) }() // ends with the release
+	}
+	await(t, func() bool { return len(gitlab.Requests()) == cap(held) })
 
 	got := e.do(t, from("2001:db8::2", "/users/sign_in"))
 	if got.StatusCode != http.StatusServiceUnavailable || string(got.body) != bodyUnavailable || got.Header.Get("Retry-After") == "" {
@@ -32,6 +34,8 @@ func TestOneAddressLeavesOthersOtherRequestsTheirConnectionsToGitLab(t *testing.
 	}
 	expectGrown(t, before, map[string]float64{"requests_total GET unreachable": 1, "requests_total GET other": 2})
 	close(release)
-	<-held
+	for range cap(held) {
+		<-held
+	}
 	await(t, func() bool { return e.do(t, from("2001:db8::2", "/users/sign_in")).StatusCode == http.StatusOK })
 }

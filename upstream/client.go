@@ -61,7 +61,7 @@ type Config struct {
 	Now func() time.Time
 
 	// MaxConnections is how many connections Transport keeps to GitLab at most, 0 for no bound. Forwarded requests of callers
-	// whom GitLab isn't known to allow take half of them at most, and those of one Neighbourhood a quarter of that half.
+	// whom GitLab isn't known to allow take half of them at most, and those of one Neighbourhood three quarters of that half.
 	MaxConnections int
 
 	// Hold, if set, keeps the transports usable until the function that it returns is called. The client calls it for

@@ -20,12 +20,12 @@ const (
 
 // The causes of a forwarded request that found no connection in time.
 var (
-	errStrangersShare      = errors.New("half of the connections to GitLab are in use by callers whom it isn't known to allow")
-	errNeighbourhoodsShare = errors.New("the connections to GitLab that one address may hold are in use by callers whom it isn't known to allow")
+	errStrangersShare      = errors.New("half of max_conns_per_host are in use by callers whom GitLab isn't known to allow")
+	errNeighbourhoodsShare = errors.New("as many of max_conns_per_host as one address may hold are in use by callers there whom GitLab isn't known to allow")
 )
 
 // strangersShare is the part of the connections to GitLab that strangers may hold: they can hold them as long as they like, and
-// checks and fetches need the rest. One neighbourhood may hold a quarter of the part. It is nil where the connections aren't
+// checks and fetches need the rest. One neighbourhood may hold three quarters of the part. It is nil where the connections aren't
 // bounded.
 type strangersShare struct {
 	// places has room for as many as may be held at once.
@@ -104,7 +104,7 @@ func (s *strangersShare) join(neighbourhood string) *neighbourhoodShare {
 	defer s.mu.Unlock()
 	own := s.neighbourhoods[neighbourhood]
 	if own == nil {
-		own = &neighbourhoodShare{places: make(places, max(1, cap(s.places)/4))}
+		own = &neighbourhoodShare{places: make(places, max(1, cap(s.places)-max(1, cap(s.places)/4)))} // others find some free
 		s.neighbourhoods[neighbourhood] = own
 	}
 	own.users++

@@ -32,7 +32,7 @@ func TestStrangersShareHalfOfTheConnections(t *testing.T) {
 		begun := time.Now()
 		_, err := enter(Stranger)
 		if full, ok := errors.AsType[*UnreachableError](err); !ok || full.Trouble != TroubleEdge || !errors.Is(err, errStrangersShare) {
-			t.Errorf("the third: %v", err)
+			t.Errorf("the seventh: %v", err)
 		}
 		if waited := time.Since(begun); waited != time.Second {
 			t.Errorf("it waited for %v", waited)
@@ -61,16 +61,16 @@ func TestStrangersShareHalfOfTheConnections(t *testing.T) {
 	}
 }
 
-// TestOneNeighbourhoodHoldsAQuarterOfWhatStrangersMay has one of an IPv6 network, which are one neighbourhood, ask for more.
-func TestOneNeighbourhoodHoldsAQuarterOfWhatStrangersMay(t *testing.T) {
+// TestOneNeighbourhoodHoldsThreeQuartersOfWhatStrangersMay has one of an IPv6 network, which are one neighbourhood, ask for more.
+func TestOneNeighbourhoodHoldsThreeQuartersOfWhatStrangersMay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		share := newStrangersShare(16)
 		enter := func(address string, standing Standing) (func(), error) {
 			return share.enter(context.Background(), Caller{ClientIP: address}, standing, time.Second)
 		}
-		own := []string{"2001:db8::1", "2001:db8::2", "2001:db8::3"}
+		own := []string{"2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4", "2001:db8::5", "2001:db8::6", "2001:db8::7"}
 		leaves := make([]func(), 0, 8)
-		for _, address := range own[:2] {
+		for _, address := range own[:6] {
 			leave, err := enter(address, Stranger)
 			if err != nil {
 				t.Fatal(err)
@@ -78,26 +78,26 @@ func TestOneNeighbourhoodHoldsAQuarterOfWhatStrangersMay(t *testing.T) {
 			leaves = append(leaves, leave)
 		}
 		begun := time.Now()
-		_, err := enter(own[2], Stranger)
+		_, err := enter(own[6], Stranger)
 		if full, ok := errors.AsType[*UnreachableError](err); !ok || full.Trouble != TroubleEdge || full.Status != http.StatusServiceUnavailable || !errors.Is(err, errNeighbourhoodsShare) {
-			t.Errorf("the third: %v", err)
+			t.Errorf("the seventh: %v", err)
 		}
 		if waited := time.Since(begun); waited != time.Second {
 			t.Errorf("it waited for %v", waited)
 		}
-		if _, err := enter(own[2], Trusted); err != nil {
+		if _, err := enter(own[6], Trusted); err != nil {
 			t.Errorf("somebody there whom GitLab allows: %v", err)
 		}
 		waits := make(chan error, 8)
 		for range cap(waits) {
 			go func() { // ends with its time-out, or with a place that is given back
-				_, err := enter(own[2], Stranger)
+				_, err := enter(own[6], Stranger)
 				waits <- err
 			}()
 		}
 		synctest.Wait() // and stand in nobody's way
 		begun = time.Now()
-		for i := range 6 {
+		for i := range 2 {
 			leave, err := enter(fmt.Sprintf("192.0.2.%d", i), Stranger)
 			if err != nil {
 				t.Fatalf("another address: %v", err)
@@ -148,7 +148,7 @@ func TestWhoWaitsForAPlaceInVainLeavesNothing(t *testing.T) {
 // TestWhoWaitedInVainMayTryAgain waits for the neighbourhood's own places, and for those of all strangers.
 func TestWhoWaitedInVainMayTryAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		share := newStrangersShare(24) // twelve for strangers, three for each neighbourhood
+		share := newStrangersShare(24) // twelve for strangers, nine for each neighbourhood
 		held := make(map[string][]func())
 		enter := func(address string) error {
 			leave, err := share.enter(context.Background(), Caller{ClientIP: address}, Stranger, time.Second)
@@ -164,7 +164,7 @@ func TestWhoWaitedInVainMayTryAgain(t *testing.T) {
 			held[address] = nil
 		}
 		for i := range 11 {
-			if err := enter(fmt.Sprintf("192.0.2.%d", 1+i/3)); err != nil {
+			if err := enter(fmt.Sprintf("192.0.2.%d", 1+i/9)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -177,7 +177,7 @@ func TestWhoWaitedInVainMayTryAgain(t *testing.T) {
 			}
 		}
 		leave("192.0.2.1")
-		for range 2 {
+		for range 8 {
 			if err := enter("198.51.100.1"); err != nil {
 				t.Errorf("when others have left: %v", err)
 			}
