@@ -73,6 +73,9 @@ type askedContext struct {
 
 func (c *askedContext) Err() error { return c.asked() }
 
+// Value hides the context inside, of which the cause would be asked for.
+func (c *askedContext) Value(any) any { return nil }
+
 // TestWhatWasReadOfAnIndexThatWasReplacedIsNot loaded: nothing says any more what its files are.
 func TestWhatWasReadOfAnIndexThatWasReplacedIsNot(t *testing.T) {
 	for name, failing := range map[string]error{"read to its end": nil, "and then not read to its end": syscall.EIO} {
@@ -89,20 +92,22 @@ func TestWhatWasReadOfAnIndexThatWasReplacedIsNot(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = s.Close() })
-			whole, replaced := s.ctx, false
+			whole, asked := s.ctx, 0
 			s.ctx = &askedContext{whole, func() error {
-				if replaced {
-					return nil
+				switch asked++; asked {
+				case 1: // amid reading
+					s.index.mu.Lock()
+					s.index.replaced++
+					s.index.mu.Unlock()
+					return failing
+				case 2: // why it ends
+					return failing
 				}
-				replaced = true
-				s.index.mu.Lock()
-				s.index.replaced++
-				s.index.mu.Unlock()
-				return failing
+				return nil
 			}}
 			s.load()
 			s.ctx = whole
-			if stats := s.Stats(); stats.Entries != 0 || stats.Loading || !replaced {
+			if stats := s.Stats(); stats.Entries != 0 || stats.Loading || asked < 2 {
 				t.Errorf("%+v", stats)
 			}
 			if n := logs.Len(); n != 1 { // that the index was damaged, and not that it is tried again
