@@ -1,0 +1,99 @@
+package cache
+
+import (
+	"testing"
+	"time"
+)
+
+// openLoading opens a store whose start goes no further than before the index is read, until it is let go on.
+func openLoading(t *testing.T, dir string) (s *Store, goOn func()) {
+	t.Helper()
+	held := &heldFS{FS: OS(), listing: make(chan struct{}), held: make(chan struct{})}
+	s, err := Open(Config{Dir: dir, Limits: Limits{MaxSize: 1 << 30}, FS: held})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.CloseAtEnd(t, t.Log)
+	return s, func() {
+		close(held.held)
+		awaitLoaded(t, s)
+	}
+}
+
+// TestAPurgeDuringTheStartTellsWhatThereWas purges twice, by the key and by a selector, what only the index knows yet.
+func TestAPurgeDuringTheStartTellsWhatThereWas(t *testing.T) {
+	for name, selector := range map[string]Selector{"a key": Selector(testKey("a")), "a project": {Project: "24"}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openStore(t, dir, Limits{})
+			s.put(t, testKey("a"), randomBytes(1000, 1))
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s, goOn := openLoading(t, dir)
+			for round, want := range []int{1, 0} {
+				if purged, err := s.Purge(t.Context(), selector); err != nil || purged.Entries != want {
+					t.Errorf("round %d: purged %+v, %v", round, purged, err)
+				}
+			}
+			goOn()
+			if stats := s.Stats(); stats.Entries != 0 || stats.Bytes != 0 {
+				t.Errorf("left are %+v", stats)
+			}
+		})
+	}
+}
+
+// TestAPinThatTheStartHasNotComeToIsTakenBack unpins before the index's pins are read, and looks again after a restart.
+func TestAPinThatTheStartHasNotComeToIsTakenBack(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Limits{})
+	s.put(t, testKey("a"), randomBytes(1000, 1))
+	if err := s.Pin(t.Context(), testKey("a"), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, goOn := openLoading(t, dir)
+	if pins, err := s.Unpin(t.Context(), Selector{}); err != nil || pins != 1 {
+		t.Errorf("%d pins are taken back, %v", pins, err)
+	}
+	goOn()
+	for range 2 {
+		if pinned := s.Stats().Pinned; pinned != 0 {
+			t.Errorf("%d bytes are pinned", pinned)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, dir, Limits{})
+		awaitLoaded(t, s)
+	}
+}
+
+// TestAPinThatIsBeingWrittenIsTakenBack unpins between what memory knows and what the index does.
+func TestAPinThatIsBeingWrittenIsTakenBack(t *testing.T) {
+	fs, unpinned := &purgingFS{FS: OS()}, false
+	s := openOn(t, fs, Limits{MaxSize: 1 << 30})
+	s.put(t, testKey("a"), randomBytes(1000, 1))
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fs.before = func() {
+		if unpinned {
+			return
+		}
+		unpinned = true
+		if pins, err := s.Unpin(t.Context(), Selector{}); err != nil || pins != 1 {
+			t.Errorf("%d pins are taken back, %v", pins, err)
+		}
+	}
+	if err := s.Pin(t.Context(), testKey("a"), time.Now().Add(time.Hour)); err != nil || !unpinned {
+		t.Fatal(err, unpinned)
+	}
+	read, err := s.pinsOfIndex()
+	if pinned := s.Stats().Pinned; pinned != 0 || len(read) != 0 || err != nil {
+		t.Errorf("%d bytes are pinned, the index has %d pins, %v", pinned, len(read), err)
+	}
+}
