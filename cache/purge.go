@@ -18,6 +18,8 @@ type Purged struct {
 
 // purging is a purge under way: what it has removed, and the blobs that nothing names any more.
 type purging struct {
+	// single says that it is of one key, of which memory knows all that the index has (materialize), also during the start.
+	single  bool
 	entries int
 	blobs   []*blobState
 }
@@ -34,7 +36,7 @@ type purge struct {
 // generations (generation.go), in which no older fill is committed (Fill.enterEntry) and no older fetch joined. For a whole key
 // its cost doesn't depend on the store's size. When ctx ends it stops where it is; what it removed stays removed.
 func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
-	p := new(purging)
+	p := &purging{single: sel.isKey()}
 	err := s.purge(ctx, sel, p)
 	if err != nil {
 		return s.tally(p), err
@@ -43,7 +45,7 @@ func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
 }
 
 func (s *Store) purge(ctx context.Context, sel Selector, p *purging) error {
-	if sel.isKey() {
+	if p.single {
 		key := Key(sel)
 		s.mu.Lock()
 		s.raiseLocked(key)
@@ -114,8 +116,11 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key, p *purging) error {
 			if n.blob.entries == 0 && !n.blob.unlinked {
 				p.blobs = append(p.blobs, n.blob)
 			}
-		} else if s.starting.forget(h) {
-			p.entries++
+		} else {
+			if s.starting.mayHave(h) && !p.single {
+				p.entries++
+			}
+			s.starting.forget(h)
 		}
 	}
 	s.leaving.remove(gone)

@@ -19,12 +19,11 @@ func newStarting() starting {
 	return starting{loading: true, forgotten: make(map[keyHash]struct{}), ready: make(chan struct{})}
 }
 
-// forget notes that a key's entry is gone, which the index may still have; false means that memory knows all of that.
-func (st *starting) forget(h keyHash) bool {
+// forget notes that a key's entry is gone, which the index may still have.
+func (st *starting) forget(h keyHash) {
 	if st.loading {
 		st.forgotten[h] = struct{}{}
 	}
-	return st.loading
 }
 
 // remember notes that a key has an entry anew.
