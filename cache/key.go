@@ -28,7 +28,12 @@ func (k Key) appendTo(b []byte) []byte {
 }
 
 func (k Key) bytes() []byte {
-	return k.appendTo(make([]byte, 0, len(k.Upstream)+len(k.Project)+len(k.Package)+len(k.Version)+len(k.File)+4))
+	return k.appendTo(make([]byte, 0, k.length()))
+}
+
+// length is how many bytes the key has in the index.
+func (k Key) length() int {
+	return len(k.Upstream) + len(k.Project) + len(k.Package) + len(k.Version) + len(k.File) + 4
 }
 
 // isStorable reports whether the key can be told from all others in the index, and fits there.
@@ -38,7 +43,7 @@ func (k Key) isStorable() bool {
 			return false
 		}
 	}
-	return len(k.Upstream)+len(k.Project)+len(k.Package)+len(k.Version)+len(k.File)+4 <= maxKeyLength
+	return k.length() <= maxKeyLength
 }
 
 // maxKeyLength is well below what bbolt takes (32 KiB), and above what any rules and any URL let through.

@@ -187,7 +187,7 @@ func (s *Store) removeGivenUpPins(again bool) {
 	}
 }
 
-// deletePins takes pins out of the index, but for those that are to stay by what the index has of them now.
+// deletePins takes pins out of the index, but for those that are to stay by what the index has of them now; nil for nothing.
 func (s *Store) deletePins(keys [][]byte, stays func(key, until []byte) bool) error {
 	return s.updateIndex(func(tx *bolt.Tx) error {
 		pins := tx.Bucket(pinsBucket)
@@ -195,8 +195,7 @@ func (s *Store) deletePins(keys [][]byte, stays func(key, until []byte) bool) er
 			return nil
 		}
 		for _, key := range keys {
-			until := pins.Get(key)
-			if until == nil || stays(key, until) {
+			if stays(key, pins.Get(key)) {
 				continue
 			}
 			if err := pins.Delete(key); err != nil {

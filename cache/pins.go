@@ -46,11 +46,10 @@ func (p *pins) keeps(h keyHash, now time.Time) bool {
 	return held != nil && held.until.After(now)
 }
 
-// set pins a key in place of what its pin was; nil unpins it.
+// set pins a key in place of what its pin was; nil unpins it. The pin keeps nothing so far (fill).
 func (p *pins) set(h keyHash, made *pin) {
 	p.drop(h)
 	if made != nil {
-		made.bytes = 0
 		p.ofKeys[h] = made
 	}
 }
