@@ -144,6 +144,10 @@ func TestAPlaceInTheIndexThatIsTakenIsTold(t *testing.T) {
 		"a pin, to be written": {pinsBucket, k.bytes(), func(s *Store) error { return s.Pin(context.Background(), k, until) }},
 		"a pin, to be deleted": {pinsBucket, k.bytes(), func(s *Store) error { return s.Pin(context.Background(), k, time.Now().Add(-1)) }},
 		"a pin, purged":        {pinsBucket, k.bytes(), purge},
+		"a pin, taken back": {pinsBucket, k.bytes(), func(s *Store) error {
+			_, err := s.Unpin(context.Background(), Selector{})
+			return err
+		}},
 		"a pin, for a new index": {pinsBucket, k.bytes(), func(s *Store) error {
 			s.mu.Lock()
 			s.setPinLocked(h, &pin{key: k.bytes(), until: until})
