@@ -5,6 +5,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // TestAPinThatIsPurgedWhileItIsWrittenInVainIsTold has a purge come while the disk refuses a pin, and the disk well again at once.
@@ -55,7 +58,7 @@ func TestTakingAPinBackWritesTheIndexOnce(t *testing.T) {
 			written++
 			return transaction()
 		}
-		for _, until := range []time.Duration{time.Hour, -time.Hour} {
+		for _, until := range []time.Duration{time.Hour, -time.Hour, -time.Hour} {
 			written = 0
 			if err := s.Pin(t.Context(), testKey("a"), time.Now().Add(until)); err != nil || written != 1 {
 				t.Errorf("%d transactions, %v", written, err)
@@ -100,6 +103,77 @@ func TestAnExpiredPinLeavesTheIndexUnlessItIsPinnedAnew(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnExpiredPinThatStaysInTheIndexIsTold, and one that leaves it isn't worth a line of log.
+func TestAnExpiredPinThatStaysInTheIndexIsTold(t *testing.T) {
+	for name, lines := range map[string]int{"the disk is well": 0, "the disk is full": 1} {
+		t.Run(name, func(t *testing.T) {
+			core, logs := observer.New(zap.WarnLevel)
+			fs, clock := &aroundFS{FS: OS()}, new(testClock)
+			s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30}, FS: fs, Now: clock.now, Logger: zap.New(core)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.CloseAtEnd(t, t.Log)
+			awaitLoaded(t, s)
+			s.put(t, testKey("a"), randomBytes(1000, 1))
+			if err := s.Pin(t.Context(), testKey("a"), clock.now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			clock.pass(time.Hour)
+			s.asJanitor(func() {
+				if lines > 0 {
+					fs.around = func(func() error) error { return syscall.ENOSPC }
+				}
+				s.removeExpiredPins()
+				s.removeExpiredPins() // there are none any more
+				fs.around = nil
+			})
+			if told := logs.FilterMessage("removing expired pins from the index failed").Len(); told != lines {
+				t.Errorf("%d lines of log", told)
+			}
+		})
+	}
+}
+
+// TestAPinUntilNowIsNone: nothing is kept for no time.
+func TestAPinUntilNowIsNone(t *testing.T) {
+	s, clock := openAt(t, Limits{})
+	s.put(t, testKey("a"), randomBytes(1000, 1))
+	for _, until := range []time.Duration{time.Hour, 0} {
+		if err := s.Pin(t.Context(), testKey("a"), clock.now().Add(until)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if read, err := s.pinsOfIndex(); err != nil || len(read) != 0 || s.Stats().Pinned != 0 {
+		t.Errorf("the index has %d pins, %v", len(read), err)
+	}
+}
+
+// TestAnIndexThatCannotBeReadIsToldDuringTheStart: what a key has isn't known then, and nothing was done to it.
+func TestAnIndexThatCannotBeReadIsToldDuringTheStart(t *testing.T) {
+	s, goOn := openLoading(t, t.TempDir())
+	db, err := s.index.current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.index.mu.Lock()
+	s.index.db = nil
+	s.index.mu.Unlock()
+	_, purged := s.Purge(t.Context(), Selector(testKey("a")))
+	_, unpinned := s.Unpin(t.Context(), Selector{})
+	for name, err := range map[string]error{
+		"a purge": purged, "a pin taken back": unpinned, "a pin": s.Pin(t.Context(), testKey("a"), time.Now().Add(time.Hour)),
+	} {
+		if !errors.Is(err, errNoIndex) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s.index.mu.Lock()
+	s.index.db = db
+	s.index.mu.Unlock()
+	goOn()
 }
 
 // TestHalfOfTheStoreMayBePinnedByDefault pins just as much, and a byte more.

@@ -166,6 +166,7 @@ func TestAKeyThatTheIndexCannotTellFromOthersIsNotStored(t *testing.T) {
 	for name, k := range map[string]Key{
 		"zero byte in the package": {"u", "p", "a\x00b", "1", "f"},
 		"zero byte in the file":    {"u", "p", "a", "1", "f\x00"},
+		"zero byte first":          {"u", "p", "\x00a", "1", "f"},
 		"too long":                 {"u", "p", "a", "1", strings.Repeat("f", maxKeyLength-7)},
 	} {
 		if f, err := s.Begin(k, s.Generation(k), FillSpec{Size: 1}); !errors.Is(err, ErrNoRoom) {
@@ -200,6 +201,21 @@ func TestAPurgeTellsTheBytesThatNobodyNamesAnyMore(t *testing.T) {
 		if purged, err := s.Purge(context.Background(), Selector(testKey(want.name))); err != nil || purged != (Purged{Entries: 1, Bytes: want.bytes}) {
 			t.Errorf("%s: purged %+v, %v", want.name, purged, err)
 		}
+	}
+}
+
+// TestAPurgeTellsAFilesBytesOnce purges all of its names at a time.
+func TestAPurgeTellsAFilesBytesOnce(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	awaitLoaded(t, s)
+	for _, name := range []string{"one", "other"} {
+		s.put(t, testKey(name), randomBytes(1000, 1))
+	}
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if purged, err := s.Purge(t.Context(), Selector{Project: "24"}); err != nil || purged != (Purged{Entries: 2, Bytes: 1000}) {
+		t.Errorf("purged %+v, %v", purged, err)
 	}
 }
 
