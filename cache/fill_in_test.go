@@ -14,7 +14,8 @@ func TestWhatIsNamedAddsWhatIsNotKnownAndChangesNothingElse(t *testing.T) {
 			Identity{}, Identity{sum, "host/path", `"1"`, modified, true, 1000}, Identity{sum, "host/path", `"1"`, modified, true, 0},
 		},
 		"nothing is": {
-			Identity{sum, "host/path", `"1"`, modified, false, 1000}, Identity{"", "elsewhere", `"2"`, later, true, 2000},
+			Identity{sum, "host/path", `"1"`, modified, false, 1000},
+			Identity{"", "elsewhere", `"2"`, later, true, 2000},
 			Identity{sum, "host/path", `"1"`, modified, false, 1000},
 		},
 		"a sum of other content":      {Identity{}, Identity{SHA256: Digest{2}.String()}, Identity{}},

@@ -210,7 +210,7 @@ func TestUsingTheIndexTellsWhatWentWrong(t *testing.T) {
 		t.Errorf("read with %v", err)
 	}
 	// As while another takes its place.
-	if err := db.DB.Close(); err != nil {
+	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := x.view(func(*bolt.Tx) error { return nil }); !errors.Is(err, errNoIndex) {

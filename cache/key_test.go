@@ -8,7 +8,7 @@ import (
 
 // TestKeysStandInTheIndexInTheirOrder: lists go on from a key, and prefixes name what belongs together.
 func TestKeysStandInTheIndexInTheirOrder(t *testing.T) {
-	var keys []Key
+	keys := make([]Key, 0, 32)
 	for _, upstream := range []string{"u", "uu"} {
 		for _, project := range []string{"1", "12"} {
 			for _, name := range []string{"p", "pp"} {
@@ -36,8 +36,16 @@ func TestKeysStandInTheIndexInTheirOrder(t *testing.T) {
 		}
 	}
 	for _, selector := range []Selector{
-		{}, {Upstream: "u"}, {"u", "1", "", "", ""}, {"u", "1", "p", "", ""}, {"u", "1", "p", "1", ""}, {"u", "1", "p", "1", "f"},
-		{"u", "", "p", "1", "f"}, {"", "1", "p", "1", "f"}, {"u", "1", "", "1", "f"}, {"u", "1", "p", "", "f"},
+		{},
+		{Upstream: "u"},
+		{"u", "1", "", "", ""},
+		{"u", "1", "p", "", ""},
+		{"u", "1", "p", "1", ""},
+		{"u", "1", "p", "1", "f"},
+		{"u", "", "p", "1", "f"},
+		{"", "1", "p", "1", "f"},
+		{"u", "1", "", "1", "f"},
+		{"u", "1", "p", "", "f"},
 	} {
 		single := 0
 		for _, k := range keys {

@@ -115,8 +115,13 @@ func TestATransactionTakesAsManyRemovalsAsItMay(t *testing.T) {
 		sizes []int
 		want  int
 	}{
-		{[]int{1}, 1}, {[]int{maxChanges + 1, 1}, 1}, {[]int{maxChanges, 1}, 1}, {[]int{maxChanges, 0, 1}, 2},
-		{[]int{maxChanges - 3, 1, 1, 1, 1}, 4}, {[]int{1, maxChanges}, 1}, {[]int{0, 0, 0}, 3},
+		{[]int{1}, 1},
+		{[]int{maxChanges + 1, 1}, 1},
+		{[]int{maxChanges, 1}, 1},
+		{[]int{maxChanges, 0, 1}, 2},
+		{[]int{maxChanges - 3, 1, 1, 1, 1}, 4},
+		{[]int{1, maxChanges}, 1},
+		{[]int{0, 0, 0}, 3},
 	} {
 		if got := len(firstRemovals(of(test.sizes...))); got != test.want {
 			t.Errorf("of %v %d are taken, not %d", test.sizes, got, test.want)
