@@ -120,7 +120,7 @@ func TestThePagesTellAdminsOfAllThatTheyCanUse(t *testing.T) {
 	for _, reason := range []string{fwdBypass, fwdMethod, fwdMiss, fwdStale, fwdPartial, fwdRefused} {
 		expect("docs/answers.md", "reason", "`fwd="+reason+"; fwd-status=")
 	}
-	for _, outcome := range []outcome{outcomeInvalid, outcomeSwitchedOff, outcomeUnreachable} {
+	for _, outcome := range []outcome{outcomeInvalid, outcomeSwitchedOff, outcomeUnreachable, outcomeLimited} {
 		_, detail, _ := strings.Cut(cacheStatusLocal(outcome), "; ")
 		expect("docs/answers.md", "answer", "`"+detail+"`")
 	}

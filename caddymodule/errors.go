@@ -20,6 +20,7 @@ const (
 	// bodyHTTPSWanted tells callers, and so the admin, that the edge's settings are wrong.
 	bodyHTTPSWanted = `{"message":"502 Bad Gateway - GitLab redirects to https, and the edge was given its http URL"}`
 	bodyUnavailable = `{"message":"503 Service Unavailable - GitLab is in trouble"}`
+	bodyLimited     = `{"message":"503 Service Unavailable - too many requests are on their way to GitLab from callers that it isn't known to allow"}`
 	// bodyUnknownSwitches stands for every request while nobody knows which projects are off.
 	bodyUnknownSwitches = `{"message":"503 Service Unavailable - which projects are switched off can't be read"}`
 	bodyUndecided       = `{"message":"503 Service Unavailable - GitLab doesn't tell which project this is"}`
@@ -60,6 +61,10 @@ func (h *Handler) refusal(invalid *upstream.InvalidError) string {
 // refuseUnreachable answers when GitLab can't be asked and nothing may be served without it: 503 where GitLab itself
 // said so, else 502.
 func (x *exchange) refuseUnreachable(err error) {
+	if errors.Is(err, upstream.ErrNoConnectionFree) {
+		x.refuseLimited(err)
+		return
+	}
 	x.setOutcome(outcomeUnreachable, cacheStatusLocal(outcomeUnreachable))
 	status, body, retryAfter := http.StatusBadGateway, bodyUnreachable, strconv.Itoa(retryAfterSeconds)
 	if errors.Is(err, upstream.ErrRedirectsToHTTPS) {
@@ -82,6 +87,14 @@ func (x *exchange) refuseUnreachable(err error) {
 	}
 	x.w.Header().Set("Retry-After", retryAfter)
 	x.writeJSON(status, body)
+}
+
+// refuseLimited answers a forwarded request for which no connection to GitLab was free. GitLab has nothing to do with that.
+func (x *exchange) refuseLimited(err error) {
+	x.setOutcome(outcomeLimited, cacheStatusLocal(outcomeLimited))
+	x.h.tellTrouble(trouble{what: "no connection to GitLab was free for a request", ref: x.ref, err: err, passing: true})
+	x.w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+	x.writeJSON(http.StatusServiceUnavailable, bodyLimited)
 }
 
 func (x *exchange) writeJSON(status int, body string) {

@@ -24,7 +24,7 @@ func TestOneAddressLeavesOthersOtherRequestsTheirConnectionsToGitLab(t *testing.
 	await(t, func() bool { return len(gitlab.Requests()) == cap(held) })
 
 	got := e.do(t, from("2001:db8::2", "/users/sign_in"))
-	if got.StatusCode != http.StatusServiceUnavailable || string(got.body) != bodyUnavailable || got.Header.Get("Retry-After") == "" {
+	if got.StatusCode != http.StatusServiceUnavailable || string(got.body) != bodyLimited || got.Header.Get("Retry-After") == "" {
 		t.Errorf("the same network: %s, %v, %s", got.Status, got.Header, got.body)
 	}
 	for _, address := range []string{"2001:db8:1::1", "192.0.2.1"} {
@@ -32,7 +32,7 @@ func TestOneAddressLeavesOthersOtherRequestsTheirConnectionsToGitLab(t *testing.
 			t.Errorf("%s: %s, %s", address, got.Status, got.body)
 		}
 	}
-	expectGrown(t, before, map[string]float64{"requests_total GET unreachable": 1, "requests_total GET other": 2})
+	expectGrown(t, before, map[string]float64{"requests_total GET limited": 1, "requests_total GET other": 2})
 	close(release)
 	for range cap(held) {
 		<-held

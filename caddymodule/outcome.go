@@ -44,6 +44,8 @@ const (
 	outcomeSwitchedOff outcome = "switched_off"
 	// outcomeUnreachable: GitLab could not be asked and nothing could be served.
 	outcomeUnreachable outcome = "unreachable"
+	// outcomeLimited: no connection to GitLab was free for a caller whom GitLab isn't known to allow.
+	outcomeLimited outcome = "limited"
 	// outcomeAbandoned: the caller left before the whole answer was sent.
 	outcomeAbandoned outcome = "abandoned"
 )
@@ -51,7 +53,8 @@ const (
 // allOutcomes is the closed set.
 var allOutcomes = []outcome{
 	outcomeHit, outcomeRevalidated, outcomeOffline, outcomeMiss, outcomeJoined, outcomeStreamed, outcomeDescribed, outcomePublished,
-	outcomeForwarded, outcomeOther, outcomeRefused, outcomeRateLimited, outcomeInvalid, outcomeSwitchedOff, outcomeUnreachable, outcomeAbandoned,
+	outcomeForwarded, outcomeOther, outcomeRefused, outcomeRateLimited, outcomeInvalid, outcomeSwitchedOff, outcomeUnreachable, outcomeLimited,
+	outcomeAbandoned,
 }
 
 // source is where the bytes of an answer came from: one closed set for the metrics.

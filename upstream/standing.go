@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -18,10 +19,14 @@ const (
 	Trusted
 )
 
-// The causes of a forwarded request that found no connection in time.
+// ErrNoConnectionFree is why a forwarded request wasn't sent: as many connections to GitLab as its caller may have part in are in
+// use (Config.MaxConnections). It says nothing of GitLab.
+var ErrNoConnectionFree = errors.New("no connection to GitLab was free in time")
+
+// Which bound it was that had no connection free.
 var (
-	errStrangersShare      = errors.New("half of max_conns_per_host are in use by callers whom GitLab isn't known to allow")
-	errNeighbourhoodsShare = errors.New("as many of max_conns_per_host as one address may hold are in use by callers there whom GitLab isn't known to allow")
+	errStrangersShare      = fmt.Errorf("%w: half of max_conns_per_host are in use by callers whom GitLab isn't known to allow", ErrNoConnectionFree)
+	errNeighbourhoodsShare = fmt.Errorf("%w: as many of max_conns_per_host as one address may hold are in use by callers there whom GitLab isn't known to allow", ErrNoConnectionFree)
 )
 
 // strangersShare is the part of the connections to GitLab that strangers may hold: they can hold them as long as they like, and
