@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -13,12 +14,21 @@ import (
 // aroundFS stands around the index's transactions.
 type aroundFS struct {
 	FS
-	around func(transaction func() error) error
+	around atomic.Pointer[func(transaction func() error) error] // nil for nothing
+}
+
+// set has a function stand around the transactions from now on; nil for none.
+func (f *aroundFS) set(around func(transaction func() error) error) {
+	if around == nil {
+		f.around.Store(nil)
+		return
+	}
+	f.around.Store(&around)
 }
 
 func (f *aroundFS) UpdateIndex(transaction func() error) error {
-	if f.around != nil {
-		return f.around(transaction)
+	if around := f.around.Load(); around != nil {
+		return (*around)(transaction)
 	}
 	return transaction()
 }
@@ -98,12 +108,12 @@ func TestWhatAnAdminAsksForIsNoSuccessWhereItWasNotDone(t *testing.T) {
 				}
 				s.work.Go(s.tend) // ends with the store
 				if action.writes {
-					fs.around = func(func() error) error { return syscall.ENOSPC }
+					fs.set(func(func() error) error { return syscall.ENOSPC })
 					s.put(t, testKey("a"), randomBytes(1000, 2))
 					if err := action.do(t.Context(), s); !errors.Is(err, syscall.ENOSPC) {
 						t.Errorf("the index can't be written: %v", err)
 					}
-					fs.around = nil
+					fs.set(nil)
 				}
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
@@ -259,8 +269,8 @@ func TestTheJanitorIsWokenForWhatIsLeftToDo(t *testing.T) {
 			do   func() error
 		}{
 			{"a pin that couldn't be written", func() error {
-				fs.around = func(func() error) error { return syscall.ENOSPC }
-				defer func() { fs.around = nil }()
+				fs.set(func(func() error) error { return syscall.ENOSPC })
+				defer func() { fs.set(nil) }()
 				if err := s.Pin(t.Context(), k, time.Now().Add(2*time.Hour)); !errors.Is(err, syscall.ENOSPC) {
 					return errors.New("it was written")
 				}

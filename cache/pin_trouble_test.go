@@ -26,7 +26,7 @@ func TestAPinThatIsPurgedWhileItIsWrittenInVainIsTold(t *testing.T) {
 				t.Fatal(err)
 			}
 			tries := 0
-			fs.around = func(transaction func() error) error {
+			fs.set(func(transaction func() error) error {
 				if tries++; tries > 1 {
 					return transaction()
 				}
@@ -34,7 +34,7 @@ func TestAPinThatIsPurgedWhileItIsWrittenInVainIsTold(t *testing.T) {
 				defer s.mu.Unlock()
 				s.pins.drop(k.hash()) // as a purge does first
 				return syscall.ENOSPC
-			}
+			})
 			if err := s.Pin(t.Context(), k, time.Now().Add(until)); !errors.Is(err, syscall.ENOSPC) {
 				t.Errorf("pinned: %v", err)
 			}
@@ -54,17 +54,17 @@ func TestTakingAPinBackWritesTheIndexOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.asJanitor(func() {
-		fs.around = func(transaction func() error) error {
+		fs.set(func(transaction func() error) error {
 			written++
 			return transaction()
-		}
+		})
 		for _, until := range []time.Duration{time.Hour, -time.Hour, -time.Hour} {
 			written = 0
 			if err := s.Pin(t.Context(), testKey("a"), time.Now().Add(until)); err != nil || written != 1 {
 				t.Errorf("%d transactions, %v", written, err)
 			}
 		}
-		fs.around = nil
+		fs.set(nil)
 	})
 }
 
@@ -87,13 +87,13 @@ func TestAnExpiredPinLeavesTheIndexUnlessItIsPinnedAnew(t *testing.T) {
 			clock.pass(time.Hour)
 			s.asJanitor(func() {
 				if again {
-					fs.around = func(transaction func() error) error {
-						fs.around = nil
+					fs.set(func(transaction func() error) error {
+						fs.set(nil)
 						if err := s.Pin(t.Context(), k, clock.now().Add(time.Hour)); err != nil {
 							t.Error(err)
 						}
 						return transaction()
-					}
+					})
 				}
 				s.removeExpiredPins()
 			})
@@ -124,11 +124,11 @@ func TestAnExpiredPinThatStaysInTheIndexIsTold(t *testing.T) {
 			clock.pass(time.Hour)
 			s.asJanitor(func() {
 				if lines > 0 {
-					fs.around = func(func() error) error { return syscall.ENOSPC }
+					fs.set(func(func() error) error { return syscall.ENOSPC })
 				}
 				s.removeExpiredPins()
 				s.removeExpiredPins() // there are none any more
-				fs.around = nil
+				fs.set(nil)
 			})
 			if told := logs.FilterMessage("removing expired pins from the index failed").Len(); told != lines {
 				t.Errorf("%d lines of log", told)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -50,6 +51,35 @@ type tunnelWriter struct {
 	http.ResponseWriter
 	head       http.Header
 	connection io.Closer
+	// caller is the caller's connection, once it is a tunnel.
+	caller *callersEnd
+}
+
+// callersEnd is the caller's connection of a tunnel. ReverseProxy ends when either side has closed, and may still be writing
+// then: the server's log, which counts what is written, must not read what is being counted.
+type callersEnd struct {
+	net.Conn
+	// mu is held while bytes are written: only who ends the tunnel waits for that, who has closed the connection before.
+	mu    sync.Mutex
+	ended bool
+}
+
+// Write implements io.Writer.
+func (c *callersEnd) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return 0, net.ErrClosed
+	}
+	return c.Conn.Write(p)
+}
+
+// end closes the connection. Nothing is written to it when it has returned.
+func (c *callersEnd) end() {
+	_ = c.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
 }
 
 // prepare takes in the head of the answer.
@@ -72,11 +102,16 @@ func (w *tunnelWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return connection, bufio.NewReadWriter(buffered.Reader, bufio.NewWriter(io.Discard)), nil
+	w.caller = &callersEnd{Conn: connection}
+	return w.caller, bufio.NewReadWriter(buffered.Reader, bufio.NewWriter(io.Discard)), nil
 }
 
-// end closes the connection to GitLab, if there was one: ReverseProxy leaves it open where the caller's can't be had.
+// end closes the connection to GitLab, if there was one: ReverseProxy leaves it open where the caller's can't be had. It ends the
+// caller's, too.
 func (w *tunnelWriter) end() {
+	if w.caller != nil {
+		w.caller.end()
+	}
 	if w.connection != nil {
 		_ = w.connection.Close()
 	}
