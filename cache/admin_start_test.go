@@ -24,12 +24,7 @@ func openLoading(t *testing.T, dir string) (s *Store, goOn func()) {
 func TestAPurgeDuringTheStartTellsWhatThereWas(t *testing.T) {
 	for name, selector := range map[string]Selector{"a key": Selector(testKey("a")), "a project": {Project: "24"}} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			s := openStore(t, dir, Limits{})
-			s.put(t, testKey("a"), randomBytes(1000, 1))
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
+			dir := leftWith(t, testKey("a"), randomBytes(1000, 1))
 			s, goOn := openLoading(t, dir)
 			for round, want := range []int{1, 0} {
 				if purged, err := s.Purge(t.Context(), selector); err != nil || purged.Entries != want {

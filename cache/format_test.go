@@ -17,15 +17,10 @@ import (
 func TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty(t *testing.T) {
 	for _, format := range []string{"gitlab_packages 2", "gitlab_packages 03", "gitlab_packages", "gitlab_packages x", "others 999", ""} {
 		t.Run(format, func(t *testing.T) {
-			dir := t.TempDir()
-			s := openStore(t, dir, Limits{})
-			s.put(t, testKey("app"), randomBytes(1000, 1))
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
+			dir := leftWith(t, testKey("app"), randomBytes(1000, 1))
 			writeFormat(t, dir, format)
 
-			s = openStore(t, dir, Limits{})
+			s := openStore(t, dir, Limits{})
 			awaitLoaded(t, s)
 			if _, err := s.Lookup(testKey("app")); !errors.Is(err, ErrMiss) {
 				t.Errorf("an entry of another format: %v", err)
@@ -46,12 +41,7 @@ func TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty(t *testing.T) 
 func TestADirectoryThatALaterVersionWroteIsLeftAsItIs(t *testing.T) {
 	for _, format := range []string{"gitlab_packages 4", "gitlab_packages 10", "gitlab_packages 999"} {
 		t.Run(format, func(t *testing.T) {
-			dir := t.TempDir()
-			s := openStore(t, dir, Limits{})
-			s.put(t, testKey("app"), randomBytes(1000, 1))
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
+			dir := leftWith(t, testKey("app"), randomBytes(1000, 1))
 			writeFormat(t, dir, format)
 			// What the later version may keep of a file that broke off.
 			if err := os.WriteFile(filepath.Join(fillsPath(dir), "later.part"), []byte("begun"), 0o600); err != nil {
@@ -68,7 +58,7 @@ func TestADirectoryThatALaterVersionWroteIsLeftAsItIs(t *testing.T) {
 			}
 
 			writeFormat(t, dir, indexFormat) // the later version again, as far as a test can have one
-			s = openStore(t, dir, Limits{})
+			s := openStore(t, dir, Limits{})
 			awaitLoaded(t, s)
 			if _, err := s.Lookup(testKey("app")); err != nil {
 				t.Error(err)

@@ -80,14 +80,9 @@ func (c *askedContext) Value(any) any { return nil }
 func TestWhatWasReadOfAnIndexThatWasReplacedIsNot(t *testing.T) {
 	for name, failing := range map[string]error{"read to its end": nil, "and then not read to its end": syscall.EIO} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			s := openStore(t, dir, Limits{})
-			s.put(t, testKey("a"), randomBytes(100, 1))
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
+			dir := leftWith(t, testKey("a"), randomBytes(100, 1))
 			core, logs := observer.New(zap.ErrorLevel)
-			s = newStore(Config{Dir: dir, Limits: Limits{MaxSize: 1 << 30}, Logger: zap.New(core)})
+			s := newStore(Config{Dir: dir, Limits: Limits{MaxSize: 1 << 30}, Logger: zap.New(core)})
 			if err := errors.Join(s.takeDirectory(), s.beginIndex()); err != nil {
 				t.Fatal(err)
 			}

@@ -62,6 +62,18 @@ func randomBytes(n int, seed byte) []byte {
 	return data
 }
 
+// leftWith returns a directory that a store has left with one file.
+func leftWith(t testing.TB, k Key, data []byte) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	s := openStore(t, dir, Limits{})
+	s.put(t, k, data)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // put stores a file. A disk that is slow to sync can't make room in time, which is no failure; it is asked again.
 func (s *Store) put(t testing.TB, k Key, data []byte) Entry {
 	t.Helper()
@@ -342,16 +354,11 @@ func TestADamagedIndexIsSetAside(t *testing.T) {
 		"empty page": func(path string) error { return os.WriteFile(path, make([]byte, 40_000), 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			s := openStore(t, dir, Limits{})
-			s.put(t, testKey("a"), randomBytes(1000, 1))
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
+			dir := leftWith(t, testKey("a"), randomBytes(1000, 1))
 			if err := damage(indexPath(dir)); err != nil {
 				t.Fatal(err)
 			}
-			s = openStore(t, dir, Limits{})
+			s := openStore(t, dir, Limits{})
 			awaitLoaded(t, s)
 			_ = s.content(t, testKey("a"))
 			s.put(t, testKey("b"), randomBytes(1000, 2))

@@ -223,15 +223,11 @@ func keepingFront(t *testing.T, answer func(head string) string) (url string) {
 			go func() { // ends with the connection
 				defer connection.Close()
 				reader := bufio.NewReader(connection)
-				var head strings.Builder
-				for !strings.HasSuffix(head.String(), "\r\n\r\n") {
-					line, err := reader.ReadString('\n')
-					if err != nil {
-						return
-					}
-					head.WriteString(line)
+				head, err := readHead(reader)
+				if err != nil {
+					return
 				}
-				_, _ = io.WriteString(connection, answer(head.String()))
+				_, _ = io.WriteString(connection, answer(head))
 				_, _ = io.Copy(io.Discard, reader)
 			}()
 		}
@@ -308,4 +304,17 @@ func TestHeadersOfTheSiteOutliveInformationalAnswers(t *testing.T) {
 			t.Errorf("%q: %s with %v", expectation, response.Status, response.Header)
 		}
 	}
+}
+
+// readHead reads a request to the end of its head.
+func readHead(reader *bufio.Reader) (string, error) {
+	var head strings.Builder
+	for !strings.HasSuffix(head.String(), "\r\n\r\n") {
+		line, err := reader.ReadString('\n')
+		if err != nil {
+			return "", err
+		}
+		head.WriteString(line)
+	}
+	return head.String(), nil
 }

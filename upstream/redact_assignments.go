@@ -110,13 +110,10 @@ func (s *spans) hideAssigned(a assignment) (hidden int) {
 	if begin == len(b) {
 		return 0
 	}
-	quote := begin + len(b[begin:]) - len(strings.TrimLeft(b[begin:], `\`))
 	var end int
-	switch {
-	case quote < len(b) && isQuote(b[quote]):
-		backslashes := quote - begin
-		begin = quote + 1
-		end = a.text.closingQuote(begin, b[quote], backslashes, a.text.width(quote))
+	switch quote, quoted := a.text.quoteAt(begin); {
+	case quoted:
+		begin, end = a.text.quotedBy(begin, quote)
 	case (b[begin] == '[' || b[begin] == '{') && !a.plain() && (a.quoted || a.kind >= secretName):
 		begin++
 		end = a.text.closingBracket(begin)
@@ -163,6 +160,18 @@ func looksSecret(value string) bool {
 		digits = digits || isDigit(value[i])
 	}
 	return len(value) >= 6 && letters && digits && !strings.HasPrefix(value, "0x")
+}
+
+// quoteAt returns where the quote stands that opens a text at a byte, behind the backslashes before it.
+func (d decodedText) quoteAt(begin int) (quote int, quoted bool) {
+	rest := d.bytes[begin:]
+	quote = begin + len(rest) - len(strings.TrimLeft(rest, `\`))
+	return quote, quote < len(d.bytes) && isQuote(d.bytes[quote])
+}
+
+// quotedBy returns where the text begins and ends that quoteAt has found quoted.
+func (d decodedText) quotedBy(begin, quote int) (from, end int) {
+	return quote + 1, d.closingQuote(quote+1, d.bytes[quote], quote-begin, d.width(quote))
 }
 
 // closingQuote returns where the quote ends that was opened before from with so many backslashes before it. A quote with

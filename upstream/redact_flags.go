@@ -31,7 +31,7 @@ func endsWord(b string, at int) bool {
 // hideFlagged hides the value of a flag whose name ends at a byte and returns where that ends; 0 if there is none.
 func (s *spans) hideFlagged(text decodedText, nameEnd int, kind nameKind) (hidden int) {
 	b, begin := text.bytes, nameEnd
-	if quote := begin + len(b[begin:]) - len(strings.TrimLeft(b[begin:], `\`)); quote < len(b) && isQuote(b[quote]) {
+	if quote, quoted := text.quoteAt(begin); quoted {
 		begin = quote + 1
 	}
 	inList := begin < len(b) && begin > nameEnd && b[begin] == ','
@@ -45,13 +45,10 @@ func (s *spans) hideFlagged(text decodedText, nameEnd int, kind nameKind) (hidde
 	if begin == len(b) || (begin == separator && !inList) {
 		return 0
 	}
-	quote := begin + len(b[begin:]) - len(strings.TrimLeft(b[begin:], `\`))
 	var end int
-	switch {
-	case quote < len(b) && isQuote(b[quote]):
-		backslashes := quote - begin
-		begin = quote + 1
-		end = text.closingQuote(begin, b[quote], backslashes, text.width(quote))
+	switch quote, quoted := text.quoteAt(begin); {
+	case quoted:
+		begin, end = text.quotedBy(begin, quote)
 	case strings.HasPrefix(b[begin:], "--"):
 		return 0 // the next flag
 	default:

@@ -46,16 +46,12 @@ func (f *fickleFront) serve(connection net.Conn) {
 	defer connection.Close()
 	reader := bufio.NewReader(connection)
 	for _, answer := range []string{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""} {
-		var head strings.Builder
-		for !strings.HasSuffix(head.String(), "\r\n\r\n") {
-			line, err := reader.ReadString('\n')
-			if err != nil {
-				return
-			}
-			head.WriteString(line)
+		head, err := readHead(reader)
+		if err != nil {
+			return
 		}
 		f.mu.Lock()
-		f.heard = append(f.heard, head.String())
+		f.heard = append(f.heard, head)
 		f.mu.Unlock()
 		_, _ = io.WriteString(connection, answer)
 	}
