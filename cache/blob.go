@@ -13,9 +13,12 @@ import (
 // is gone by then.
 type Blob struct {
 	size int64
-	// data is the whole file, if it is in memory, and memory its reader.
-	data   []byte
-	memory bytes.Reader
+	// data is the whole file, if it is in memory, and memory its reader. The bytes lie in segment, or in buffer if they were
+	// read from the disk just now.
+	data    []byte
+	memory  bytes.Reader
+	segment *segment
+	buffer  *smallBuffer
 	// file is the file otherwise, offset its position, and state the blob it belongs to.
 	file   File
 	offset int64
@@ -23,17 +26,22 @@ type Blob struct {
 	state  *blobState
 }
 
-func memoryBlob(data []byte) *Blob {
-	b := &Blob{size: int64(len(data)), data: data}
-	b.memory.Reset(data)
+// memoryBlob is a file of the memory tier, whose segment was entered.
+func memoryBlob(file *memoryFile) *Blob {
+	b := &Blob{size: int64(file.size), data: file.bytes(), segment: file.segment}
+	b.memory.Reset(b.data)
 	return b
 }
 
 // Size is the file's length in bytes.
 func (b *Blob) Size() int64 { return b.size }
 
-// Bytes returns the whole file if it is in memory. It must not be changed.
+// Bytes returns the whole file if it is in memory. The bytes must not be changed, and after Close not be read any more: they
+// are another file's then, or no memory at all.
 func (b *Blob) Bytes() ([]byte, bool) { return b.data, b.data != nil }
+
+// IsFromDisk reports whether the file was read from the disk for this reader, or will be.
+func (b *Blob) IsFromDisk() bool { return b.segment == nil }
 
 // Read implements io.Reader. ErrDisk means that the disk couldn't give the file back, to its end: it is removed, and the
 // next caller fetches it again. What was read so far is right as far as anybody can tell; the rest must come from
@@ -106,6 +114,14 @@ func (b *Blob) Seek(offset int64, whence int) (position int64, err error) {
 
 // Close ends the reading.
 func (b *Blob) Close() error {
+	if b.data != nil {
+		b.data = nil
+		b.memory.Reset(nil)
+		if b.segment != nil {
+			b.segment.leave()
+		}
+		b.buffer.release()
+	}
 	if b.file == nil {
 		return nil
 	}
@@ -149,11 +165,12 @@ func (s *Store) openBlob(e Entry, hits uint32) (*Blob, error) {
 		s.mu.Unlock()
 		return nil, ErrClosed
 	}
-	if data, ok := s.memory.blobs.Get(e.Digest); ok {
+	if file := s.memory.get(e.Digest); file != nil {
+		blob := memoryBlob(file)
 		s.useLocked(e, hits)
 		s.mu.Unlock()
 		s.counters.memoryHits.Add(1)
-		return memoryBlob(data), nil
+		return blob, nil
 	}
 	state := s.blobs[e.Digest]
 	if state == nil || state.busy != nil || state.damaged {
@@ -162,31 +179,35 @@ func (s *Store) openBlob(e Entry, hits uint32) (*Blob, error) {
 	}
 	s.useLocked(e, hits)
 	s.enterBlobLocked(state)
-	promote := s.startPromotionLocked(state)
+	place := s.startPromotionLocked(e, state)
 	s.mu.Unlock()
 
-	blob, err := s.openFile(state)
-	if err == nil && promote {
-		return s.promote(blob)
+	if place == nil && state.size <= smallFile {
+		if buffer := takeSmallBuffer(); buffer != nil {
+			return s.readSmall(state, buffer)
+		}
 	}
-	if promote {
+	blob, err := s.openFile(state)
+	if place == nil {
+		return blob, err
+	}
+	if err != nil {
 		s.mu.Lock()
 		delete(s.memory.promoting, state.digest)
+		s.memory.disown(place)
 		s.mu.Unlock()
+		place.segment.leave()
+		return nil, err
 	}
-	return blob, err
+	return s.promote(blob, place)
 }
 
 // openFile opens the file of a blob that was entered, and leaves it on errors.
 func (s *Store) openFile(state *blobState) (*Blob, error) {
-	file, err := s.fs.Open(blobPath(s.dir, state.digest))
+	file, err := s.openNamed(state)
 	if err != nil {
 		s.leaveBlob(state)
-		if errors.Is(err, fs.ErrNotExist) {
-			s.discard(state, reasonGone)
-			return nil, ErrMiss
-		}
-		return nil, s.openFailed(state, "opening a blob", err)
+		return nil, err
 	}
 	blob := &Blob{size: state.size, file: file, store: s, state: state}
 	info, err := file.Stat()
@@ -200,6 +221,19 @@ func (s *Store) openFile(state *blobState) (*Blob, error) {
 		return nil, ErrMiss
 	}
 	return blob, nil
+}
+
+// openNamed opens the file of a blob. One that is gone, or can't be had, is a miss.
+func (s *Store) openNamed(state *blobState) (File, error) {
+	file, err := s.fs.Open(blobPath(s.dir, state.digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		s.discard(state, reasonGone)
+		return nil, ErrMiss
+	}
+	if err != nil {
+		return nil, s.openFailed(state, "opening a blob", err)
+	}
+	return file, nil
 }
 
 // openFailed tells a file that can't be had, which is as good as gone, from a system that can't open it now.

@@ -3,7 +3,6 @@ package cache
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"net"
@@ -242,59 +241,5 @@ func TestAbortIsSafeAtAnyTime(t *testing.T) {
 	}
 	if s.space.reserved != 0 || s.space.lingering != 0 || s.space.unwritten != 0 || s.Stats().Bytes != diskUse(t, s.dir) {
 		t.Errorf("left over: %+v with %d on the disk", s.space, diskUse(t, s.dir))
-	}
-}
-
-func TestTheMemoryTierHoldsSmallFilesWithinItsBound(t *testing.T) {
-	const limit = 1 << 20
-	s := openStore(t, t.TempDir(), Limits{Memory: limit})
-	awaitLoaded(t, s)
-	for i := range 200 {
-		s.put(t, numberedKey(i), randomBytes(10_000, byte(i)))
-	}
-	s.put(t, testKey("large"), randomBytes(limit/memoryShare+1, 1))
-	for i := range 200 {
-		if s.content(t, numberedKey(i)) == nil {
-			t.Fatal("not stored")
-		}
-		if stats := s.Stats(); stats.MemoryBytes > limit {
-			t.Fatalf("%d bytes in memory", stats.MemoryBytes)
-		}
-	}
-	e, err := s.Lookup(numberedKey(199))
-	if err != nil {
-		t.Fatal(err)
-	}
-	one, err := s.OpenBlob(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := s.OpenBlob(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, ok := one.Bytes()
-	b, _ := other.Bytes()
-	if !ok || &a[0] != &b[0] || Digest(sha256.Sum256(a)) != e.Digest {
-		t.Error("not one piece of memory")
-	}
-	e, err = s.Lookup(testKey("large"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	large, err := s.OpenBlob(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer large.Close()
-	if _, ok := large.Bytes(); ok {
-		t.Error("a large file is in memory")
-	}
-	if _, ok := osFileOf(large.file); !ok {
-		t.Error("a large file isn't to be had as a file")
-	}
-	s.SetLimits(Limits{MaxSize: 1 << 30})
-	if stats := s.Stats(); stats.MemoryBytes != 0 || stats.MemoryBlobs != 0 {
-		t.Errorf("without a memory tier: %+v", stats)
 	}
 }

@@ -1,105 +1,295 @@
 package cache
 
 import (
-	"crypto/sha256"
+	"cmp"
 	"io"
 	"math"
+	"os"
+	"slices"
+	"sync/atomic"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 const (
-	// memoryShare is the part of the memory tier that one blob may take at most: an eviction from it never costs more
+	// memoryShare is the part of the memory tier that one file may take at most: an eviction from it never costs more
 	// than many small files need.
 	memoryShare = 64
-	// memoryLargest is the size up to which a blob is faster from memory. Larger ones the kernel sends from its own cache
+	// memoryLargest is the size up to which a file is faster from memory. Larger ones the kernel sends from its own cache
 	// without copying them: at 1 MiB, 1.15 times as much a second as from here (bench/run, hits1m; design, "Serving bytes").
 	memoryLargest = 256 << 10
-	// memoryOverhead is what a blob in memory costs beside its bytes.
+	// memoryOverhead is what a file in memory costs on Go's heap, beside its bytes.
 	memoryOverhead = 256
-	// maxPromotions bounds how many blobs are read into memory at a time; others are served from the disk meanwhile.
+	// maxPromotions bounds how many files are read into memory at a time; others are served from the disk meanwhile.
 	// Together they take a fourth of the tier's size at most.
 	maxPromotions = memoryShare / 4
+	// segmentShare is the part of the memory tier that one segment takes, and segmentLargest the most that it takes in bytes.
+	segmentShare   = 16
+	segmentLargest = 1 << 20
 )
 
-// memoryTier holds small blobs as single pieces of memory that are never changed. Guarded by Store.mu.
+// memoryTier holds small files in segments. What was used least recently goes first, and with it what lies in the same segment
+// and wasn't used since it came there: so the room for new files is one piece, whatever sizes the former had. Guarded by
+// Store.mu.
 type memoryTier struct {
-	blobs *simplelru.LRU[Digest, []byte]
-	bytes int64
+	files *simplelru.LRU[Digest, *memoryFile]
+	// segments are those that files lie in, the longest filled first, and open the one of them that new files are put into; nil
+	// for none.
+	segments []*segment
+	open     *segment
+	// mapped is how many bytes all segments take, with those that are retired and still read.
+	mapped *atomic.Int64
+	// clock counts the uses.
+	clock uint64
 	// promoting are those on their way in: a herd must not read the same file many times.
 	promoting map[Digest]struct{}
 }
 
-func newMemoryTier() memoryTier {
-	return memoryTier{blobs: newLRU[Digest, []byte](math.MaxInt), promoting: make(map[Digest]struct{})}
+// memoryFile is where a file lies in memory. It moves only while nobody reads from its segment.
+type memoryFile struct {
+	segment    *segment
+	from, size int
+	// placed and used are the tier's clock when the file came to this place, and at its last use.
+	placed, used uint64
 }
 
-func (m *memoryTier) add(digest Digest, data []byte) {
-	if !m.blobs.Contains(digest) {
-		m.blobs.Add(digest, data)
-		m.bytes += int64(len(data)) + memoryOverhead
+func (f *memoryFile) bytes() []byte { return f.segment.data[f.from : f.from+f.size : f.from+f.size] }
+
+func newMemoryTier() memoryTier {
+	return memoryTier{
+		files: newLRU[Digest, *memoryFile](math.MaxInt), mapped: new(atomic.Int64), promoting: make(map[Digest]struct{}),
 	}
+}
+
+// bytes is what the tier takes.
+func (m *memoryTier) bytes() int64 { return m.mapped.Load() + int64(m.files.Len())*memoryOverhead }
+
+// largestInMemory is the size of the largest file that a tier of that many bytes takes.
+func largestInMemory(limit int64) int64 { return min(limit/memoryShare, memoryLargest) }
+
+// segmentSize is how large the segments of a tier of that many bytes are, in whole pages.
+func segmentSize(limit int64) int {
+	page := int64(os.Getpagesize())
+	return int(max(min(limit/segmentShare, segmentLargest)/page, 1) * page)
+}
+
+// get returns a file for one reader, who must leave its segment; nil if it isn't here.
+func (m *memoryTier) get(digest Digest) *memoryFile {
+	file, ok := m.files.Get(digest)
+	if !ok {
+		return nil
+	}
+	m.clock++
+	file.used = m.clock
+	file.segment.enter()
+	return file
+}
+
+// reserve returns a place for a file, for its one writer, who must publish or disown it, and leave its segment. Nil says that there is none within
+// limit: all segments are being read from, or the system has no memory.
+func (m *memoryTier) reserve(size int, limit int64) *memoryFile {
+	if m.open == nil || len(m.open.data)-m.open.filled < size || m.bytes()+memoryOverhead > limit {
+		full := m.open
+		m.open = nil
+		if full != nil {
+			m.dropIfEmpty(full)
+		}
+		m.open = m.nextSegment(limit)
+	}
+	if m.open == nil || len(m.open.data)-m.open.filled < size {
+		return nil
+	}
+	file := &memoryFile{segment: m.open, from: m.open.filled, size: size}
+	m.open.filled += size
+	m.open.live += size
+	m.open.enter()
+	return file
+}
+
+// publish makes a file that was written to its place one of the tier's. Its writer goes on as its reader.
+func (m *memoryTier) publish(digest Digest, file *memoryFile) {
+	if file.segment.retired.Load() {
+		return // the limit is lower now; the writer alone reads it
+	}
+	m.remove(digest)
+	m.clock++
+	file.placed, file.used = m.clock, m.clock
+	m.files.Add(digest, file)
+	file.segment.files = append(file.segment.files, digest)
+}
+
+// disown leaves a place to its writer alone.
+func (m *memoryTier) disown(file *memoryFile) {
+	file.segment.live -= file.size
+	m.dropIfEmpty(file.segment)
 }
 
 func (m *memoryTier) remove(digest Digest) {
-	if data, ok := m.blobs.Peek(digest); ok {
-		m.blobs.Remove(digest)
-		m.bytes -= int64(len(data)) + memoryOverhead
+	if file, ok := m.files.Peek(digest); ok {
+		m.files.Remove(digest)
+		m.disown(file)
 	}
 }
 
-// trim removes what was used least recently down to limit bytes.
-func (m *memoryTier) trim(limit int64) {
-	for m.bytes > limit {
-		_, data, ok := m.blobs.RemoveOldest()
-		if !ok {
-			return
+// dropIfEmpty gives a segment back that holds nothing any more.
+func (m *memoryTier) dropIfEmpty(emptied *segment) {
+	if emptied.live == 0 && emptied != m.open {
+		m.drop(emptied)
+	}
+}
+
+// nextSegment returns a segment with room: a new one while the limit allows, else one that others have to leave. Nil for none.
+func (m *memoryTier) nextSegment(limit int64) *segment {
+	size := segmentSize(limit)
+	for {
+		if m.bytes()+int64(size) <= limit {
+			fresh, err := newSegment(size, m.mapped)
+			if err != nil {
+				return nil
+			}
+			m.segments = append(m.segments, fresh)
+			return fresh
 		}
-		m.bytes -= int64(len(data)) + memoryOverhead
+		victim := m.victim()
+		switch {
+		case victim == nil:
+			return nil
+		case len(victim.data) == size && m.bytes() <= limit:
+			m.compact(victim)
+			return victim
+		}
+		m.drop(victim) // many tiny files were in it, or it has the size of a former limit
 	}
 }
 
-// startPromotionLocked reports whether the caller is to read a blob into memory.
-func (s *Store) startPromotionLocked(blob *blobState) bool {
-	if s.limits.Memory <= 0 || blob.size > min(s.limits.Memory/memoryShare, memoryLargest) || len(s.memory.promoting) >= maxPromotions {
-		return false
+// victim is the segment of the file that was used least recently, or, if that is being read from, the one of the others that was
+// filled first. Nil for none.
+func (m *memoryTier) victim() *segment {
+	isFree := func(s *segment) bool { return s.readers.Load() == 0 }
+	if _, oldest, ok := m.files.GetOldest(); ok && isFree(oldest.segment) {
+		return oldest.segment
+	}
+	if at := slices.IndexFunc(m.segments, isFree); at >= 0 {
+		return m.segments[at]
+	}
+	return nil
+}
+
+// compact makes room in a segment that nobody reads from. Of the files that were used since they came there, the last used stay,
+// up to half of the segment; all others go.
+func (m *memoryTier) compact(victim *segment) {
+	var kept []*memoryFile
+	digests := make(map[*memoryFile]Digest)
+	for _, digest := range victim.files {
+		if file, ok := m.files.Peek(digest); ok && file.segment == victim {
+			kept = append(kept, file)
+			digests[file] = digest
+		}
+	}
+	slices.SortFunc(kept, func(a, b *memoryFile) int { return cmp.Compare(b.used, a.used) })
+	room := len(victim.data) / 2
+	stays := 0
+	for stays < len(kept) && kept[stays].used > kept[stays].placed && kept[stays].size <= room {
+		room -= kept[stays].size
+		stays++
+	}
+	for _, file := range kept[stays:] {
+		m.files.Remove(digests[file])
+	}
+	kept = kept[:stays]
+	// Each moves towards the beginning, over what has gone or was moved before.
+	slices.SortFunc(kept, func(a, b *memoryFile) int { return cmp.Compare(a.from, b.from) })
+	victim.files, victim.filled = victim.files[:0], 0
+	for _, file := range kept {
+		copy(victim.data[victim.filled:], file.bytes())
+		file.from, file.placed = victim.filled, m.clock
+		victim.filled += file.size
+		victim.files = append(victim.files, digests[file])
+	}
+	victim.live = victim.filled
+	at := slices.Index(m.segments, victim)
+	m.segments = append(slices.Delete(m.segments, at, at+1), victim)
+}
+
+// drop lets go of all that is in a segment, and gives its memory back when nobody reads from it any more.
+func (m *memoryTier) drop(s *segment) {
+	at := slices.Index(m.segments, s)
+	if at < 0 {
+		return
+	}
+	m.segments = slices.Delete(m.segments, at, at+1)
+	for _, digest := range s.files {
+		if file, ok := m.files.Peek(digest); ok && file.segment == s {
+			m.files.Remove(digest)
+		}
+	}
+	if s == m.open {
+		m.open = nil
+	}
+	s.retire()
+}
+
+// trim lets go of what was used least recently, until the tier takes no more than limit bytes when its readers have left.
+func (m *memoryTier) trim(limit int64) {
+	takes := func() (total int64) {
+		for _, s := range m.segments {
+			total += int64(len(s.data))
+		}
+		return total + int64(m.files.Len())*memoryOverhead
+	}
+	for len(m.segments) > 0 && takes() > max(limit, 0) {
+		victim := m.segments[0]
+		if _, oldest, ok := m.files.GetOldest(); ok {
+			victim = oldest.segment
+		}
+		m.drop(victim)
+	}
+}
+
+// startPromotionLocked returns the place that the caller, who was counted already, is to read a file into; nil if it isn't to.
+// Files enter at their second use: what is read once takes no room from others. The first one of a file that came in the life of
+// this process is what brought it.
+func (s *Store) startPromotionLocked(e Entry, blob *blobState) *memoryFile {
+	if e.node == nil || e.node.hits == 0 || (e.node.hits == 1 && e.node.serial == 0) {
+		return nil
+	}
+	if s.limits.Memory <= 0 || blob.size == 0 || blob.size > largestInMemory(s.limits.Memory) || len(s.memory.promoting) >= maxPromotions {
+		return nil
 	}
 	if _, begun := s.memory.promoting[blob.digest]; begun {
-		return false
+		return nil
 	}
-	s.memory.promoting[blob.digest] = struct{}{}
-	return true
+	place := s.memory.reserve(int(blob.size), s.limits.Memory)
+	if place != nil {
+		s.memory.promoting[blob.digest] = struct{}{}
+	}
+	return place
 }
 
-// promote reads a small file into the memory tier, and makes sure on the way that it is what its name says. What it
+// promote reads a small file into its place in memory, and makes sure on the way that it is what its name says. What it
 // returns takes the place of blob.
-func (s *Store) promote(blob *Blob) (*Blob, error) {
+func (s *Store) promote(blob *Blob, place *memoryFile) (*Blob, error) {
 	defer blob.Close()
-	data, reason := readWhole(blob)
+	reason := reasonUnreadable
+	if _, err := io.ReadFull(blob.file, place.bytes()); err == nil {
+		reason = s.compare(blob.state, place.bytes())
+	}
 	s.mu.Lock()
 	state := blob.state
 	delete(s.memory.promoting, state.digest)
-	if reason == "" && s.blobs[state.digest] == state && state.busy == nil && !state.damaged {
-		s.memory.add(state.digest, data)
-		s.memory.trim(s.limits.Memory)
+	switch {
+	case reason != "":
+		s.memory.disown(place)
+	case s.blobs[state.digest] == state && state.busy == nil && !state.damaged:
+		s.memory.publish(state.digest, place)
+	default: // it is leaving; this reader alone has it
+		s.memory.disown(place)
 	}
 	s.mu.Unlock()
 	if reason != "" {
+		place.segment.leave()
 		s.discard(state, reason)
 		return nil, ErrMiss
 	}
-	return memoryBlob(data), nil
-}
-
-// readWhole reads a blob and tells what is wrong with it, if anything is.
-func readWhole(blob *Blob) (data []byte, reason string) {
-	data = make([]byte, blob.size)
-	if _, err := io.ReadFull(blob.file, data); err != nil {
-		return nil, reasonUnreadable
-	}
-	if Digest(sha256.Sum256(data)) != blob.state.digest {
-		blob.store.counters.checksumFailures.Add(1)
-		return nil, reasonChecksum
-	}
-	return data, ""
+	return memoryBlob(place), nil
 }

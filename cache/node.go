@@ -44,6 +44,8 @@ type blobState struct {
 	unlinked bool
 	// found says that the start has found the file in the index.
 	found bool
+	// checked says that the file's bytes were what its name says, when they were read whole since the start.
+	checked bool
 }
 
 func newLRU[K comparable, V any](most int) *simplelru.LRU[K, V] {

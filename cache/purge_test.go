@@ -224,7 +224,7 @@ func TestAPurgeReturnsWhenItsFilesAreGone(t *testing.T) {
 	fs := &keepingFS{FS: OS()}
 	s := openOn(t, fs, Limits{MaxSize: 1 << 30})
 	for i, name := range []string{"free", "read", "stuck"} {
-		s.put(t, testKey(name), randomBytes(1000<<i, byte(i)))
+		s.put(t, testKey(name), randomBytes(100_000<<i, byte(i)))
 	}
 	entry, err := s.Lookup(testKey("read"))
 	if err != nil {
@@ -240,10 +240,10 @@ func TestAPurgeReturnsWhenItsFilesAreGone(t *testing.T) {
 	}
 	fs.keep(blobPath(s.dir, entry.Digest))
 	purged, err := s.Purge(t.Context(), Selector{Project: "24"})
-	if want := (Purged{Entries: 3, Bytes: 1000, Held: 6000}); err != nil || purged != want {
+	if want := (Purged{Entries: 3, Bytes: 100_000, Held: 600_000}); err != nil || purged != want {
 		t.Errorf("purged %+v, %v, want %+v", purged, err, want)
 	}
-	if left := s.Stats().Bytes; left != 6000 {
+	if left := s.Stats().Bytes; left != 600_000 {
 		t.Errorf("when it returns, %d bytes are still taken", left)
 	}
 }

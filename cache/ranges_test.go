@@ -135,7 +135,7 @@ func TestReadingPartsOfAStoredFileIsNoSignOfDamage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := openStore(t, t.TempDir(), Limits{Memory: memory})
 			data := randomBytes(200_000, 1)
-			blob, err := s.OpenBlob(s.put(t, testKey("a"), data))
+			blob, err := s.OpenHit(s.put(t, testKey("a"), data))
 			if err != nil {
 				t.Fatal(err)
 			}

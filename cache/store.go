@@ -265,6 +265,7 @@ func (s *Store) end() bool {
 	s.mu.Lock()
 	before := s.closed
 	s.closed = true
+	s.memory.trim(0)
 	s.mu.Unlock()
 	if before {
 		return false

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,24 +8,14 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 )
 
-// writePiece is how much is written to a client at once. Bigger pieces cost fewer system calls; this size still lets a
-// client of 10 KB/s through within Caddy's minute.
-const writePiece = 512 << 10
-
 // caddyPiece is how much Caddy writes at once by itself.
 const caddyPiece = 64 << 10
-
-// copyPiece is how much of what may arrive slowly is sent at once.
-const copyPiece = 64 << 10
-
-var copyBuffers = sync.Pool{New: func() any { return new([copyPiece]byte) }}
 
 // biggerPieces asks Caddy to write in pieces of writePiece, until the returned function is called.
 func (x *exchange) biggerPieces() (restore func()) {
@@ -40,20 +29,8 @@ func (x *exchange) biggerPieces() (restore func()) {
 // serveBlob sends a stored file, or the part of it that was asked for. Its error says why the body wasn't sent to its
 // announced end: then the response must be broken off.
 func (x *exchange) serveBlob(blob *cache.Blob, entry cache.Entry) error {
-	data, inMemory := blob.Bytes()
-	if inMemory && asksForWhole(x.r.Header) {
-		if len(data) > caddyPiece {
-			defer x.biggerPieces()()
-		}
-		if !x.beginWhole(blob.Size(), entry.Identity.LastModified) {
-			return nil
-		}
-		n, err := x.w.Write(data)
-		x.report.sent[sourceMemory] += int64(n)
-		return err
-	}
-	if inMemory {
-		return x.serveContent(bytes.NewReader(data), entry.Identity.LastModified)
+	if data, ok := blob.Bytes(); ok {
+		return x.serveBytes(data, blob, entry)
 	}
 	body := newDiskBody(x, sourceDisk, blob.Size, identityOf(entry))
 	body.source = blob
@@ -65,8 +42,47 @@ func (x *exchange) serveBlob(blob *cache.Blob, entry cache.Entry) error {
 	if !x.beginWhole(blob.Size(), entry.Identity.LastModified) {
 		return nil
 	}
-	n, err := body.WriteTo(x.w)
+	n, err := x.sendFrom(body, blob.Size())
 	return sentInFull(n, blob.Size(), err)
+}
+
+// serveBytes sends a stored file that is in memory, or the part of it that was asked for.
+func (x *exchange) serveBytes(data []byte, blob *cache.Blob, entry cache.Entry) error {
+	kind := sourceMemory
+	if blob.IsFromDisk() {
+		kind = sourceDisk
+	}
+	if !asksForWhole(x.r.Header) {
+		body := newMemoryBody(x, kind, data)
+		defer body.close()
+		return x.serveContent(body, entry.Identity.LastModified)
+	}
+	if len(data) > caddyPiece {
+		defer x.biggerPieces()()
+	}
+	if !x.beginWhole(blob.Size(), entry.Identity.LastModified) {
+		return nil
+	}
+	n, err := x.sendBytes(data)
+	x.report.sent[kind] += n
+	return err
+}
+
+// sendBytes writes bytes that may be another file's when the exchange is over. By HTTP/1 nobody looks at them after Write.
+func (x *exchange) sendBytes(data []byte) (int64, error) {
+	if x.r.ProtoMajor > 1 {
+		return sendCopied(x.w, data)
+	}
+	n, err := x.w.Write(data)
+	return int64(n), err
+}
+
+// sendFrom sends the rest of a file of that size from the disk: out of the file itself where the kernel can, else in large pieces.
+func (x *exchange) sendFrom(body *diskBody, size int64) (int64, error) {
+	if x.r.ProtoMajor == 1 && x.r.TLS == nil {
+		return body.WriteTo(x.w)
+	}
+	return sendPieces(x.w, body, size, nil)
 }
 
 // asksForWhole reports whether a request is for a whole file on no condition, which is nearly always so. All else is
@@ -95,12 +111,9 @@ func (x *exchange) beginWhole(size int64, lastModified time.Time) (body bool) {
 // then the response must be broken off.
 func (x *exchange) serveContent(content io.ReadSeeker, lastModified time.Time) error {
 	defer x.biggerPieces()()
-	writer := &contentWriter{ResponseWriter: x.w}
+	writer := &contentWriter{ResponseWriter: x.w, exchange: x}
 	asked := judgeable(x.r, x.w.Header().Get("Etag") != "", !lastModified.IsZero())
 	http.ServeContent(writer, asked, "", lastModified, content)
-	if _, inMemory := content.(*bytes.Reader); inMemory {
-		x.report.sent[sourceMemory] += writer.written
-	}
 	return writer.err
 }
 
@@ -117,6 +130,9 @@ func (x *exchange) breakOff(err error) {
 // isOfTheCaller reports whether an error is of writing to the caller's connection: the caller has left, or takes nothing
 // any more. Admins can do nothing about it.
 func isOfTheCaller(err error) bool {
+	if _, ok := errors.AsType[*writeError](err); ok {
+		return true
+	}
 	operation, ok := errors.AsType[*net.OpError](err)
 	return ok && (operation.Op == "write" || operation.Op == "readfrom")
 }
@@ -124,6 +140,7 @@ func isOfTheCaller(err error) bool {
 // contentWriter receives what http.ServeContent sends and hands it on in the form that costs least.
 type contentWriter struct {
 	http.ResponseWriter
+	exchange *exchange
 	// written is how much of the body was sent.
 	written int64
 	// err says why the body is not whole.
@@ -158,26 +175,22 @@ func (w *contentWriter) WriteHeader(status int) {
 func (w *contentWriter) ReadFrom(source io.Reader) (n int64, err error) {
 	limited, ok := source.(*io.LimitedReader)
 	if !ok {
-		return w.copyPieces(source)
+		return sendPieces(w.ResponseWriter, source, -1, nil)
 	}
 	wanted := limited.N
 	switch content := limited.R.(type) {
-	case *bytes.Reader:
-		if int64(content.Len()) == wanted {
-			n, err = content.WriteTo(w.ResponseWriter)
-			limited.N -= n
-		} else {
-			n, err = w.copyPieces(source)
-		}
+	case *memoryBody:
+		n, err = content.send(wanted)
+		limited.N -= n
 	case *diskBody:
 		if content.endsAfter(wanted) {
-			n, err = content.WriteTo(w.ResponseWriter)
+			n, err = w.exchange.sendFrom(content, wanted)
 			limited.N -= n
 		} else {
-			n, err = w.copyPieces(source)
+			n, err = sendPieces(w.ResponseWriter, source, wanted, nil)
 		}
 	default:
-		n, err = w.copyPieces(source)
+		n, err = sendPieces(w.ResponseWriter, source, wanted, nil)
 	}
 	w.written += n
 	w.err = sentInFull(n, wanted, err)
@@ -190,13 +203,6 @@ func sentInFull(n, wanted int64, err error) error {
 		return fmt.Errorf("%d of %d bytes: %w", n, wanted, io.ErrUnexpectedEOF)
 	}
 	return err
-}
-
-// copyPieces copies what may arrive slowly: each piece is written when it is there, under a deadline of its own.
-func (w *contentWriter) copyPieces(source io.Reader) (n int64, err error) {
-	buffer := copyBuffers.Get().(*[copyPiece]byte)
-	defer copyBuffers.Put(buffer)
-	return io.CopyBuffer(struct{ io.Writer }{w.ResponseWriter}, struct{ io.Reader }{source}, buffer[:])
 }
 
 // sizeOnly stands for a file of which only the size is wanted.
@@ -218,26 +224,12 @@ func (s *sizeOnly) Seek(offset int64, whence int) (int64, error) {
 
 // copyAsItComes sends a body piece by piece and flushes each. Whatever goes wrong breaks the connection off.
 func (x *exchange) copyAsItComes(body io.Reader) {
-	buffer := copyBuffers.Get().(*[copyPiece]byte)
-	defer copyBuffers.Put(buffer)
-	controller := http.NewResponseController(x.w)
-	for {
-		n, err := body.Read(buffer[:])
-		if n > 0 {
-			_, err := x.w.Write(buffer[:n])
-			if err == nil {
-				err = controller.Flush()
-			}
-			if err != nil {
-				x.report.outcome = outcomeAbandoned // nobody takes it any more
-				panic(http.ErrAbortHandler)
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			x.breakOff(err)
-		}
+	_, err := sendPieces(x.w, body, -1, http.NewResponseController(x.w).Flush)
+	if _, left := errors.AsType[*writeError](err); left {
+		x.report.outcome = outcomeAbandoned // nobody takes it any more
+		panic(http.ErrAbortHandler)
+	}
+	if err != nil {
+		x.breakOff(err)
 	}
 }
