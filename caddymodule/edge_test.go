@@ -90,12 +90,12 @@ func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 	t.Helper()
 	others := goleak.IgnoreCurrent()
 	address, admin := freeAddress(t), "admin off"
-	var global, site, outside, format string
+	var global, servers, site, outside, format string
 	accessLog := "log"
 	root := t.TempDir()
 	e := &edge{url: "http://" + address, directory: filepath.Join(root, "cache"), logs: filepath.Join(root, "logs")}
 	for _, lines := range around {
-		global, site, outside = global+lines.global, site+lines.site, outside+lines.outside
+		global, servers, site, outside = global+lines.global, servers+lines.servers, site+lines.site, outside+lines.outside
 		if lines.admin {
 			adminAddress := freeAddress(t)
 			admin, e.admin = "admin "+adminAddress, "http://"+adminAddress
@@ -127,6 +127,7 @@ func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 	}
 	servers {
 		trusted_proxies static 127.0.0.0/8
+		%s
 	}
 	%s
 }
@@ -140,7 +141,7 @@ http://%s {
 	%s
 }
 %s
-`, admin, filepath.Join(root, "storage"), e.logs, format, global, address, accessLog, site, gitlab, cacheLine, options, behind, outside)
+`, admin, filepath.Join(root, "storage"), e.logs, format, servers, global, address, accessLog, site, gitlab, cacheLine, options, behind, outside)
 		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 		if err != nil {
 			t.Fatalf("adapting: %v\n%s", err, caddyfile)
@@ -173,6 +174,7 @@ const forwardsOthers = "forward_other_requests"
 // around are lines of an edge's Caddyfile outside of the directive's block.
 type around struct {
 	global, site string
+	servers      string // in the global options' servers
 	outside      string // further sites
 	admin        bool   // whether there is an admin API
 	redacted     bool   // whether all logs use gitlab_redacted
