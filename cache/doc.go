@@ -6,7 +6,7 @@
 // Begin (fill.go) reserves room (space.go) and opens a part. Readers (reader.go) follow it while it is written, and hear of
 // new bytes by announce.go; fills.go has all that are under way. Commit (commit.go) checks length and checksum and renames
 // the part to its blob: from then on the entry is found (lookup.go) and its bytes are opened (blob.go), small ones from
-// memory (memory.go). Within a second all blobs that became whole meanwhile are synced and then named in the index, a few
+// memory (memory.go, segment.go), or by one read (small_read.go). Within a second all blobs that became whole meanwhile are synced and then named in the index, a few
 // hundred in a transaction (durability.go, durable.go). So the index never names what a power cut could take.
 //
 // The copy of an upload that the upstream hasn't taken yet is a fill, too, in a room of its own (copies.go): it evicts

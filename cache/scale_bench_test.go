@@ -96,7 +96,7 @@ func BenchmarkOpenBlob(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				blob, err := s.OpenBlob(entry)
+				blob, err := s.OpenHit(entry)
 				if err != nil {
 					b.Fatal(err)
 				}

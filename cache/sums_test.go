@@ -49,13 +49,13 @@ func (s *Store) checkSums(t testing.TB, when string) {
 	defer s.mu.Unlock()
 	p := &s.space
 	counted := sums{
-		Blobs: p.blobs, Open: p.open, Pinned: s.pins.bytes, Memory: s.memory.bytes, Reserved: p.reserved, Unwritten: p.unwritten,
+		Blobs: p.blobs, Open: p.open, Pinned: s.pins.bytes, Memory: s.memory.bytes(), Reserved: p.reserved, Unwritten: p.unwritten,
 		Beginnings: s.beginnings.bytes, Taken: p.beginnings, CopiesReserved: p.copies.reserved, Copies: addressCopies{number: p.copies.number},
 	}
 	for _, held := range p.copies.addresses {
 		counted.Copies.bytes += held.bytes
 	}
-	if parts := s.sumsLocked(); counted != parts {
+	if parts := s.sumsLocked(t); counted != parts {
 		t.Errorf("%s: the totals are\n%+v, and their parts together\n%+v", when, counted, parts)
 	}
 	if p.wanted != (claim{}) {
@@ -67,7 +67,8 @@ func (s *Store) checkSums(t testing.TB, when string) {
 }
 
 // sumsLocked adds up the parts.
-func (s *Store) sumsLocked() (parts sums) {
+func (s *Store) sumsLocked(t testing.TB) (parts sums) {
+	t.Helper()
 	for _, blob := range s.blobs {
 		if blob.unlinked {
 			continue // being swept
@@ -80,8 +81,16 @@ func (s *Store) sumsLocked() (parts sums) {
 	for _, p := range s.pins.ofKeys {
 		parts.Pinned += p.bytes
 	}
-	for _, data := range s.memory.blobs.Values() {
-		parts.Memory += int64(len(data)) + memoryOverhead
+	live := make(map[*segment]int)
+	for _, file := range s.memory.files.Values() {
+		parts.Memory += memoryOverhead
+		live[file.segment] += file.size
+	}
+	for _, segment := range s.memory.segments {
+		parts.Memory += int64(len(segment.data))
+		if segment.live != live[segment] {
+			t.Errorf("a segment counts %d bytes as held, and its files have %d", segment.live, live[segment])
+		}
 	}
 	for f := range s.fills.running {
 		if f.counted {
@@ -182,7 +191,7 @@ func (s *Store) checkEntriesLocked(t testing.TB) {
 			t.Errorf("a pin keeps %d bytes of %d", p.bytes, size)
 		}
 	}
-	for _, digest := range s.memory.blobs.Keys() {
+	for _, digest := range s.memory.files.Keys() {
 		if s.blobs[digest] == nil {
 			t.Errorf("%s is in memory and not on the disk", digest)
 		}

@@ -14,7 +14,8 @@
 //
 // A download then goes through attempt (serve.go) until it is answered:
 //
-//   - The caller has a fresh grant and the entry is fresh: the blob is sent (respond.go, content.go). GitLab isn't asked.
+//   - The caller has a fresh grant and the entry is fresh: the blob is sent (respond.go, content.go; memory_body.go, and piece.go
+//     where bytes have to be copied). GitLab isn't asked.
 //   - There is an entry, or a fetch is under way, and anything is stale: one question with the caller's own credential, a GET
 //     of the first byte (check.go), which serves all callers who are alike (ask.go). Yes, and the same content: the grant and
 //     the entry are renewed. No: GitLab's answer is relayed (respond.go). No answer: errors.go, or what is stored for those
@@ -59,7 +60,7 @@
 // whose fields are Handler's (handler.go); placeholders.go and timeouts.go check what both can say. A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What
 // outlives a reload has one owner (process.go), which also holds the clock and the pauses that tests change. What several
 // configs use of one directory, one after another, is in state (state.go): the store, which is opened anew when its directory
-// is lost (state_store.go), its regular verification (verify.go), the grants, the flights, and the breakers that keep a dead
+// is lost (state_store.go), its regular verification (verify.go), its share of memory (memory_share.go), the grants, the flights, and the breakers that keep a dead
 // GitLab from being asked. Transports (transport.go) live until their last fetch has ended. At its start a config is told of
 // hosts that none of its sites answers (other_hosts.go), and of what it stands in front of: each GitLab is asked once whether
 // it is there (start_answers.go).

@@ -174,7 +174,8 @@ type Cache struct {
 	// keeps no such copies. Default: a 16th of max_size.
 	UploadRoom *int64 `json:"upload_room,omitempty"`
 
-	// How many bytes of memory hold files of up to 256 KiB, and of up to a 64th of it where it is less than 16 MiB. 0 for none.
+	// How many bytes of memory hold files of up to 256 KiB that were used twice, and of up to a 64th of it where it is less than
+	// 16 MiB. It lies outside of what Go counts, and is taken off GOMEMLIMIT. 0 for none.
 	// Default: 256 MiB.
 	Memory *int64 `json:"memory,omitempty"`
 

@@ -34,6 +34,8 @@ type processWide struct {
 	// beginningWarmings makes one step of looking for a warming to join and beginning one, on all directories that a call is about
 	// and whichever config it came to. It is taken before the locks of states and their warmings; nothing is waited for under it.
 	beginningWarmings sync.Mutex
+	// memory is what the memory tiers of all cache directories may take.
+	memory memoryShares
 	// failures are the last ones, of any config.
 	failures failures
 	metrics  *metrics

@@ -276,6 +276,7 @@ func (s *state) applySettingsLocked() {
 	s.newest.Store(newest.app)
 	settings := newest.settings
 	before := s.inForce.Swap(&settings)
+	s.process.memory.take(s, settings.limits.Memory)
 	if *before == settings {
 		return
 	}
@@ -296,6 +297,7 @@ func (s *state) announceChange() {
 // Destruct lets the fills end, or ends them, closes the store and lets go of the directory. The last config to stop
 // calls it. Downloads that follow a fill which is ended go on from GitLab, each by itself: Caddy waits for them longer.
 func (s *state) Destruct() error {
+	defer s.process.memory.take(s, 0)
 	s.workMu.Lock()
 	s.closing = true
 	s.workMu.Unlock()
