@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -41,12 +42,10 @@ type answer struct {
 // get sends a call over a connection of its own. A body that ends early is an error.
 func (p *process) get(ctx context.Context, c call) (a answer, err error) {
 	begun := time.Now()
-	dialer := net.Dialer{}
-	opened, err := dialer.DialContext(ctx, "tcp", p.address)
+	connection, err := p.dial(ctx)
 	if err != nil {
 		return a, err
 	}
-	connection := opened.(*net.TCPConn)
 	defer func() { _ = connection.Close() }()
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = connection.SetDeadline(deadline)
@@ -110,16 +109,15 @@ func (p *process) download(ctx context.Context, path, token string, connections 
 	begun := time.Now()
 	var requests, bytes atomic.Int64
 	_, failures := together(connections, func(int) (answer, error) {
-		opened, err := net.Dial("tcp", p.address)
+		connection, err := p.dial(ctx)
 		if err != nil {
 			return answer{}, err
 		}
-		connection := opened.(*net.TCPConn)
 		defer func() { _ = connection.Close() }()
 		_ = connection.SetDeadline(begun.Add(duration))
 		reader := bufio.NewReaderSize(connection, 4<<10)
 		for ctx.Err() == nil {
-			n, err := p.downloadOnce(connection, reader, path, token)
+			n, err := p.getAgain(connection, reader, path, token)
 			bytes.Add(n)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return answer{}, nil
@@ -131,10 +129,11 @@ func (p *process) download(ctx context.Context, path, token string, connections 
 		}
 		return answer{}, ctx.Err()
 	})
-	return load{requests: requests.Load(), bytes: bytes.Load(), took: time.Since(begun)}, errors.Join(failures...)
+	return loadOf(requests.Load(), bytes.Load(), time.Since(begun)), errors.Join(failures...)
 }
 
-func (p *process) downloadOnce(connection *net.TCPConn, reader *bufio.Reader, path, token string) (int64, error) {
+// getAgain sends a GET over a connection that is kept, and returns how many bytes the body had.
+func (p *process) getAgain(connection net.Conn, reader *bufio.Reader, path, token string) (int64, error) {
 	if _, err := io.WriteString(connection, "GET "+path+" HTTP/1.1\r\nHost: "+p.address+"\r\nPRIVATE-TOKEN: "+token+"\r\n\r\n"); err != nil {
 		return 0, err
 	}
@@ -157,13 +156,28 @@ func (p *process) downloadOnce(connection *net.TCPConn, reader *bufio.Reader, pa
 	return n, err
 }
 
-// discard takes a body off a connection without copying it out of the kernel (tcp(7): MSG_TRUNC).
-func discard(connection *net.TCPConn, length int64, buffered int) (n int64, err error) {
-	raw, err := connection.SyscallConn()
-	if err != nil {
-		return 0, err
+// dial opens a connection to the server, with TLS and HTTP/1.1 if it speaks TLS.
+func (p *process) dial(ctx context.Context) (net.Conn, error) {
+	dialer := net.Dialer{}
+	if p.protocol.tls {
+		return (&tls.Dialer{NetDialer: &dialer, Config: p.certificate.config()}).DialContext(ctx, "tcp", p.address)
 	}
+	return dialer.DialContext(ctx, "tcp", p.address)
+}
+
+// discard takes a body off a connection, of which some bytes were read before: over TCP itself without copying it out of the
+// kernel (tcp(7): MSG_TRUNC).
+func discard(connection net.Conn, length int64, buffered int) (n int64, err error) {
 	n = int64(buffered)
+	plain, ok := connection.(*net.TCPConn)
+	if !ok {
+		rest, err := io.CopyN(io.Discard, connection, length-n)
+		return n + rest, err
+	}
+	raw, err := plain.SyscallConn()
+	if err != nil {
+		return n, err
+	}
 	piece := make([]byte, 1<<20)
 	// Woken for a quarter of a MiB at a time, not for each packet.
 	wake := func(bytes int64) {

@@ -5,16 +5,29 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
+// project is the id in filePrefix.
 const project = 24
 
-// filePath is the URL path of a file.
+// filePrefix is how the URL paths of all files begin.
+const filePrefix = "/api/v4/projects/24/packages/generic/bench/"
+
+// filePath is the URL path of a file. A slash in its name stands behind its version.
 func filePath(file string) string {
-	return fmt.Sprintf("/api/v4/projects/%d/packages/generic/bench/1.0.0/%s", project, file)
+	version, name := versionOf(file)
+	return filePrefix + version + "/" + name
+}
+
+func versionOf(file string) (version, name string) {
+	if version, name, ok := strings.Cut(file, "/"); ok {
+		return version, name
+	}
+	return "1.0.0", file
 }
 
 // token is the nth token; each may read the project.
@@ -31,7 +44,8 @@ func (b *bench) addTokens(from, count int) {
 func (b *bench) publish(file string, size int64) gitlabtest.Content {
 	b.files++
 	content := gitlabtest.Generated(size, b.files)
-	b.gitlab.PublishContent(project, "bench", "1.0.0", file, content)
+	version, name := versionOf(file)
+	b.gitlab.PublishContent(project, "bench", version, name, content)
 	return content
 }
 

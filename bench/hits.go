@@ -4,43 +4,52 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"time"
+	"strconv"
 )
 
-// figures are what a row measures of each server, by its name and one figure a run.
-type figures map[string][]float64
+// target is a file that is downloaded again and again. streams is how many downloads share a connection of HTTP/2.
+type target struct {
+	file                 string
+	size                 int64
+	connections, streams int
+}
 
-func (f figures) median(p peer) float64 { return median(f[p.name]) }
+// Targets, by the number of connections: those of HTTP/2 carry several downloads each.
+func target4K(p protocol) target   { return p.target("4k.bin", 4<<10, 32, 16, 8) }
+func target1M(p protocol) target   { return p.target("1m.bin", mebibyte, 16, 16, 2) }
+func target256M(p protocol) target { return p.target("256m.bin", 256*mebibyte, 4, 4, 1) }
 
-// ratio is the edge's median over another's.
-func (f figures) ratio(p peer) float64 { return f.median(theEdge) / f.median(p) }
+func (p protocol) target(file string, size int64, connections, connections2, streams int) target {
+	if p.http2 {
+		return target{file, size, connections2, streams}
+	}
+	return target{file, size, connections, 1}
+}
 
-// hits measures repeated downloads of one file and their cost in processor time.
-func (b *bench) hits(ctx context.Context, file, plain string, size int64, connections int) (rate, bytes, cost, peak figures, err error) {
-	rate, bytes, cost, peak = make(figures), make(figures), make(figures), make(figures)
-	b.publish(file, size)
-	err = b.alternately(ctx, []peer{theNginx, theVarnish, plainCaddy, theEdge}, func(_ int, p peer, server *process) error {
-		path := filePath(file)
-		if p.name == plainCaddy.name {
-			path = plain
-		} else if _, err := server.whole(ctx, call{file: file, token: token(1)}, size); err != nil {
+// hits are repeated downloads of one file: requests and bytes a second, processor time in seconds for each request and each
+// gigabyte, and memory in bytes at its peak.
+type hits struct {
+	peers                               []peer
+	module                              peer
+	rate, bytes, request, gigabyte, rss figures
+}
+
+// measureHits measures repeated downloads of a file, from nginx, Varnish, Caddy's own handlers, the least module and the edge.
+func (b *bench) measureHits(ctx context.Context, protocol protocol, t target) (h hits, err error) {
+	b.publish(t.file, t.size)
+	if h.module, err = b.leastModule(ctx, t.file, t.size); err != nil {
+		return h, err
+	}
+	h = hits{module: h.module, rate: make(figures), bytes: make(figures), request: make(figures), gigabyte: make(figures), rss: make(figures)}
+	h.peers = append(caches(protocol), fileServer(t.file, t.size), h.module)
+	if t.size < mebibyte { // it looks for placeholders in its body at each request
+		h.peers = append(h.peers, respond(t.size))
+	}
+	err = b.alternately(ctx, protocol, h.peers, func(_ int, p peer, server *process) error {
+		if err := p.warm(ctx, server, t.file, t.size); err != nil {
 			return err
 		}
-		before, err := server.cpu()
-		if err != nil {
-			return err
-		}
-		var result load
-		if size < mebibyte {
-			result, err = b.wrk(ctx, "http://"+server.address+path, token(1), "", connections, b.duration)
-		} else {
-			result, err = server.download(ctx, path, token(1), connections, b.duration)
-		}
-		if err != nil {
-			return err
-		}
-		after, err := server.cpu()
+		sent, cost, err := b.under(ctx, p, server, "", func() (load, error) { return b.downloads(ctx, server, t) })
 		if err != nil {
 			return err
 		}
@@ -48,98 +57,105 @@ func (b *bench) hits(ctx context.Context, file, plain string, size int64, connec
 		if err != nil {
 			return err
 		}
-		rate[p.name] = append(rate[p.name], result.perSecond())
-		bytes[p.name] = append(bytes[p.name], result.bytesPerSecond())
-		peak[p.name] = append(peak[p.name], float64(most))
-		cost[p.name] = append(cost[p.name], (after-before).Seconds()/float64(max(result.requests, 1)))
-		if size >= 1<<20 {
-			cost[p.name][len(cost[p.name])-1] = (after - before).Seconds() / (float64(result.bytes) / 1e9)
-		}
+		h.rate.add(p, sent.perSecond())
+		h.bytes.add(p, sent.bytesPerSecond())
+		h.request.add(p, cost.request)
+		h.gigabyte.add(p, cost.gigabyte)
+		h.rss.add(p, float64(most))
 		return nil
 	})
-	return rate, bytes, cost, peak, err
+	return h, err
 }
 
-func hits4K(ctx context.Context, b *bench) error {
-	rate, _, cost, _, err := b.hits(ctx, "4k.bin", "/4k", 4<<10, 32)
-	if err != nil {
-		return err
+// downloads sends a load with the client that costs least: one that drops what comes where no TLS has to be undone.
+func (b *bench) downloads(ctx context.Context, server *process, t target) (load, error) {
+	switch {
+	case server.protocol.http2:
+		return b.h2load(ctx, token(1), 2, t.connections, t.streams, server.url(t.file))
+	case server.protocol.tls || t.size < mebibyte:
+		return b.wrk(ctx, server.url(t.file), token(1), "", t.connections)
 	}
-	measured := make(map[string]string)
-	for _, p := range []peer{theNginx, theVarnish, plainCaddy, theEdge} {
-		measured[p.name] = fmt.Sprintf("%.0f/s, %.0f µs CPU", rate.median(p), cost.median(p)*1e6)
-	}
-	measured[plainCaddy.name] = "`respond` " + measured[plainCaddy.name]
-	ratio := rate.ratio(plainCaddy)
-	measured[theEdge.name] += fmt.Sprintf("; %.2f × `respond`, %.2f × nginx", ratio, rate.ratio(theNginx))
-	b.table.add("4 KiB hits", measured, "≥ 0.9 × `respond`", ratio >= 0.9)
-	return nil
+	return server.download(ctx, filePath(t.file), token(1), t.connections, b.duration)
 }
 
-func hits1M(ctx context.Context, b *bench) error {
-	_, bytes, cost, _, err := b.hits(ctx, "1m.bin", "/files/1m", 1<<20, 16)
-	if err != nil {
-		return err
-	}
-	b.addThroughput("1 MiB hits", bytes, cost, "", "≥ 1.1 × nginx", bytes.ratio(theNginx) >= 1.1)
-	return nil
-}
+// extraMicroseconds is how much more processor time than respond a hit may cost.
+const extraMicroseconds = 12
 
-func hits256M(ctx context.Context, b *bench) error {
-	_, bytes, cost, peak, err := b.hits(ctx, "256m.bin", "/files/256m", 256<<20, 8)
-	if err != nil {
-		return err
-	}
-	most := int64(peak.median(theEdge))
-	b.addThroughput("256 MiB hits", bytes, cost, ", RSS "+mebibytes(most), "≥ 1.3 × nginx, RSS ≤ 100 MiB",
-		bytes.ratio(theNginx) >= 1.3, most <= 100<<20)
-	return nil
-}
-
-func (b *bench) addThroughput(name string, bytes, cost figures, more, must string, met ...bool) {
-	measured := make(map[string]string)
-	for _, p := range []peer{theNginx, theVarnish, plainCaddy, theEdge} {
-		measured[p.name] = fmt.Sprintf("%s, %.2f CPU s/GB", gigabytes(bytes.median(p)), cost.median(p))
-	}
-	measured[plainCaddy.name] = "`file_server` " + measured[plainCaddy.name]
-	measured[theEdge.name] += fmt.Sprintf("; %.2f × nginx%s", bytes.ratio(theNginx), more)
-	b.table.add(name, measured, must, met...)
-}
-
-// newToken measures a download of a stored file with a token that the server doesn't know yet, GitLab 20 ms away.
-func newToken(ctx context.Context, b *bench) error {
-	const latency, calls = 20 * time.Millisecond, 100
-	took, asked := make(map[string][]time.Duration), make(map[string]asked)
-	b.publish("4k.bin", 4<<10)
-	next := 1000
-	err := b.alternately(ctx, []peer{theNginx, theVarnish, theEdge}, func(_ int, p peer, server *process) error {
-		b.gitlab.ClearFaults()
-		if _, err := server.whole(ctx, call{file: "4k.bin", token: token(1)}, 4<<10); err != nil {
+func hits4K(protocol protocol) func(context.Context, *bench) error {
+	return func(ctx context.Context, b *bench) error {
+		t := target4K(protocol)
+		h, err := b.measureHits(ctx, protocol, t)
+		if err != nil {
 			return err
 		}
-		b.delay(latency)
-		b.addTokens(next, calls)
-		b.gitlab.ResetRequests()
-		for range calls {
-			a, err := server.whole(ctx, call{file: "4k.bin", token: token(next)}, 4<<10)
-			if err != nil {
-				return err
-			}
-			next++
-			took[p.name] = append(took[p.name], a.done)
+		shown := make(cells)
+		for _, p := range h.peers {
+			shown.add(p, "%.0f/s, %.0f µs CPU", h.rate.median(p), h.request.median(p)*1e6)
 		}
-		asked[p.name] = b.asked()
+		b.table.add(t.title(protocol, "4 KiB hits"), shown, h.rate.atLeast(0.95, h.module, "rate"),
+			h.request.within(extraMicroseconds, respond(t.size), "CPU"), h.rate.shownOnly(respond(t.size), "rate"), h.rate.shownOnly(theNginx, "rate"))
 		return nil
-	})
-	if err != nil {
-		return err
 	}
-	measured := make(map[string]string)
-	for _, p := range []peer{theNginx, theVarnish, theEdge} {
-		measured[p.name] = fmt.Sprintf("p50 %s; %s for %d", milliseconds(median(took[p.name])), asked[p.name], calls)
+}
+
+func hits1M(protocol protocol) func(context.Context, *bench) error {
+	return func(ctx context.Context, b *bench) error {
+		t := target1M(protocol)
+		h, err := b.measureHits(ctx, protocol, t)
+		if err != nil {
+			return err
+		}
+		var goals []goal
+		switch {
+		case protocol.http2:
+			goals = []goal{h.bytes.atLeast(0.95, theNginx, "rate"), h.gigabyte.atMost(1.1, theNginx, "CPU")}
+		case protocol.tls:
+			goals = []goal{h.bytes.shownOnly(theNginx, "rate"), h.gigabyte.shownOnly(theNginx, "CPU")}
+		default:
+			goals = []goal{h.bytes.atLeast(1.1, theNginx, "rate")}
+		}
+		b.addThroughput(t.title(protocol, "1 MiB hits"), h, goals)
+		return nil
 	}
-	ours := asked[theEdge.name]
-	b.table.add("a new token each time, GitLab 20 ms away", measured, "1 question, no body, p50 ≤ 24 ms",
-		ours.questions == calls, ours.gets == 0, median(took[theEdge.name]) <= 24*time.Millisecond)
-	return nil
+}
+
+func hits256M(protocol protocol) func(context.Context, *bench) error {
+	return func(ctx context.Context, b *bench) error {
+		t := target256M(protocol)
+		h, err := b.measureHits(ctx, protocol, t)
+		if err != nil {
+			return err
+		}
+		var goals []goal
+		switch {
+		case protocol.http2:
+			goals = []goal{h.bytes.atLeast(0.95, theNginx, "rate"), h.gigabyte.atMost(1.1, theNginx, "CPU")}
+		case protocol.tls:
+			goals = []goal{h.bytes.atLeast(1.5, theNginx, "rate")}
+		default:
+			goals = []goal{h.bytes.atLeast(1.3, theNginx, "rate")}
+		}
+		most := int64(h.rss.median(theEdge))
+		rss := absolute("RSS ≤ 100 MiB", most <= 100*mebibyte)
+		rss.shown = "RSS " + mebibytes(most)
+		b.addThroughput(t.title(protocol, "256 MiB hits"), h, append(goals, rss))
+		return nil
+	}
+}
+
+// title is the row's name in the table.
+func (t target) title(protocol protocol, what string) string {
+	connections := strconv.Itoa(t.connections)
+	if t.streams > 1 {
+		connections += " × " + strconv.Itoa(t.streams)
+	}
+	return protocol.name + ": " + what + " (" + connections + ")"
+}
+
+func (b *bench) addThroughput(name string, h hits, goals []goal) {
+	shown := make(cells)
+	for _, p := range h.peers {
+		shown.add(p, "%s, %.2f CPU s/GB", gigabytes(h.bytes.median(p)), h.gigabyte.median(p))
+	}
+	b.table.add(name, shown, goals...)
 }

@@ -22,8 +22,13 @@ type process struct {
 	command   *exec.Cmd
 	address   string
 	directory string
-	output    *bytes.Buffer
-	ended     chan struct{}
+	// protocol is what it speaks, certificate what it shows if that is TLS.
+	protocol    protocol
+	certificate *certificate
+	// admin is the address of Caddy's admin endpoint, if it has one.
+	admin  string
+	output *bytes.Buffer
+	ended  chan struct{}
 	// birth is how long it took from its start until it took connections.
 	birth time.Duration
 }
@@ -77,7 +82,9 @@ func (p *process) stop() {
 }
 
 // url is where a file is asked for.
-func (p *process) url(file string) string { return "http://" + p.address + filePath(file) }
+func (p *process) url(file string) string {
+	return p.protocol.scheme() + "://" + p.address + filePath(file)
+}
 
 // family returns the ids of the process and its descendants.
 func (p *process) family() ([]int, error) {

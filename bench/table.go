@@ -5,35 +5,65 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 )
 
 // table is what is printed at the end.
-type table struct{ rows []tableRow }
-
-type tableRow struct {
-	name string
-	// measured is what each server showed, by its name.
-	measured map[string]string
-	// must is what the edge has to reach, verdict how it stands.
-	must, verdict string
-}
+type table struct{ rows [][]string }
 
 // columns are in the order of the table.
-var columns = []string{theNginx.name, theVarnish.name, plainCaddy.name, theEdge.name}
+var columns = []string{columnNginx, columnVarnish, columnCaddy, columnModule, columnEdge}
 
-// add adds a row. met is nil where nothing has to be reached.
-func (t *table) add(name string, measured map[string]string, must string, met ...bool) {
-	verdict := "–"
-	if len(met) > 0 {
-		verdict = "met"
-		if slices.Contains(met, false) {
-			verdict = "**not met**"
+// cells are what each column shows in a row.
+type cells map[string]string
+
+// add shows what a server did in its column, with its name where that isn't the column's.
+func (c cells) add(p peer, format string, arguments ...any) {
+	text := fmt.Sprintf(format, arguments...)
+	if p.column == columnCaddy {
+		text = p.name + " " + text
+	}
+	c.join(p.column, text)
+}
+
+func (c cells) join(column, text string) {
+	if c[column] != "" {
+		text = c[column] + "; " + text
+	}
+	c[column] = text
+}
+
+// add adds a row. Without a goal nothing has to be reached.
+func (t *table) add(name string, shown cells, goals ...goal) {
+	var musts, missed []string
+	for _, g := range goals {
+		if g.shown != "" {
+			shown.join(columnEdge, g.shown)
+		}
+		if g.must != "" {
+			musts = append(musts, g.must)
+		}
+		if !g.met {
+			missed = append(missed, g.must)
 		}
 	}
-	t.rows = append(t.rows, tableRow{name, measured, must, verdict})
+	row := []string{name}
+	for _, column := range columns {
+		text := shown[column]
+		if text == "" {
+			text = "–"
+		}
+		row = append(row, text)
+	}
+	verdict := "met"
+	switch {
+	case len(missed) > 0:
+		verdict = "**not met**: " + strings.Join(missed, ", ")
+	case len(musts) == 0:
+		verdict = "–"
+	}
+	t.rows = append(t.rows, append(row, strings.Join(musts, ", "), verdict))
 }
 
 // print writes the table as Markdown.
@@ -42,26 +72,8 @@ func (t *table) print(w io.Writer) {
 	line(append(append([]string{""}, columns...), "must", "")...)
 	line(strings.Split(strings.Repeat("---,", len(columns)+2)+"---", ",")...)
 	for _, row := range t.rows {
-		cells := make([]string, 0, len(columns)+3)
-		cells = append(cells, row.name)
-		for _, column := range columns {
-			measured := row.measured[column]
-			if measured == "" {
-				measured = "–"
-			}
-			cells = append(cells, measured)
-		}
-		line(append(cells, row.must, row.verdict)...)
+		line(row...)
 	}
-}
-
-// median is the middle one of some figures.
-func median[T float64 | time.Duration | int64](figures []T) T {
-	sorted := slices.Sorted(slices.Values(figures))
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[len(sorted)/2]
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<19)>>20) }

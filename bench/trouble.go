@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
@@ -14,9 +13,12 @@ import (
 func damaged(ctx context.Context, b *bench) error {
 	const size = 16 * mebibyte
 	b.gitlab.SetChecksums(true)
-	measured, good := make(map[string]string), true
-	for _, p := range []peer{theNginx, theVarnish, plainCaddy, theEdge} {
-		err := b.with(ctx, p, func(server *process) error {
+	if b.profiles != "" {
+		return nil // no load is steady here
+	}
+	shown, good := make(cells), true
+	for _, p := range []peer{theNginx, theVarnish, reverseProxy, theEdge} {
+		err := b.with(ctx, p, plainHTTP, func(server *process) error {
 			file := "damaged-" + p.id() + ".bin"
 			want := sumOf(b.publish(file, size))
 			b.gitlab.Inject(gitlabtest.Fault{CorruptAt: size / 2})
@@ -31,7 +33,7 @@ func damaged(ctx context.Context, b *bench) error {
 				return "right"
 			}
 			once, again := verdict(), verdict()
-			measured[p.name] = once + ", then " + again
+			shown.add(p, "%s, then %s", once, again)
 			if p.name == theEdge.name {
 				good = once == "a broken-off answer" && again == "right"
 			}
@@ -42,18 +44,21 @@ func damaged(ctx context.Context, b *bench) error {
 		}
 		b.gitlab.ClearFaults()
 	}
-	b.table.add("body damaged on the way (checksum named)", measured, "a broken-off answer, nothing kept", good)
+	b.table.add("body damaged on the way (checksum named)", shown, absolute("a broken-off answer, nothing kept", good))
 	return nil
 }
 
 // broken makes GitLab break a body off while five callers wait for it.
 func broken(ctx context.Context, b *bench) error {
 	const callers, size = 5, 64 * mebibyte
+	if b.profiles != "" {
+		return nil // no load is steady here
+	}
 	// A file published this very second could else not be told from another, and not be gone on with.
 	b.gitlab.SetChecksums(true)
-	measured, ours := make(map[string]string), 0
-	for _, p := range []peer{theNginx, theVarnish, theEdge} {
-		err := b.with(ctx, p, func(server *process) error {
+	shown, ours := make(cells), 0
+	for _, p := range caches(plainHTTP) {
+		err := b.with(ctx, p, plainHTTP, func(server *process) error {
 			file := "broken-" + p.id() + ".bin"
 			b.publish(file, size)
 			b.gitlab.SetRate(200 * mebibyte)
@@ -69,7 +74,7 @@ func broken(ctx context.Context, b *bench) error {
 					errors++
 				}
 			}
-			measured[p.name] = fmt.Sprintf("%d errors", errors)
+			shown.add(p, "%d errors", errors)
 			if p.name == theEdge.name {
 				ours = errors
 			}
@@ -79,7 +84,7 @@ func broken(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	b.table.add("GitLab breaks off in a herd of 5", measured, "no error (resumed)", ours == 0)
+	b.table.add("GitLab breaks off in a herd of 5", shown, absolute("no error (resumed)", ours == 0))
 	return nil
 }
 
@@ -87,14 +92,18 @@ func broken(ctx context.Context, b *bench) error {
 func readers(ctx context.Context, b *bench) error {
 	const count, size = 200, 4 << 30
 	var peak int64
-	err := b.with(ctx, theEdge, func(server *process) error {
+	err := b.with(ctx, theEdge, plainHTTP, func(server *process) error {
 		b.publish("large.bin", size)
+		await := b.profiling(ctx, theEdge, server, "")
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
 		_, _ = together(count, func(n int) (answer, error) {
 			// Broken off after a while: what counts is that all of them read at once.
 			return server.get(ctx, call{file: "large.bin", token: token(n % 64)})
 		})
+		if err := await(); err != nil {
+			return err
+		}
 		var err error
 		peak, err = server.memory(memoryPeak)
 		return err
@@ -102,6 +111,8 @@ func readers(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.table.add("200 readers of a 4 GiB file, 30 s", map[string]string{theEdge.name: "RSS " + mebibytes(peak)}, "RSS ≤ 200 MiB", peak <= 200*mebibyte)
+	shown := make(cells)
+	shown.add(theEdge, "RSS %s", mebibytes(peak))
+	b.table.add("200 readers of a 4 GiB file, 30 s", shown, absolute("RSS ≤ 200 MiB", peak <= 200*mebibyte))
 	return nil
 }

@@ -12,45 +12,35 @@ import (
 	"time"
 )
 
-// load is what was sent in a time, and what came of it.
-type load struct {
-	requests, bytes, errors int64
-	took, median            time.Duration
-}
-
-func (r load) perSecond() float64      { return float64(r.requests) / r.took.Seconds() }
-func (r load) bytesPerSecond() float64 { return float64(r.bytes) / r.took.Seconds() }
-
 // wrkReport makes wrk print what can be read without guessing.
 const wrkReport = `
 done = function(summary, latency, requests)
 	local e = summary.errors
-	io.write(string.format("RESULT %d %d %d %d %d\n", summary.requests, summary.bytes,
-		e.connect + e.read + e.write + e.status + e.timeout, summary.duration, latency:percentile(50)))
+	io.write(string.format("RESULT %d %d %d %d\n", summary.requests, summary.bytes,
+		e.connect + e.read + e.write + e.status + e.timeout, summary.duration))
 end
 `
 
-// wrk sends requests over a number of connections for a time. request is a Lua function that makes each; empty for
-// the same one each time.
-func (b *bench) wrk(ctx context.Context, url, token, request string, connections int, duration time.Duration) (result load, err error) {
+// wrk sends requests by HTTP/1.1 over a number of connections for a time. request is a Lua program that makes each; empty
+// for the same one each time.
+func (b *bench) wrk(ctx context.Context, url, token, request string, connections int) (load, error) {
 	script := filepath.Join(b.directory, "wrk.lua")
 	if err := os.WriteFile(script, []byte(request+wrkReport), 0o600); err != nil {
-		return result, err
+		return load{}, err
 	}
-	command := exec.CommandContext(ctx, "wrk", "-t2", fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", int(duration.Seconds())), //nolint:gosec // our own command
+	command := exec.CommandContext(ctx, "wrk", "-t2", fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", int(b.duration.Seconds())), //nolint:gosec // our own command
 		"--timeout", "60s", "-s", script, "-H", "PRIVATE-TOKEN: "+token, url)
 	output, err := command.CombinedOutput()
 	if err != nil {
-		return result, fmt.Errorf("wrk: %w: %s", err, output)
+		return load{}, fmt.Errorf("wrk: %w: %s", err, output)
 	}
 	_, report, ok := strings.Cut(string(output), "RESULT ")
-	var took, median int64
-	if _, err := fmt.Sscan(report, &result.requests, &result.bytes, &result.errors, &took, &median); err != nil || !ok {
-		return result, fmt.Errorf("wrk printed %s", output)
+	var requests, bytes, failed, took int64
+	if _, err := fmt.Sscan(report, &requests, &bytes, &failed, &took); err != nil || !ok {
+		return load{}, fmt.Errorf("wrk printed %s", output)
 	}
-	result.took, result.median = time.Duration(took)*time.Microsecond, time.Duration(median)*time.Microsecond
-	if result.errors > 0 {
-		return result, fmt.Errorf("wrk met %d errors in %d requests", result.errors, result.requests)
+	if failed > 0 {
+		return load{}, fmt.Errorf("wrk met %d errors in %d requests", failed, requests)
 	}
-	return result, nil
+	return loadOf(requests, bytes, time.Duration(took)*time.Microsecond), nil
 }
