@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -58,10 +59,10 @@ func median[T float64 | time.Duration | int64](figures []T) T {
 	return sorted[len(sorted)/2]
 }
 
-// percentile is the figure of sorted ones that a share of them doesn't exceed.
+// percentile is the least of sorted figures that a share of all doesn't exceed.
 func percentile(sorted []time.Duration, share float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
 	}
-	return sorted[min(int(share*float64(len(sorted))), len(sorted)-1)]
+	return sorted[max(int(math.Ceil(share*float64(len(sorted))))-1, 0)]
 }

@@ -50,12 +50,17 @@ func latency(protocol protocol) func(context.Context, *bench) error {
 		}
 		shown := make(cells)
 		for _, p := range peers {
-			shown.add(p, "p50 %s, p99 %s, p99.9 %s%s", secondsShort(took[0].median(p)), secondsShort(took[1].median(p)), secondsShort(took[2].median(p)),
+			shown.add(p, "p50 %s, p99 %s, p99.9 %s%s", inMilliseconds(took[0].median(p)), inMilliseconds(took[1].median(p)), inMilliseconds(took[2].median(p)),
 				rateNote(rate.median(p)))
 		}
 		b.table.add(protocol.name+": 4 KiB hits at 5,000/s", shown, took[1].atMost(1.5, respond(size), "p99"), took[1].shownOnly(theNginx, "p99"))
 		return nil
 	}
+}
+
+// inMilliseconds writes seconds.
+func inMilliseconds(seconds float64) string {
+	return milliseconds(time.Duration(seconds * float64(time.Second)))
 }
 
 // rateNote says that a rate wasn't kept: requests that can't be sent yet wait in the client, and nobody counts how long.
@@ -64,10 +69,6 @@ func rateNote(rate float64) string {
 		return ""
 	}
 	return fmt.Sprintf(" (only %.0f/s)", rate)
-}
-
-func secondsShort(seconds float64) string {
-	return fmt.Sprintf("%.2g ms", seconds*1000)
 }
 
 // steadily sends requests at the fixed rate and returns how long each took, and all of them together. Connections begin one
