@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -40,6 +41,9 @@ func fill(protocol protocol) func(context.Context, *bench) error {
 			if _, err := server.fetchSmall(ctx, 0, smallCount, keepingCallers); err != nil {
 				return err
 			}
+			if err := server.settle(ctx); err != nil {
+				return err
+			}
 			if err := b.measureRandomHits(ctx, p, server, f); err != nil {
 				return err
 			}
@@ -62,7 +66,10 @@ func (b *bench) measureFill(ctx context.Context, p peer, server *process, by cal
 	if _, err := server.whole(ctx, call{file: "first.bin", token: token(1)}, smallSize); err != nil {
 		return err
 	}
-	sent, cost, err := b.under(ctx, p, server, "", func() (load, error) { return server.fetchSmall(ctx, 0, smallCount, by) })
+	sent, cost, err := b.under(ctx, p, server, "", func() (load, error) {
+		sent, err := server.fetchSmall(ctx, 0, smallCount, by)
+		return sent, errors.Join(err, server.settle(ctx))
+	})
 	b.gitlab.ResetRequests()
 	f.fills.add(p, sent.perSecond())
 	f.fillCost.add(p, cost.request)
@@ -70,7 +77,10 @@ func (b *bench) measureFill(ctx context.Context, p peer, server *process, by cal
 }
 
 func (b *bench) measureRandomHits(ctx context.Context, p peer, server *process, f fillFigures) error {
-	const connections = 32
+	connections := 32
+	if server.protocol.http2 {
+		connections = 16
+	}
 	sent, cost, err := b.under(ctx, p, server, "-random", func() (load, error) { return b.randomHits(ctx, server, smallCount, connections) })
 	f.hits.add(p, sent.perSecond())
 	f.hitCost.add(p, cost.request)

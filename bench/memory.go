@@ -32,6 +32,9 @@ func memoryFull(protocol protocol) func(context.Context, *bench) error {
 				}
 			}
 			b.gitlab.ResetRequests()
+			if err := server.settle(ctx); err != nil {
+				return err
+			}
 			watched := server.watchMemory()
 			sent, _, err := b.under(ctx, p, server, "", func() (load, error) { return b.randomHits(ctx, server, count, connections) })
 			most := watched()

@@ -152,6 +152,31 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / 100, nil // USER_HZ is 100 on Linux
 }
 
+// settle waits until the server has nothing left to do: what was put off while requests were answered belongs to them. A server
+// that is busy for half a minute without any is taken as it is.
+func (p *process) settle(ctx context.Context) error {
+	const quiet, patience = time.Second / 2, 30 * time.Second
+	for begun := time.Now(); time.Since(begun) < patience; {
+		before, err := p.cpu()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(quiet):
+		}
+		after, err := p.cpu()
+		if err != nil {
+			return err
+		}
+		if after-before <= quiet/50 { // a tick of the clock by which the kernel counts
+			return nil
+		}
+	}
+	return nil
+}
+
 // memory is how many bytes the family has in memory now, or had at most since the start.
 func (p *process) memory(field string) (int64, error) {
 	family, err := p.family()

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -42,7 +43,7 @@ func (b *bench) randomHitsByHTTP2(ctx context.Context, server *process, count, c
 	loads := make([]load, clients)
 	group, ctx := errgroup.WithContext(ctx)
 	for n := range clients {
-		list := filepath.Join(b.directory, fmt.Sprintf("files-%d", n))
+		list := filepath.Join(b.directory, "files-"+strconv.Itoa(n))
 		if err := os.WriteFile(list, []byte(shuffledURLs(server, count)), 0o600); err != nil {
 			return load{}, err
 		}
