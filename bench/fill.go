@@ -34,7 +34,7 @@ func fill(protocol protocol) func(context.Context, *bench) error {
 			if !p.keepsFiles() {
 				return b.measureRandomHits(ctx, p, server, f)
 			}
-			if err := b.measureFill(ctx, p, server, keepingCallers, f); err != nil {
+			if err := b.measureFill(ctx, p, server, keepingCallers, "", f); err != nil {
 				return err
 			}
 			// Files enter the edge's memory at their second use.
@@ -60,13 +60,13 @@ func fill(protocol protocol) func(context.Context, *bench) error {
 }
 
 // measureFill fetches all small files from a server that has none of them.
-func (b *bench) measureFill(ctx context.Context, p peer, server *process, by callers, f fillFigures) error {
+func (b *bench) measureFill(ctx context.Context, p peer, server *process, by callers, part string, f fillFigures) error {
 	// What a server does at its first request isn't a fill's, and its question about the token isn't either.
 	b.publish("first.bin", smallSize)
 	if _, err := server.whole(ctx, call{file: "first.bin", token: token(1)}, smallSize); err != nil {
 		return err
 	}
-	sent, cost, err := b.under(ctx, p, server, "", func() (load, error) {
+	sent, cost, err := b.under(ctx, p, server, part, func() (load, error) {
 		sent, err := server.fetchSmall(ctx, 0, smallCount, by)
 		return sent, errors.Join(err, server.settle(ctx))
 	})
@@ -96,12 +96,12 @@ func (f fillFigures) add(b *bench, protocol protocol, peers, filled []peer) {
 	for _, p := range filled {
 		rss.add(p, "%s", mebibytes(int64(f.rss.median(p))))
 	}
-	f.addFill(b, protocol.name+": ", keepingCallers)
+	f.addFill(b, protocol, keepingCallers.String())
 	b.table.add(protocol.name+": random hits among them", hits, f.hits.atLeast(1, theNginx, "rate"), f.hitCost.within(extraMicroseconds, respond(smallSize), "CPU"))
 	b.table.add(protocol.name+": RSS after that", rss, rssGoal(int64(f.rss.median(theEdge))))
 }
 
-func (f fillFigures) addFill(b *bench, prefix string, by callers) {
+func (f fillFigures) addFill(b *bench, protocol protocol, by string) {
 	shown := make(cells)
 	for _, p := range []peer{theNginx, theVarnish, theEdge} {
 		if len(f.fills[p.name]) > 0 {
@@ -112,21 +112,31 @@ func (f fillFigures) addFill(b *bench, prefix string, by callers) {
 	if len(f.fills[theVarnish.name]) > 0 {
 		goals = append(goals, f.fills.shownOnly(theVarnish, "rate"))
 	}
-	b.table.add(fmt.Sprintf("%sfill %d × 16 KiB, %s", prefix, smallCount, by), shown, goals...)
+	b.table.add(fmt.Sprintf("%s: fill %d × 16 KiB, %s", protocol.name, smallCount, by), shown, goals...)
 }
 
-// fillCallers measures fills by other callers than fill does.
-func fillCallers(ctx context.Context, b *bench) error {
+// fillOthers measures fills by other callers than fill does, and beside an nginx that asks about each file.
+func fillOthers(ctx context.Context, b *bench) error {
 	b.publishSmall(smallCount)
-	for _, by := range []callers{fewKeepingCallers, comingCallers} {
+	variants := []struct {
+		by    callers
+		peers []peer
+		// more ends the row's name in the table, part that of its profile.
+		more, part string
+	}{
+		{fewKeepingCallers, caches(plainHTTP), "", "-kept"},
+		{comingCallers, caches(plainHTTP), "", "-new"},
+		{keepingCallers, []peer{nginxAskingEach, theEdge}, "; nginx asks about each file", "-each"},
+	}
+	for _, variant := range variants {
 		f := newFillFigures()
-		err := b.alternately(ctx, plainHTTP, caches(plainHTTP), func(_ int, p peer, server *process) error {
-			return b.measureFill(ctx, p, server, by, f)
+		err := b.alternately(ctx, plainHTTP, variant.peers, func(_ int, p peer, server *process) error {
+			return b.measureFill(ctx, p, server, variant.by, variant.part, f)
 		})
 		if err != nil {
 			return err
 		}
-		f.addFill(b, plainHTTP.name+": ", by)
+		f.addFill(b, plainHTTP, variant.by.String()+variant.more)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func allRows() []row {
 		row{"fill", fill(plainHTTP)},
 		row{"fill" + tlsHTTP1.suffix, fill(tlsHTTP1)},
 		row{"fill" + tlsHTTP2.suffix, fill(tlsHTTP2)},
-		row{"fill-callers", fillCallers},
+		row{"fill-others", fillOthers},
 		row{"restart", restart},
 		row{"memory", memoryFull(plainHTTP)},
 		row{"memory" + tlsHTTP2.suffix, memoryFull(tlsHTTP2)},

@@ -13,6 +13,16 @@ import (
 // startNginx runs nginx as an admin would set it up for this: each credential is asked about by a HEAD to GitLab, whose
 // answer is remembered for a minute for all files of a project, as the edge does it, and files are kept on disk.
 func startNginx(ctx context.Context, b *bench, at place) (*process, error) {
+	return startNginxAsking(ctx, b, at, "$project")
+}
+
+// nginxAskingEach asks about each file anew, so that a cold one costs it two requests.
+var nginxAskingEach = peer{columnNginx, columnNginx, func(ctx context.Context, b *bench, at place) (*process, error) {
+	return startNginxAsking(ctx, b, at, "$request_uri")
+}}
+
+// startNginxAsking runs nginx with questions about what a variable of its names.
+func startNginxAsking(ctx context.Context, b *bench, at place, about string) (*process, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -83,12 +93,12 @@ http {
 			proxy_set_header Content-Length "";
 			proxy_set_header Range "";
 			proxy_cache grants;
-			proxy_cache_key "$http_private_token $project";
+			proxy_cache_key "$http_private_token %[4]s";
 			proxy_cache_convert_head off;
 			proxy_cache_valid 200 1m;
 			proxy_pass http://gitlab$request_uri;
 		}
 	}
 }
-`, at.directory, gitlab.Host, listen), address, "nginx", "-c")
+`, at.directory, gitlab.Host, listen, about), address, "nginx", "-c")
 }

@@ -62,7 +62,7 @@ func (b *bench) randomHitsByHTTP2(ctx context.Context, server *process, count, c
 // shuffledURLs are those of all small files in a random order, one a line.
 func shuffledURLs(server *process, count int) string {
 	var list strings.Builder
-	for _, n := range rand.Perm(count) {
+	for _, n := range rand.Perm(count) { //nolint:gosec // any order will do
 		list.WriteString(server.url(numbered(n)) + "\n")
 	}
 	return list.String()

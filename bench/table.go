@@ -48,7 +48,7 @@ func (t *table) add(name string, shown cells, goals ...goal) {
 			missed = append(missed, g.must)
 		}
 	}
-	row := []string{name}
+	row := append(make([]string, 0, len(columns)+3), name)
 	for _, column := range columns {
 		text := shown[column]
 		if text == "" {

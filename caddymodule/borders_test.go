@@ -42,6 +42,9 @@ var borders = map[string][]string{
 	"cmd/caddy":                       {"caddymodule", caddyPackages},
 	// Benchmarks know the edge as callers do: by HTTP.
 	"bench": {"upstream/gitlabtest", httpPackages},
+	// What a handler costs at least, in a Caddy of its own.
+	"bench/ceiling":       {caddyPackages, httpPackages},
+	"bench/ceiling/caddy": {"bench/ceiling", caddyPackages},
 	// What changes the code to see whether a test notices knows code alone.
 	"mutate": {},
 }
