@@ -15,17 +15,28 @@ type FillReader struct {
 	ctx    context.Context
 	offset int64
 	closed bool
+	// joined says that the reader counts as a user of the fill's file.
+	joined bool
 	// own is the part opened once more, for the kernel to send from: it reads at the position of the open file.
 	own File
 }
 
 // NewReader returns a reader from the file's beginning. ErrMiss means that the fill is over and its file closed: look
-// the entry up instead.
+// the entry up instead. Files up to 64 KiB that were kept are read from the fill's memory also then: who had them fetched comes
+// just after their end as often as before it.
 func (f *Fill) NewReader(ctx context.Context) (*FillReader, error) {
-	if !f.join() {
+	joined := f.join()
+	if !joined && !f.isInMemory() {
 		return nil, ErrMiss
 	}
-	return &FillReader{fill: f, ctx: ctx}, nil
+	return &FillReader{fill: f, ctx: ctx, joined: joined}, nil
+}
+
+// isInMemory reports whether the fill is over, was kept, and all of its file is the end that was held back.
+func (f *Fill) isInMemory() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended && f.whole && f.notKept == nil && f.flushed == 0
 }
 
 // view is what a reader may see of a fill at one moment.
@@ -241,6 +252,8 @@ func (r *FillReader) Close() error {
 	if r.own != nil {
 		_ = r.own.Close() // it was only read
 	}
-	r.fill.leave()
+	if r.joined {
+		r.fill.leave()
+	}
 	return nil
 }
