@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,6 +38,8 @@ const indexOpenTimeout = time.Second
 // index is index.db. A damaged file must not end the process, so each use of bbolt runs with faults as panics and
 // panics as errors.
 type index struct {
+	// reads counts look-ups since what they had mapped was last given back.
+	reads atomic.Int64
 	// mu guards all below; it is held only to look. It is never taken with the store's lock held.
 	mu     sync.Mutex
 	closed bool
@@ -223,6 +226,17 @@ func (x *index) unmap() {
 	})
 }
 
+// maxMappedReads is after how many look-ups what they have mapped is given back. Each maps up to 64 KiB around what it reads.
+const maxMappedReads = 512
+
+// unmapReads gives back what look-ups have mapped, where that is much.
+func (x *index) unmapReads() {
+	if x.reads.Load() >= maxMappedReads {
+		x.reads.Store(0)
+		x.unmap()
+	}
+}
+
 // close ends the use of the database.
 func (x *index) close() error {
 	x.mu.Lock()
@@ -257,6 +271,9 @@ func (db *database) closeWithin(limit time.Duration) error {
 
 // readIndex reads a key's record; nil if there is none. A record that isn't what was written, or another key's, is none.
 func (s *Store) readIndex(k Key) (entry *Entry, err error) {
+	if s.index.reads.Add(1) == maxMappedReads {
+		s.wakeJanitor()
+	}
 	err = s.viewIndex(func(tx *bolt.Tx) error {
 		key := k.bytes()
 		if data := tx.Bucket(entriesBucket).Get(key); data != nil {

@@ -32,6 +32,7 @@ func (s *Store) tend() {
 			s.retryRefused()
 			s.remove()
 			s.evict()
+			s.index.unmapReads()
 		case <-uses.C:
 			next.withUses = true
 			s.removeExpiredPins()
