@@ -42,12 +42,13 @@ func (s *Store) isInMemory(t testing.TB, k Key, want []byte) bool {
 func TestTheMemoryTierHoldsSmallFilesWithinItsBound(t *testing.T) {
 	for _, limit := range []int64{1 << 20, 16 << 20} {
 		s := openStore(t, t.TempDir(), Limits{Memory: limit})
+		random := rand.New(rand.NewPCG(1, uint64(limit))) //nolint:gosec // G404: a test that can be repeated
 		largest := int(largestInMemory(limit))
 		large := randomBytes(largest+1, 1)
 		s.put(t, testKey("large"), large)
 		most := int64(0)
 		for i := 0; most < limit*2; i++ {
-			data := randomBytes(1+rand.IntN(largest), byte(i))
+			data := randomBytes(1+random.IntN(largest), byte(i))
 			most += int64(len(data))
 			s.put(t, numberedKey(i), data)
 			for range 2 {
@@ -133,16 +134,18 @@ func TestMemoryThatIsBeingReadStaysWhatItIs(t *testing.T) {
 	const files, limit = 120, 2 << 20
 	s := openStore(t, t.TempDir(), Limits{Memory: limit})
 	contents := make([][]byte, files)
+	random := rand.New(rand.NewPCG(2, 0)) //nolint:gosec // G404: a test that can be repeated
 	for i := range contents {
-		contents[i] = randomBytes(1+rand.IntN(limit/memoryShare), byte(i))
+		contents[i] = randomBytes(1+random.IntN(limit/memoryShare), byte(i))
 		s.put(t, numberedKey(i), contents[i])
 	}
 	var readers sync.WaitGroup
-	for range 8 {
+	for reader := range uint64(8) {
 		readers.Go(func() {
+			random := rand.New(rand.NewPCG(2, 1+reader)) //nolint:gosec // G404: a test that can be repeated
 			var held []*Blob
 			for range 500 {
-				i := rand.IntN(files)
+				i := random.IntN(files)
 				entry, err := s.Lookup(numberedKey(i))
 				if err != nil {
 					t.Error(err)
@@ -239,12 +242,12 @@ func TestAReaderKeepsItsMemoryWhenTheStoreCloses(t *testing.T) {
 func TestWhereAllMemoryIsBeingReadFilesComeFromTheDisk(t *testing.T) {
 	const limit = 1 << 20
 	s := openStore(t, t.TempDir(), Limits{Memory: limit})
-	var held []*Blob
-	for i := range 300 {
+	held := make([]*Blob, 300)
+	for i := range held {
 		data := randomBytes(9_000+i, byte(i))
 		s.put(t, numberedKey(i), data)
 		s.isInMemory(t, numberedKey(i), data)
-		held = append(held, s.hit(t, numberedKey(i), data))
+		held[i] = s.hit(t, numberedKey(i), data)
 	}
 	if last := held[len(held)-1]; !last.IsFromDisk() {
 		t.Error("memory has room without end")

@@ -41,13 +41,12 @@ func TestAPieceWhoseWriteFailedIsNeverUsedAgain(t *testing.T) {
 			}
 			lost := client.shown[len(client.shown)-1]
 			// Whatever is taken from now on, also by others, is other memory.
-			var taken []piece
-			for range 300 {
-				p := takePiece(int64(size))
-				if &p.bytes[0] == &lost[0] {
+			taken := make([]piece, 300)
+			for i := range taken {
+				taken[i] = takePiece(int64(size))
+				if &taken[i].bytes[0] == &lost[0] {
 					t.Fatalf("%s: of %d bytes, memory that a frame may still be read from is used again", name, size)
 				}
-				taken = append(taken, p)
 			}
 			for _, p := range taken {
 				p.giveBack(true)
@@ -57,7 +56,7 @@ func TestAPieceWhoseWriteFailedIsNeverUsedAgain(t *testing.T) {
 }
 
 func TestPiecesAreLargeUntilSixtyFourMebibytesAreTaken(t *testing.T) {
-	var taken []piece
+	taken := make([]piece, 0, 64<<20/writePiece+100)
 	defer func() {
 		for _, p := range taken {
 			p.giveBack(true)
@@ -119,8 +118,7 @@ func TestPiecesAreWrittenAsTheyCome(t *testing.T) {
 		if end == io.EOF && err != nil || end != io.EOF && err != end { //nolint:errorlint // as the source said it
 			t.Errorf("the source ended with %v, sending with %v", end, err)
 		}
-		var left *writeError
-		if errors.As(err, &left) {
+		if _, left := errors.AsType[*writeError](err); left {
 			t.Error("an error of the source counts as the client's")
 		}
 	}

@@ -34,7 +34,7 @@ func TestCallersWhoResetTheirStreamsGiveNobodyOthersBytes(t *testing.T) {
 	for name := range bodies {
 		names = append(names, name)
 	}
-	get := func(name string) error {
+	get := func(random *rand.Rand, name string) error {
 		body := bodies[name]
 		ctx, leave := context.WithCancel(t.Context())
 		defer leave()
@@ -44,9 +44,9 @@ func TestCallersWhoResetTheirStreamsGiveNobodyOthersBytes(t *testing.T) {
 		}
 		request.Header.Set("Private-Token", developer)
 		want := body
-		if rand.IntN(3) == 0 {
-			from := rand.IntN(len(body))
-			request.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, from+rand.IntN(len(body)-from)))
+		if random.IntN(3) == 0 {
+			from := random.IntN(len(body))
+			request.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, from+random.IntN(len(body)-from)))
 		}
 		response, err := client.Do(request)
 		if err != nil {
@@ -63,9 +63,9 @@ func TestCallersWhoResetTheirStreamsGiveNobodyOthersBytes(t *testing.T) {
 			}
 			want = body[from : to+1]
 		}
-		if rand.IntN(2) == 0 {
+		if random.IntN(2) == 0 {
 			// It leaves somewhere in the middle, which resets the stream.
-			some := make([]byte, rand.IntN(len(want)+1))
+			some := make([]byte, random.IntN(len(want)+1))
 			n, err := io.ReadFull(response.Body, some)
 			if err != nil || !bytes.Equal(some[:n], want[:n]) {
 				return fmt.Errorf("%s: %d bytes that are others, %w", name, n, err)
@@ -78,10 +78,11 @@ func TestCallersWhoResetTheirStreamsGiveNobodyOthersBytes(t *testing.T) {
 		return nil
 	}
 	var callers sync.WaitGroup
-	for range 8 {
+	for caller := range uint64(8) {
 		callers.Go(func() {
+			random := rand.New(rand.NewPCG(1, caller)) //nolint:gosec // G404: a test that can be repeated
 			for range 40 {
-				if err := get(names[rand.IntN(len(names))]); err != nil {
+				if err := get(random, names[random.IntN(len(names))]); err != nil {
 					t.Error(err)
 					return
 				}
