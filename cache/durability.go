@@ -9,7 +9,8 @@ import (
 )
 
 // maxHotRecords bounds the records that are held decoded, so that a hit needs no look into the index. Each takes some 400
-// bytes, and twice that of the process with the room that the garbage collector needs; looking one up costs microseconds.
+// bytes, as much again for a note (Store.KeepNote), and twice that of the process with the room that the garbage collector needs;
+// looking one up costs microseconds.
 const maxHotRecords = 16 << 10
 
 // durability is what memory has of entries' records, and what of it, and of blobs, isn't durable yet. The janitor takes that

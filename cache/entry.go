@@ -36,6 +36,8 @@ type Entry struct {
 	// Questioned says that something has happened since then that makes the upstream worth asking (Question): the entry is
 	// not to be served unasked as long as the upstream can be asked.
 	Questioned bool
+	// Note is what the store's user has left with the entry (Store.KeepNote), nil for nothing.
+	Note any
 
 	// serial tells this commit of the key from others, node is what memory has of it.
 	serial uint32

@@ -46,6 +46,17 @@ func (s *Store) Lookup(k Key) (Entry, error) {
 	}
 }
 
+// KeepNote leaves something with an entry that its user wants to make only once, and finds in Entry.Note at later look-ups. It is kept
+// in memory while the entry is among those used last. It may be found beside a later state of the same entry, or the entry that replaced it: whoever
+// uses it looks whether it fits.
+func (s *Store) KeepNote(e Entry, note any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if record := s.durability.record(e.Key.hash()); record != nil && record.Key == e.Key {
+		record.Note = note
+	}
+}
+
 // takeFromIndex takes in what the index says of a key while n was what memory had (nil for nothing). False means that there is
 // no such entry.
 func (s *Store) takeFromIndex(h keyHash, n *node, record *Entry) bool {

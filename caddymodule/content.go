@@ -28,18 +28,18 @@ func (x *exchange) biggerPieces() (restore func()) {
 
 // serveBlob sends a stored file, or the part of it that was asked for. Its error says why the body wasn't sent to its
 // announced end: then the response must be broken off.
-func (x *exchange) serveBlob(blob *cache.Blob, entry cache.Entry) error {
+func (x *exchange) serveBlob(blob *cache.Blob, entry cache.Entry, head *fileHead) error {
 	if data, ok := blob.Bytes(); ok {
-		return x.serveBytes(data, blob, entry)
+		return x.serveBytes(data, blob, head)
 	}
 	body := newDiskBody(x, sourceDisk, blob.Size, identityOf(entry))
 	body.source = blob
 	defer body.close()
 	if !asksForWhole(x.r.Header) {
-		return x.serveContent(body, entry.Identity.LastModified)
+		return x.serveContent(body, head.lastModified)
 	}
 	defer x.biggerPieces()()
-	if !x.beginWhole(blob.Size(), entry.Identity.LastModified) {
+	if !x.beginWhole(head) {
 		return nil
 	}
 	n, err := x.sendFrom(body, blob.Size())
@@ -47,7 +47,7 @@ func (x *exchange) serveBlob(blob *cache.Blob, entry cache.Entry) error {
 }
 
 // serveBytes sends a stored file that is in memory, or the part of it that was asked for.
-func (x *exchange) serveBytes(data []byte, blob *cache.Blob, entry cache.Entry) error {
+func (x *exchange) serveBytes(data []byte, blob *cache.Blob, head *fileHead) error {
 	kind := sourceMemory
 	if blob.IsFromDisk() {
 		kind = sourceDisk
@@ -55,12 +55,12 @@ func (x *exchange) serveBytes(data []byte, blob *cache.Blob, entry cache.Entry) 
 	if !asksForWhole(x.r.Header) {
 		body := newMemoryBody(x, kind, data)
 		defer body.close()
-		return x.serveContent(body, entry.Identity.LastModified)
+		return x.serveContent(body, head.lastModified)
 	}
 	if len(data) > caddyPiece {
 		defer x.biggerPieces()()
 	}
-	if !x.beginWhole(blob.Size(), entry.Identity.LastModified) {
+	if !x.beginWhole(head) {
 		return nil
 	}
 	n, err := x.sendBytes(data)
@@ -97,11 +97,11 @@ func asksForWhole(header http.Header) bool {
 }
 
 // beginWhole writes the head that http.ServeContent writes for a whole file, and reports whether a body is to follow.
-func (x *exchange) beginWhole(size int64, lastModified time.Time) (body bool) {
+func (x *exchange) beginWhole(head *fileHead) (body bool) {
 	x.setHeader("Accept-Ranges", "bytes")
-	x.setHeader("Content-Length", strconv.FormatInt(size, 10))
-	if !lastModified.IsZero() {
-		x.setHeader("Last-Modified", lastModified.UTC().Format(http.TimeFormat))
+	x.setHeader("Content-Length", head.length)
+	if head.modified != "" {
+		x.setHeader("Last-Modified", head.modified)
 	}
 	x.w.WriteHeader(http.StatusOK)
 	return x.r.Method != http.MethodHead

@@ -30,7 +30,7 @@
 //   - A HEAD of a file that isn't here is answered by a question that follows GitLab to its storage (check.go).
 //
 // What GitLab's yes to a caller is good for is in grant.go. When the disk fails under a download, stored or on its way in, it
-// goes on from GitLab at its own place (disk_body.go). A body that isn't stored keeps its end back until its sum is right
+// goes on from GitLab at its own place (disk_body.go). The words of a stored file's head are made once (file_head.go). A body that isn't stored keeps its end back until its sum is right
 // (verified_body.go). Where GitLab redirects, and so names no SHA-256, that of an upload counts (published_sums.go). An
 // answer that breaks off ends with a reset (hang_up.go).
 //

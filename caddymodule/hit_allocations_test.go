@@ -9,7 +9,7 @@ import (
 
 // hitAllocations is how many allocations the handler may need for a hit of a small file from memory, more than what Caddy's
 // server needs for any request. Whoever needs more should know what for.
-const hitAllocations = 15
+const hitAllocations = 13
 
 // TestAHitAllocatesNoMoreThanItMust holds the handler alone, without server and connection.
 func TestAHitAllocatesNoMoreThanItMust(t *testing.T) {

@@ -1,8 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -54,22 +52,22 @@ func (x *exchange) setFileHeaders(file described) {
 	if file.digest.IsZero() {
 		return
 	}
-	// RFC 9530, section 3: the digest is of the whole file, also beside a part of it.
-	text := append(make([]byte, 0, 128), '"')
-	text = append(hex.AppendEncode(text, file.digest[:]), '"')
-	quoted := len(text)
-	text = append(text, "sha-256=:"...)
-	text = append(base64.StdEncoding.AppendEncode(text, file.digest[:]), ':')
-	both := string(text)
-	x.setHeader("Etag", both[:quoted])
-	x.setHeader("X-Checksum-Sha256", both[1:quoted-1])
-	x.setHeader("Repr-Digest", both[quoted:])
+	x.setSums(sumsOf(file.digest))
+}
+
+func (x *exchange) setSums(sums sumHeaders) {
+	x.setHeader("Etag", sums.etag)
+	x.setHeader("X-Checksum-Sha256", sums.checksum)
+	x.setHeader("Repr-Digest", sums.reprDigest)
 }
 
 // sendBlob sends a stored file, or the part of it that was asked for.
 func (x *exchange) sendBlob(blob *cache.Blob, entry cache.Entry) {
-	x.setFileHeaders(described{digest: entry.Digest, disposition: entry.Disposition})
-	if err := x.serveBlob(blob, entry); err != nil {
+	entry.Size = blob.Size()
+	head := x.headOf(entry)
+	x.setFileHeaders(described{disposition: entry.Disposition})
+	x.setSums(head.sums)
+	if err := x.serveBlob(blob, entry, head); err != nil {
 		x.breakOff(err)
 	}
 }
