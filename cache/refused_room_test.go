@@ -37,6 +37,9 @@ func TestAStepIsDoneAgainOnlyWhereRoomIsWhatItLacks(t *testing.T) {
 			for i := range test.files {
 				s.put(t, numberedKey(i), randomBytes(1000, byte(i)))
 			}
+			if err := s.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			f := s.begin(t, testKey("new"), FillSpec{Size: 1 << 20})
 			tries := 0
 			err := f.insist(func() error {
@@ -53,6 +56,14 @@ func TestAStepIsDoneAgainOnlyWhereRoomIsWhatItLacks(t *testing.T) {
 				t.Errorf("for a while nothing is evicted for it: %v", inVain)
 			}
 			f.Abort(nil)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			again := openStore(t, s.dir, Limits{})
+			awaitLoaded(t, again)
+			if left := again.entries.len(); left != s.entries.len() {
+				t.Errorf("%d entries are back after the next start", left-s.entries.len())
+			}
 		})
 	}
 }
