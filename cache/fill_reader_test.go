@@ -119,10 +119,18 @@ func TestAFillIsSentByTheKernelWhereItCanAndIsWholeInAnyCase(t *testing.T) {
 		sent   bool
 		files  int
 	}{
-		"it is the file":                 {nil, 1 << 20, true, 1},
-		"it can't be opened":             {func(file File) (File, error) { return nil, errors.Join(syscall.EMFILE, file.Close()) }, 1 << 20, false, 0},
-		"it is no file of the system's":  {func(file File) (File, error) { return file, nil }, 1 << 20, false, 0},
-		"it is another one":              {func(file File) (File, error) { other := file.(*openedFile); other.stat = closed.Stat; return file, nil }, 1 << 20, false, 0},
+		"it is the file":                {nil, 1 << 20, true, 1},
+		"it can't be opened":            {func(file File) (File, error) { return nil, errors.Join(syscall.EMFILE, file.Close()) }, 1 << 20, false, 0},
+		"it is no file of the system's": {func(file File) (File, error) { return file, nil }, 1 << 20, false, 0},
+		"it is another one": {func(file File) (File, error) {
+			other, err := os.Open(os.DevNull)
+			return sentFile{&openedFile{File: osFile{other}, fs: file.(*openedFile).fs}, other}, errors.Join(err, file.(*openedFile).File.Close())
+		}, 1 << 20, false, 0},
+		"it can't be looked at": {func(file File) (File, error) {
+			native, _ := osFileOf(file.(*openedFile).File)
+			file.(*openedFile).stat = closed.Stat
+			return sentFile{file, native}, nil
+		}, 1 << 20, false, 0},
 		"it can't be read from there on": {func(file File) (File, error) { return sentFile{file, closed}, nil }, 1 << 20, false, 0},
 		"nothing comes of it":            {nil, 0, false, 1},
 	} {
@@ -222,6 +230,11 @@ func TestAReaderHearsWhatBroke(t *testing.T) {
 		n, err := f.follow(t).Read(make([]byte, 10))
 		if n != test.n || !errors.Is(err, test.want) || errors.Is(err, ErrDisk) != (test.want != nil) || (test.want == nil && err != nil) {
 			t.Errorf("%s: %d bytes, %v", name, n, err)
+		}
+		if test.want != nil {
+			if n, err := f.follow(t).WriteTo(struct{ io.Writer }{io.Discard}); n != 0 || !errors.Is(err, test.want) || !errors.Is(err, ErrDisk) {
+				t.Errorf("%s: %d bytes are copied, %v", name, n, err)
+			}
 		}
 		f.Abort(nil)
 	}

@@ -11,17 +11,19 @@ import (
 )
 
 // layOutEmpty makes empty files in a directory, and directories where a name ends with a slash. What ends with an exclamation mark
-// is a file with a byte in it.
+// is a file with a byte in it, and with an at sign a link to what is neither a file nor a directory.
 func layOutEmpty(t *testing.T, dir, names string) {
 	t.Helper()
 	for _, name := range strings.Fields(names) {
-		path := filepath.Join(dir, strings.TrimSuffix(name, "!"))
+		path := filepath.Join(dir, strings.TrimRight(name, "!@"))
 		err := os.MkdirAll(filepath.Dir(path), 0o700)
 		switch {
 		case strings.HasSuffix(name, "/"):
 			err = errors.Join(err, os.MkdirAll(path, 0o700))
 		case strings.HasSuffix(name, "!"):
 			err = errors.Join(err, os.WriteFile(path, []byte("x"), 0o600))
+		case strings.HasSuffix(name, "@"):
+			err = errors.Join(err, os.Symlink(os.DevNull, path))
 		default:
 			err = errors.Join(err, os.WriteFile(path, nil, 0o600))
 		}
@@ -49,6 +51,9 @@ func TestWhoseADirectoryIsIsToldByTheFirstNameThatNoStoreMakes(t *testing.T) {
 		"index.db.damaged-1":              "",
 		"index.db.bak":                    "index.db.bak",
 		"lock":                            "",
+		"lock@":                           "lock",
+		"index.db@":                       "index.db",
+		"blobs@":                          "blobs",
 		"lock!":                           "lock",
 		"lock/":                           "lock",
 		"fills":                           "fills",
