@@ -140,7 +140,8 @@ func TestAFillIsSentByTheKernelWhereItCanAndIsWholeInAnyCase(t *testing.T) {
 			f := s.begin(t, testKey("a"), FillSpec{Size: size})
 			reader := f.follow(t)
 			to := &receiver{most: test.most}
-			n, want := int64(0), int64(size)
+			var n int64
+			want := int64(size)
 			if commit {
 				f.write(t, data)
 				if _, err := f.Commit(s.Generation(testKey("a"))); err != nil {

@@ -14,7 +14,7 @@ import (
 // is a file with a byte in it, and with an at sign a link to what is neither a file nor a directory.
 func layOutEmpty(t *testing.T, dir, names string) {
 	t.Helper()
-	for _, name := range strings.Fields(names) {
+	for name := range strings.FieldsSeq(names) {
 		path := filepath.Join(dir, strings.TrimRight(name, "!@"))
 		err := os.MkdirAll(filepath.Dir(path), 0o700)
 		switch {

@@ -228,7 +228,7 @@ func TestManyThatAreEvictedLeaveTheIndexInTransactionsThatItTakes(t *testing.T) 
 	s := newStore(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 20}})
 	s.starting.end()
 	blob := &blobState{size: 100}
-	var victims []*node
+	victims := make([]*node, 0, 2*maxChanges+1)
 	for i := range 2*maxChanges + 1 {
 		n := &node{hash: numberedKey(i).hash(), blob: blob}
 		blob.entries++
