@@ -49,7 +49,7 @@ func (fillsEndedError) Is(target error) bool { return target == ErrClosed || tar
 // diskError counts trouble with the disk and makes it an ErrDisk.
 func (s *Store) diskError(doing string, err error) error {
 	s.counters.diskErrors.Add(1)
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if isFull(err) {
 		s.setFull(true)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrDisk, doing, err)
@@ -57,7 +57,7 @@ func (s *Store) diskError(doing string, err error) error {
 
 // setFull notes whether the file system has room for files, and tells who wants to know when that changes.
 func (s *Store) setFull(full bool) {
-	if s.full.Load() != full && s.full.Swap(full) != full && s.onFull != nil {
+	if s.full.Swap(full) != full && s.onFull != nil {
 		s.onFull(full)
 	}
 }

@@ -22,14 +22,10 @@ func (s *Store) evict() {
 	s.mu.Lock()
 	excess, inVain := s.excessLocked(s.freeLocked(seen))
 	before := s.counters.freedBytes.Load()
-	loading, leaving := s.starting.loading, len(s.leaving.orphans) > 0
+	loading := s.starting.loading
 	s.mu.Unlock()
 	for !loading && excess > 0 {
-		if leaving {
-			// What is on its way out already goes first.
-			leaving = false
-			s.removeAll()
-		}
+		s.removeAll() // first what is on its way out already, and then those that are evicted
 		left := excess - (s.counters.freedBytes.Load() - before)
 		if left <= 0 {
 			break
@@ -43,7 +39,6 @@ func (s *Store) evict() {
 			break
 		}
 		s.logger.Debug("evicting", zap.Int("entries", len(victims.hashes)), zap.Int64("bytes", left))
-		s.removeAll()
 	}
 	if inVain {
 		s.giveUpRoom()

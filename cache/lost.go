@@ -21,8 +21,8 @@ func (s *Store) isIndexLost() bool {
 		return false // one that is damaged is begun anew by the janitor
 	}
 	// Unless the janitor has replaced it just now.
-	now, err := s.index.current()
-	return err == nil && now == db
+	now, _ := s.index.current()
+	return now == db
 }
 
 // isStillAt reports whether a path still leads to an open file.

@@ -36,7 +36,7 @@ func (f *Fill) NewReader(ctx context.Context) (*FillReader, error) {
 func (f *Fill) isInMemory() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ended && f.whole && f.notKept == nil && f.flushed == 0
+	return f.whole && f.notKept == nil && f.flushed == 0
 }
 
 // view is what a reader may see of a fill at one moment.
@@ -72,7 +72,7 @@ func (r *FillReader) next() (view, error) {
 	for {
 		v, grown := r.fill.view(r.offset)
 		switch {
-		case r.offset < v.flushed || r.offset-v.flushed < int64(len(v.tail)):
+		case r.offset < v.flushed+int64(len(v.tail)):
 			return v, nil
 		case v.err != nil:
 			return view{}, v.err
@@ -147,7 +147,7 @@ func (r *FillReader) WriteTo(w io.Writer) (total int64, err error) {
 			// counted: else a reader would have its last byte before there is an entry, and ask again in vain.
 			n, err = to.ReadFrom(file)
 			r.offset += n
-			if err != nil && isMediaError(err) {
+			if isMediaError(err) {
 				err = r.fill.store.diskError("reading a fill", err)
 			}
 			direct = n > 0

@@ -25,10 +25,10 @@ func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is
 // removed, that isn't done again for a while: the store would be emptied and gain nothing.
 func (f *Fill) insist(step func() error) error {
 	err, try := step(), 0
-	for ; err != nil && isFull(err) && try < refusedTries && f.store.giveWay(f); try++ {
+	for ; isFull(err) && try < refusedTries && f.store.giveWay(f); try++ {
 		err = step()
 	}
-	if try > 0 && err != nil && isFull(err) {
+	if try > 0 && isFull(err) {
 		f.store.mu.Lock()
 		f.store.space.inVain = f.store.now()
 		f.store.mu.Unlock()
