@@ -189,7 +189,8 @@ func (m *memoryTier) compact(victim *segment) {
 	var kept []*memoryFile
 	digests := make(map[*memoryFile]Digest)
 	for _, digest := range victim.files {
-		if file, ok := m.files.Peek(digest); ok && file.segment == victim {
+		file, ok := m.files.Peek(digest)
+		if _, again := digests[file]; ok && file.segment == victim && !again { // it went, and came back to the same segment
 			kept = append(kept, file)
 			digests[file] = digest
 		}

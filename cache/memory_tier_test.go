@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"testing"
@@ -318,6 +319,29 @@ func TestAFileThatComesBackIsNotLostWithItsFormerPlace(t *testing.T) {
 	}
 }
 
+// TestAFileThatComesBackToItsSegmentTakesItsRoomOnce when room is made there, and the segment is given back when it goes.
+func TestAFileThatComesBackToItsSegmentTakesItsRoomOnce(t *testing.T) {
+	page := os.Getpagesize()
+	for name, size := range map[string]int{"that stays twice over": page / 4, "that stays once": page/4 + 1} {
+		t.Run("a file "+name, func(t *testing.T) {
+			m := newTestTier(int64(page) + 4*memoryOverhead)
+			m.put(t, 1, size)
+			m.remove(Digest{1})
+			m.put(t, 2, size)
+			m.put(t, 1, size)
+			m.use(t, 1)
+			if !m.put(t, 3, page/2) || !slices.Equal(m.has(), []byte{1, 3}) {
+				t.Errorf("what is left is %v", m.has())
+			}
+			m.remove(Digest{1})
+			m.remove(Digest{3})
+			if m.check(t); m.open.live != 0 {
+				t.Errorf("%d bytes count as held", m.open.live)
+			}
+		})
+	}
+}
+
 // TestASegmentThatHoldsNothingIsGivenBack, but not the one that is filled next, nor while somebody reads from it.
 func TestASegmentThatHoldsNothingIsGivenBack(t *testing.T) {
 	page := os.Getpagesize()
@@ -400,5 +424,42 @@ func TestMemoryThatIsLoweredGivesBackWhatWasUsedLeastRecently(t *testing.T) {
 	m.limit = int64(3 * page) // without trim, as when readers stay
 	if !m.put(t, 3, page) || m.use(t, 2) {
 		t.Error("a segment of a former limit is used again")
+	}
+}
+
+// TestMemoryHoldsWhatItShouldWhateverComes puts, uses and removes files at random, while limits change and files are read.
+func TestMemoryHoldsWhatItShouldWhateverComes(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 0)) //nolint:gosec // G404: a test that can be repeated
+	page := os.Getpagesize()
+	m := newTestTier(int64(64 * page))
+	for range 3000 {
+		number := byte(random.IntN(100))
+		switch random.IntN(10) {
+		case 0:
+			m.remove(Digest{number})
+		case 1:
+			if random.IntN(20) == 0 {
+				m.limit = int64((1 + random.IntN(64)) * page)
+				m.trim(m.limit)
+			}
+		case 2:
+			if place := m.write(number+100, 1+random.IntN(page)); place != nil {
+				m.disown(place)
+				place.segment.leave()
+			}
+		case 3, 4, 5:
+			m.use(t, number)
+		default:
+			if m.files.Contains(Digest{number}) {
+				m.remove(Digest{number})
+			}
+			m.put(t, number, 1+random.IntN(min(page, segmentSize(m.limit)/4)))
+		}
+		if m.check(t); t.Failed() {
+			return
+		}
+	}
+	if m.trim(0); m.mapped.Load() != 0 || len(m.segments) != 0 || m.files.Len() != 0 {
+		t.Errorf("%d bytes are left", m.mapped.Load())
 	}
 }
