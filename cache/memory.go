@@ -262,7 +262,7 @@ func (s *Store) startPromotionLocked(e Entry, blob *blobState) *memoryFile {
 	if e.node == nil || e.node.hits == 0 || (e.node.hits == 1 && e.node.serial == 0) {
 		return nil
 	}
-	if s.limits.Memory <= 0 || blob.size == 0 || blob.size > largestInMemory(s.limits.Memory) || len(s.memory.promoting) >= maxPromotions {
+	if blob.size == 0 || blob.size > largestInMemory(s.limits.Memory) || len(s.memory.promoting) >= maxPromotions {
 		return nil
 	}
 	if _, begun := s.memory.promoting[blob.digest]; begun {
