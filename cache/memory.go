@@ -120,7 +120,6 @@ func (m *memoryTier) publish(digest Digest, file *memoryFile) {
 		return // the limit is lower now; the writer alone reads it
 	}
 	m.remove(digest)
-	m.clock++
 	file.placed, file.used = m.clock, m.clock
 	m.files.Add(digest, file)
 	file.segment.files = append(file.segment.files, digest)
@@ -190,15 +189,20 @@ func (m *memoryTier) compact(victim *segment) {
 	digests := make(map[*memoryFile]Digest)
 	for _, digest := range victim.files {
 		file, ok := m.files.Peek(digest)
-		if _, again := digests[file]; ok && file.segment == victim && !again { // it went, and came back to the same segment
+		_, again := digests[file] // it went, and came back to the same segment
+		switch {
+		case !ok || file.segment != victim || again:
+		case file.used > file.placed:
 			kept = append(kept, file)
 			digests[file] = digest
+		default:
+			m.files.Remove(digest)
 		}
 	}
 	slices.SortFunc(kept, func(a, b *memoryFile) int { return cmp.Compare(b.used, a.used) })
 	room := len(victim.data) / 2
 	stays := 0
-	for stays < len(kept) && kept[stays].used > kept[stays].placed && kept[stays].size <= room {
+	for stays < len(kept) && kept[stays].size <= room {
 		room -= kept[stays].size
 		stays++
 	}

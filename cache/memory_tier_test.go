@@ -207,6 +207,9 @@ func TestWhatWasUsedSinceItCameStaysUpToHalfOfTheRoom(t *testing.T) {
 			if !m.put(t, 100, eighth) || !slices.Equal(m.has(), append(slices.Clone(test.want), 100)) {
 				t.Errorf("what is left is %v", m.has())
 			}
+			if n := len(m.open.files); n != len(test.want)+1 {
+				t.Errorf("%d files are listed", n)
+			}
 			// What stayed has lost its former uses: next time it goes first.
 			for i := range byte(7 - len(test.want)) {
 				m.put(t, 101+i, eighth)
@@ -216,6 +219,22 @@ func TestWhatWasUsedSinceItCameStaysUpToHalfOfTheRoom(t *testing.T) {
 				t.Errorf("the next time %v are left", m.has())
 			}
 		})
+	}
+}
+
+// TestAFileThatWasUsedBeforeTheLastCameStays: what came last and wasn't used goes, and takes no other with it.
+func TestAFileThatWasUsedBeforeTheLastCameStays(t *testing.T) {
+	fourth := os.Getpagesize() / 4
+	m := newTestTier(int64(4*fourth + 5*memoryOverhead))
+	for i := range byte(4) {
+		m.put(t, i, fourth)
+		if i == 1 {
+			m.use(t, 0)
+			m.use(t, 1)
+		}
+	}
+	if !m.put(t, 4, fourth) || !slices.Equal(m.has(), []byte{0, 1, 4}) {
+		t.Errorf("what is left is %v", m.has())
 	}
 }
 
@@ -424,6 +443,9 @@ func TestMemoryThatIsLoweredGivesBackWhatWasUsedLeastRecently(t *testing.T) {
 	m.limit = int64(3 * page) // without trim, as when readers stay
 	if !m.put(t, 3, page) || m.use(t, 2) {
 		t.Error("a segment of a former limit is used again")
+	}
+	if len(m.open.data) != page {
+		t.Errorf("segments take %d bytes still", len(m.open.data))
 	}
 }
 
