@@ -49,7 +49,7 @@ type memoryTier struct {
 type memoryFile struct {
 	segment    *segment
 	from, size int
-	// placed and used are the tier's clock when the file came to this place, and at its last use.
+	// placed and used are the tier's clock when the file was moved to this place, and at its last use; 0 for never.
 	placed, used uint64
 }
 
@@ -120,7 +120,6 @@ func (m *memoryTier) publish(digest Digest, file *memoryFile) {
 		return // the limit is lower now; the writer alone reads it
 	}
 	m.remove(digest)
-	file.placed, file.used = m.clock, m.clock
 	m.files.Add(digest, file)
 	file.segment.files = append(file.segment.files, digest)
 }
