@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 )
@@ -56,6 +57,74 @@ func TestAFileOfWhichNoAnswerToldReplacesOneThatWasConfirmed(t *testing.T) {
 	entry, err := fill.Commit(s.Generation(k))
 	if err != nil || !entry.Confirmed.IsZero() || !bytes.Equal(s.content(t, k), []byte("new")) {
 		t.Errorf("there is %q; %+v, %v", s.content(t, k), entry, err)
+	}
+}
+
+// TestWhatIsOlderIsOtherContentOfTheSameGeneration: the same file is stored again whatever its answer's age, and other content where the older answer is of a newer generation, or what
+// is there was contradicted.
+func TestWhatIsOlderIsOtherContentOfTheSameGeneration(t *testing.T) {
+	old, other := []byte("old"), []byte("other")
+	for _, test := range []struct {
+		name   string
+		data   []byte
+		change func(s *Store, k Key)
+		want   error
+	}{
+		{"the same file", old, nil, nil},
+		{"another file", other, nil, ErrSuperseded},
+		{"another file of a newer generation", other, func(s *Store, k Key) { s.generations.slot(k).Add(1) }, nil},
+		{"another file, after other content was named", other, func(s *Store, k Key) { s.Doubt(k, s.now(), OtherContentNamed) }, nil},
+	} {
+		s, clock := openAt(t, Limits{})
+		clock.pass(time.Hour)
+		k := testKey("a")
+		s.put(t, k, old)
+		if test.change != nil {
+			test.change(s, k)
+		}
+		fill := s.begin(t, k, FillSpec{Size: int64(len(test.data)), Confirmed: clock.now().Add(-time.Minute)})
+		fill.write(t, test.data)
+		if _, err := fill.Commit(s.Generation(k)); !errors.Is(err, test.want) || (test.want == nil && err != nil) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+// TestOfTwoFilesThatWerePublishedOverTheLastIsKept: a replica may be behind by either.
+func TestOfTwoFilesThatWerePublishedOverTheLastIsKept(t *testing.T) {
+	s, clock := openAt(t, Limits{})
+	k := testKey("a")
+	for _, data := range []string{"one", "two"} {
+		s.put(t, k, []byte(data))
+		s.Raise(k, Published)
+		clock.pass(time.Second)
+	}
+	if got := s.put(t, k, []byte("one")); !got.Confirmed.IsZero() || string(s.content(t, k)) != "one" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestWhatIsLearntKeepsNoConfirmation that something takes away later.
+func TestWhatIsLearntKeepsNoConfirmation(t *testing.T) {
+	s, clock := openAt(t, Limits{})
+	e := s.put(t, testKey("a"), []byte("x"))
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.durability.hot.Purge()
+	s.Question(e.Key, clock.now(), GoneForOne)
+	e = s.lookup(t, e.Key)
+	s.durability.hot.Purge()
+	clock.pass(time.Second)
+	if got, worth := s.Confirm(e, s.Generation(e.Key), clock.now(), Named{Identity: Identity{ETag: `"1"`}}); worth != Confirmed || got.Identity.ETag != `"1"` {
+		t.Fatalf("%+v, %s", got, worth)
+	}
+	if got := s.lookup(t, e.Key); got.Identity.ETag != `"1"` || got.Questioned || !got.Confirmed.Equal(clock.now()) {
+		t.Errorf("learnt: %+v", got)
+	}
+	s.Doubt(e.Key, clock.now(), OtherContentNamed)
+	if got := s.lookup(t, e.Key); !got.Confirmed.IsZero() || got.Questioned {
+		t.Errorf("after other content was named: %+v", got)
 	}
 }
 
