@@ -180,6 +180,7 @@ func TestRecordsAreWrittenAnewOfWhatTheIndexHasAlone(t *testing.T) {
 		e.Identity.ETag = "learnt"
 		learnt = append(learnt, &e)
 	}
+	s.put(t, testKey("replaced"), []byte("new"))
 	if err := s.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +188,6 @@ func TestRecordsAreWrittenAnewOfWhatTheIndexHasAlone(t *testing.T) {
 	s.mu.Lock()
 	s.dropLocked(s.entries.peek(testKey("gone").hash()))
 	s.mu.Unlock()
-	s.put(t, testKey("replaced"), []byte("new"))
 	pending := s.put(t, testKey("pending"), []byte("new"))
 	learnt[3].serial = pending.serial
 	err := s.updateIndex(func(tx *bolt.Tx) error {

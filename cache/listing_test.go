@@ -33,17 +33,19 @@ func (s *Store) putMany(t *testing.T, number int) {
 // TestAPageHasAsManyEntriesAsWereAskedForAlsoWhereSomeAreGone: the index still has records of what was dropped.
 func TestAPageHasAsManyEntriesAsWereAskedForAlsoWhereSomeAreGone(t *testing.T) {
 	for _, test := range []struct {
-		gone  []string
-		limit int
-		want  string
+		gone, new []string
+		limit     int
+		want      string
 	}{
-		{nil, 3, "[a b c]"},
-		{[]string{"b"}, 3, "[a c d]"},
-		{[]string{"a", "b", "c"}, 3, "[d e f]"},
-		{[]string{"c", "e"}, 3, "[a b d]"},
-		{[]string{"a", "h"}, 10, "[b c d e f g]"},
-		{nil, 8, "[a b c d e f g h]"},
-		{nil, 0, "[]"},
+		{nil, nil, 3, "[a b c]"},
+		{[]string{"b"}, nil, 3, "[a c d]"},
+		{[]string{"b"}, []string{"c2"}, 3, "[a c c2]"},
+		{[]string{"b"}, []string{"b2"}, 3, "[a b2 c]"},
+		{[]string{"a", "b", "c"}, nil, 3, "[d e f]"},
+		{[]string{"c", "e"}, nil, 3, "[a b d]"},
+		{[]string{"a", "h"}, []string{"i"}, 10, "[b c d e f g i]"},
+		{nil, nil, 8, "[a b c d e f g h]"},
+		{nil, nil, 0, "[]"},
 	} {
 		s := openStore(t, t.TempDir(), Limits{})
 		awaitLoaded(t, s)
@@ -53,6 +55,9 @@ func TestAPageHasAsManyEntriesAsWereAskedForAlsoWhereSomeAreGone(t *testing.T) {
 			s.mu.Lock()
 			s.forgetEntryLocked(s.entries.peek(testKey(file).hash()))
 			s.mu.Unlock()
+		}
+		for _, file := range test.new {
+			s.put(t, testKey(file), []byte("new"))
 		}
 		listed, err := s.Entries(t.Context(), Selector{}, nil, test.limit)
 		if got := fmt.Sprint(listedKeys(listed)); err != nil || got != test.want {
@@ -192,6 +197,19 @@ func TestAKeyThatCannotBeReadHidesNoOther(t *testing.T) {
 	}
 	if purged, err := s.Purge(t.Context(), Selector{Project: "24"}); err != nil || purged.Entries != 2 {
 		t.Errorf("purged %+v, %v", purged, err)
+	}
+}
+
+// TestAnIndexWhoseUsesCannotBeReadIsListedAsNoEmptyOne: the admin hears that it is damaged.
+func TestAnIndexWhoseUsesCannotBeReadIsListedAsNoEmptyOne(t *testing.T) {
+	s, _ := openAt(t, Limits{})
+	s.putMany(t, 2)
+	s.stopJanitor()
+	if err := s.updateIndex(func(tx *bolt.Tx) error { return tx.DeleteBucket(usesBucket) }); err != nil {
+		t.Fatal(err)
+	}
+	if listed, err := s.Entries(t.Context(), Selector{}, nil, 10); !errors.Is(err, errDamagedIndex) || len(listed) != 0 {
+		t.Errorf("listed %v, %v", listedKeys(listed), err)
 	}
 }
 
