@@ -1,9 +1,11 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -229,6 +231,40 @@ func TestKeysOutOfOrderAreDamage(t *testing.T) {
 		if want := test.key; !test.wrong && string(order.last) != want {
 			t.Errorf("the last is %q, not %q", order.last, want)
 		}
+	}
+}
+
+// TestAnIndexThatIsOutOfOrderIsListedAsNoOther: whoever lists it hears of the damage.
+func TestAnIndexThatIsOutOfOrderIsListedAsNoOther(t *testing.T) {
+	for name, list := range map[string]func(s *Store) error{
+		"projects": func(s *Store) error { _, err := s.Projects(t.Context(), 10); return err },
+		"entries":  func(s *Store) error { _, err := s.Entries(t.Context(), Selector{}, nil, 10); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openStore(t, dir, Limits{})
+			s.putMany(t, 2)
+			first := []byte("a wrong key, before all others")
+			if err := s.updateIndex(func(tx *bolt.Tx) error { return tx.Bucket(entriesBucket).Put(first, []byte("x")) }); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(indexPath(dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := bytes.Replace(first, []byte("a"), []byte("z"), 1)
+			if err := os.WriteFile(indexPath(dir), bytes.ReplaceAll(data, first, last), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, goOn := openLoading(t, dir)
+			if err := list(s); !errors.Is(err, errDamagedIndex) {
+				t.Errorf("listed with %v", err)
+			}
+			goOn()
+		})
 	}
 }
 

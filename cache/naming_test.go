@@ -86,10 +86,14 @@ func TestAFileThatWasNeverOpenedCountsAsUsedWhenItWasStored(t *testing.T) {
 	opened, stored := testKey("opened"), testKey("stored")
 	data := randomBytes(1000, 1)
 	s.put(t, opened, data)
+	fill := s.begin(t, stored, FillSpec{Size: 1, Confirmed: clock.now()}) // which takes its time
 	clock.pass(time.Hour)
 	_ = s.hit(t, opened, data).Close()
 	clock.pass(time.Hour)
-	s.put(t, stored, randomBytes(1000, 2))
+	fill.write(t, []byte("x"))
+	if _, err := fill.Commit(s.Generation(stored)); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
