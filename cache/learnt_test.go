@@ -174,7 +174,7 @@ func TestARecordOfAnotherKeyWithTheSameHashSaysNothing(t *testing.T) {
 // TestRecordsAreWrittenAnewOfWhatTheIndexHasAlone: another entry, or one that is gone, doesn't come back by what was learnt.
 func TestRecordsAreWrittenAnewOfWhatTheIndexHasAlone(t *testing.T) {
 	s, _ := openAt(t, Limits{})
-	var learnt []*Entry
+	learnt := make([]*Entry, 0, 5)
 	for i, file := range []string{"there", "gone", "replaced", "pending", "lost"} {
 		e := s.put(t, testKey(file), []byte{byte(i)})
 		e.Identity.ETag = "learnt"
@@ -225,8 +225,10 @@ func TestWhatTheIndexSaysOfAKeyIsTakenWhereMemoryStillHasWhatItHad(t *testing.T)
 		{"nothing", nil, func(Entry) *Entry { return nil }, false, false},
 		{"another file", nil, func(e Entry) *Entry { e.Digest = numberedDigest(1); return &e }, false, false},
 		{"nothing, of what came meanwhile", func(*Store, *node) *node { return nil }, func(Entry) *Entry { return nil }, true, true},
-		{"another file, of what was replaced meanwhile", func(*Store, *node) *node { return new(node) },
-			func(e Entry) *Entry { e.Digest = numberedDigest(1); return &e }, true, true},
+		{
+			"another file, of what was replaced meanwhile", func(*Store, *node) *node { return new(node) },
+			func(e Entry) *Entry { e.Digest = numberedDigest(1); return &e }, true, true,
+		},
 		{"what left meanwhile", func(s *Store, n *node) *node { s.dropLocked(n); return n }, func(e Entry) *Entry { return &e }, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

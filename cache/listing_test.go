@@ -145,7 +145,7 @@ func TestEntriesThatAreNotLoadedYetAreListed(t *testing.T) {
 func TestProjectsAreListedInTheirOrder(t *testing.T) {
 	s := openStore(t, t.TempDir(), Limits{})
 	awaitLoaded(t, s)
-	var want []Project
+	want := make([]Project, 0, 20)
 	for i := range 20 {
 		for _, file := range []string{"a", "b"} {
 			k := testKey(file)
