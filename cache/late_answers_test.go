@@ -111,6 +111,7 @@ func TestWhatIsLearntKeepsNoConfirmation(t *testing.T) {
 	if err := s.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	s.stopJanitor()
 	s.durability.hot.Purge()
 	s.Question(e.Key, clock.now(), GoneForOne)
 	e = s.lookup(t, e.Key)

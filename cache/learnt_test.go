@@ -136,6 +136,7 @@ func TestOnlyWhatIsNewIsLearnt(t *testing.T) {
 	if err := s.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	s.stopJanitor()
 	for _, hot := range []bool{true, false} {
 		if !hot {
 			s.durability.hot.Purge() // the record isn't in memory
@@ -144,7 +145,6 @@ func TestOnlyWhatIsNewIsLearnt(t *testing.T) {
 			t.Errorf("nothing new is learnt: %+v", got)
 		}
 	}
-	s.stopJanitor()
 	got, _ := s.Confirm(entry, s.Generation(k), clock.now(), Named{Disposition: "inline"})
 	if got.Disposition != "inline" || got.Identity != entry.Identity || len(s.durability.learnt) != 1 || s.lookup(t, k).Disposition != "inline" {
 		t.Errorf("a disposition is learnt: %+v", got)
