@@ -116,7 +116,6 @@ func (b *Blob) Seek(offset int64, whence int) (position int64, err error) {
 func (b *Blob) Close() error {
 	if b.data != nil {
 		b.data = nil
-		b.memory.Reset(nil)
 		if b.segment != nil {
 			b.segment.leave()
 		}

@@ -79,6 +79,9 @@ func (f *brokenFile) Close() error {
 	return errors.Join(f.File.Close(), f.failure(&f.fs.closed))
 }
 
+// openSize is the size of a file that stays open while it is served; smaller ones are read at once (small_read.go).
+const openSize = smallFile + 1000
+
 func (s *Store) mustOpen(t testing.TB, e Entry) *Blob {
 	t.Helper()
 	blob, err := s.OpenBlob(e)
@@ -107,7 +110,7 @@ func TestAFileThatCannotBeReadIsGivenUpOnlyIfThatIsItsOwnFault(t *testing.T) {
 			t.Run(name+", by "+way, func(t *testing.T) {
 				broken := &brokenFiles{FS: OS()}
 				s := openOn(t, broken, Limits{MaxSize: 1 << 30})
-				e := s.put(t, testKey("a"), randomBytes(1000, 1))
+				e := s.put(t, testKey("a"), randomBytes(openSize, 1))
 				blob := s.mustOpen(t, e)
 				broken.breakWith(test.read, nil, nil, nil, test.short)
 				if n, err := read(blob); n != 0 || !errors.Is(err, test.want) {
@@ -139,7 +142,7 @@ func (r *kernelReceiver) ReadFrom(from io.Reader) (int64, error) {
 
 // TestAFileThatIsSentIsGivenUpOnlyIfThatIsItsOwnFault sends a file of the operating system: a client that hangs up costs none.
 func TestAFileThatIsSentIsGivenUpOnlyIfThatIsItsOwnFault(t *testing.T) {
-	data := randomBytes(1000, 1)
+	data := randomBytes(openSize, 1)
 	for name, test := range map[string]struct {
 		most  int64
 		err   error
@@ -149,11 +152,11 @@ func TestAFileThatIsSentIsGivenUpOnlyIfThatIsItsOwnFault(t *testing.T) {
 	}{
 		"all of it":                              {1 << 20, nil, false, nil, false},
 		"to a client that hangs up":              {300, syscall.EPIPE, false, syscall.EPIPE, false},
-		"to a client that hangs up at the end":   {1000, syscall.EPIPE, false, syscall.EPIPE, false},
+		"to a client that hangs up at the end":   {openSize, syscall.EPIPE, false, syscall.EPIPE, false},
 		"by a disk that can't give it back":      {300, syscall.EIO, false, ErrDisk, true},
 		"whose end somebody has cut off":         {1 << 20, nil, true, ErrDisk, true},
 		"that is cut off, to one who hangs up":   {300, syscall.EPIPE, true, syscall.EPIPE, false},
-		"by a disk that fails with its last bit": {1000, syscall.EIO, false, ErrDisk, true},
+		"by a disk that fails with its last bit": {openSize, syscall.EIO, false, ErrDisk, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openStore(t, t.TempDir(), Limits{})
@@ -209,7 +212,7 @@ func TestABlobIsWrittenWholeWhateverItIsAndWhoeverTakesIt(t *testing.T) {
 func TestABlobThatIsClosedGivesNothing(t *testing.T) {
 	broken := &brokenFiles{FS: OS()}
 	s := openOn(t, broken, Limits{MaxSize: 1 << 30})
-	e := s.put(t, testKey("a"), randomBytes(1000, 1))
+	e := s.put(t, testKey("a"), randomBytes(openSize, 1))
 	held := s.mustOpen(t, e)
 	blob := s.mustOpen(t, e)
 	broken.breakWith(nil, nil, nil, syscall.EIO, false)
@@ -228,7 +231,7 @@ func TestABlobThatIsClosedGivesNothing(t *testing.T) {
 			t.Errorf("%s: %v", way, err)
 		}
 	}
-	if s.space.open != 1000 {
+	if s.space.open != openSize {
 		t.Errorf("%d bytes are being read", s.space.open)
 	}
 	if err := held.Close(); err != nil {
@@ -238,7 +241,7 @@ func TestABlobThatIsClosedGivesNothing(t *testing.T) {
 
 // TestASeekThatFailsLeavesTheReaderWhereItWas: it reads on, and its file isn't taken for one that ends too early.
 func TestASeekThatFailsLeavesTheReaderWhereItWas(t *testing.T) {
-	s, data := openStore(t, t.TempDir(), Limits{}), randomBytes(1000, 1)
+	s, data := openStore(t, t.TempDir(), Limits{}), randomBytes(openSize, 1)
 	blob := s.mustOpen(t, s.put(t, testKey("a"), data))
 	defer blob.Close()
 	if _, err := io.ReadFull(blob, make([]byte, 600)); err != nil {
@@ -259,7 +262,7 @@ func TestASeekThatFailsLeavesTheReaderWhereItWas(t *testing.T) {
 func TestAFileThatCannotBeLookedAtNowStays(t *testing.T) {
 	broken := &brokenFiles{FS: OS()}
 	s := openOn(t, broken, Limits{MaxSize: 1 << 30})
-	data := randomBytes(1000, 1)
+	data := randomBytes(openSize, 1)
 	e := s.put(t, testKey("a"), data)
 	broken.breakWith(nil, syscall.ENFILE, nil, nil, false)
 	if _, err := s.OpenBlob(e); !errors.Is(err, ErrDisk) || !errors.Is(err, syscall.ENFILE) {

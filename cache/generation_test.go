@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"testing"
 )
@@ -40,7 +41,7 @@ func TestNoGenerationComesBackHoweverManyPurgesThereAre(t *testing.T) {
 	for i := range 3 * maxWidePurges {
 		selector, ours := Selector{Project: strconv.Itoa(1000 + i)}, i%5 == 0
 		switch {
-		case i%50 == 0:
+		case i%150 == 0:
 			selector = Selector{}
 		case ours:
 			selector = Selector{Project: k.Project, Package: k.Package}
@@ -55,8 +56,35 @@ func TestNoGenerationComesBackHoweverManyPurgesThereAre(t *testing.T) {
 			t.Fatalf("purge %d begins no new generation", i)
 		}
 		seen[after] = true
+		if n := len(g.purges.Load().some); n > maxWidePurges || (n > 0 && selector == Selector{}) {
+			t.Fatalf("after purge %d, %d are remembered that each look-up compares its key with", i, n)
+		}
 	}
-	if n := len(g.purges.Load().some); n > maxWidePurges {
-		t.Errorf("%d purges are remembered", n)
+}
+
+// TestGenerationsFollowEachOtherAlsoWhereTheirNumbersBeginAnew: what is older is told from what is newer, or an old answer counts.
+func TestGenerationsFollowEachOtherAlsoWhereTheirNumbersBeginAnew(t *testing.T) {
+	const last, half = math.MaxUint32, 1 << 31
+	for _, test := range []struct {
+		one, other Generation
+		want       bool
+	}{
+		{Generation{1, 5}, Generation{1, 5}, false},
+		{Generation{1, 5}, Generation{1, 6}, true},
+		{Generation{1, 6}, Generation{1, 5}, false},
+		{Generation{1, last}, Generation{1, 0}, true},
+		{Generation{1, 0}, Generation{1, last}, false},
+		{Generation{1, 7}, Generation{1, 7 + half - 1}, true},
+		{Generation{1, 7}, Generation{1, 7 + half}, false}, // too far to tell
+		{Generation{1, 9}, Generation{2, 3}, true},
+		{Generation{2, 3}, Generation{1, 9}, false},
+		{Generation{last, 9}, Generation{0, 3}, true},
+	} {
+		if got := test.one.Precedes(test.other); got != test.want {
+			t.Errorf("%s precedes %s: %v", test.one, test.other, got)
+		}
+	}
+	if next := (Generation{3, last}).Next(); next != (Generation{3, 0}) || next.String() != "3.0" {
+		t.Errorf("after the last comes %s", next)
 	}
 }

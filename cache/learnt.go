@@ -15,11 +15,11 @@ type Named struct {
 // learnLocked adds to an entry what the upstream has named and the entry lacks, such as the Last-Modified of what was published
 // through us. What is known already stays. The index hears of it with the next last uses.
 func (s *Store) learnLocked(e *Entry, n *node, named Named) {
-	known := e
+	known := *e
 	if record := s.durability.record(n.hash); record != nil && record.Key == e.Key {
-		known = record // which may have learnt since e was looked up
+		known = *record // which may have learnt since e was looked up
 	}
-	learnt := *known
+	learnt := known
 	learnt.fillIn(named)
 	e.Identity, e.Disposition = learnt.Identity, learnt.Disposition
 	if learnt.Identity == known.Identity && learnt.Disposition == known.Disposition {

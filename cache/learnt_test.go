@@ -2,8 +2,12 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // TestWhatTheUpstreamNamesLaterIsKnownFromThenOn has an upload's copy, of which nothing but the sum is known, confirmed.
@@ -115,5 +119,137 @@ func TestWhatIsLearntWhileTheIndexIsToldIsKnownFromThenOn(t *testing.T) {
 	}
 	if record, err := s.readIndex(k); err != nil || !record.Identity.LastModified.Equal(modified) {
 		t.Errorf("the index: %+v, %v", record, err)
+	}
+}
+
+// TestOnlyWhatIsNewIsLearnt, also of an entry whose record isn't in memory: the name alone under which a file is saved counts, too,
+// and what is known already costs no record.
+func TestOnlyWhatIsNewIsLearnt(t *testing.T) {
+	s, clock := openAt(t, Limits{})
+	k := testKey("a")
+	fill := s.begin(t, k, FillSpec{Size: 1, Confirmed: clock.now()})
+	fill.write(t, []byte("x"))
+	entry, err := fill.Commit(s.Generation(k))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.stopJanitor()
+	for _, hot := range []bool{true, false} {
+		if !hot {
+			s.durability.hot.Purge() // the record isn't in memory
+		}
+		if got, _ := s.Confirm(entry, s.Generation(k), clock.now(), Named{Identity: entry.Identity}); len(s.durability.learnt) != 0 || got.Disposition != "" {
+			t.Errorf("nothing new is learnt: %+v", got)
+		}
+	}
+	got, _ := s.Confirm(entry, s.Generation(k), clock.now(), Named{Disposition: "inline"})
+	if got.Disposition != "inline" || got.Identity != entry.Identity || len(s.durability.learnt) != 1 || s.lookup(t, k).Disposition != "inline" {
+		t.Errorf("a disposition is learnt: %+v", got)
+	}
+}
+
+// TestARecordOfAnotherKeyWithTheSameHashSaysNothing: it is a miss, and what is learnt is the entry's own.
+func TestARecordOfAnotherKeyWithTheSameHashSaysNothing(t *testing.T) {
+	s, clock := openAt(t, Limits{})
+	e := s.put(t, testKey("a"), []byte("x"))
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.stopJanitor()
+	s.mu.Lock()
+	s.durability.know(e.Key.hash(), &Entry{Key: testKey("b"), Digest: e.Digest, Disposition: "another's", Identity: Identity{ETag: "another's"}})
+	s.mu.Unlock()
+	if got, err := s.Lookup(e.Key); !errors.Is(err, ErrMiss) || got != (Entry{}) {
+		t.Errorf("looked up: %+v, %v", got, err)
+	}
+	got, worth := s.Confirm(e, s.Generation(e.Key), clock.now(), Named{Identity: Identity{ETag: `"1"`}})
+	if worth != Confirmed || got.Identity.ETag != `"1"` || got.Disposition != e.Disposition {
+		t.Errorf("confirmed: %+v, %s", got, worth)
+	}
+}
+
+// TestRecordsAreWrittenAnewOfWhatTheIndexHasAlone: another entry, or one that is gone, doesn't come back by what was learnt.
+func TestRecordsAreWrittenAnewOfWhatTheIndexHasAlone(t *testing.T) {
+	s, _ := openAt(t, Limits{})
+	learnt := make([]*Entry, 0, 5)
+	for i, file := range []string{"there", "gone", "replaced", "pending", "lost"} {
+		e := s.put(t, testKey(file), []byte{byte(i)})
+		e.Identity.ETag = "learnt"
+		learnt = append(learnt, &e)
+	}
+	s.put(t, testKey("replaced"), []byte("new"))
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.stopJanitor()
+	s.mu.Lock()
+	s.dropLocked(s.entries.peek(testKey("gone").hash()))
+	s.mu.Unlock()
+	pending := s.put(t, testKey("pending"), []byte("new"))
+	learnt[3].serial = pending.serial
+	err := s.updateIndex(func(tx *bolt.Tx) error {
+		if err := tx.Bucket(entriesBucket).Delete(testKey("lost").bytes()); err != nil {
+			return err
+		}
+		return s.rewriteRecords(tx, learnt)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range learnt {
+		record, err := s.readIndex(e.Key)
+		if err != nil || (record == nil) != (e.Key.File == "lost") || (record != nil && (record.Identity.ETag == "learnt") != (e.Key.File == "there")) {
+			t.Errorf("%s: %+v, %v", e.Key.File, record, err)
+		}
+	}
+	if err := s.viewIndex(func(tx *bolt.Tx) error { return s.rewriteRecords(tx, learnt) }); !errors.Is(err, bolterrors.ErrTxNotWritable) {
+		t.Errorf("an index that can't be written is rewritten: %v", err)
+	}
+}
+
+// TestWhatTheIndexSaysOfAKeyIsTakenWhereMemoryStillHasWhatItHad when the index was asked.
+func TestWhatTheIndexSaysOfAKeyIsTakenWhereMemoryStillHasWhatItHad(t *testing.T) {
+	k := testKey("a")
+	h := k.hash()
+	for _, test := range []struct {
+		name   string
+		before func(s *Store, n *node) *node
+		record func(e Entry) *Entry
+		want   bool
+		stays  bool
+	}{
+		{"what it has", nil, func(e Entry) *Entry { return &e }, true, true},
+		{"nothing", nil, func(Entry) *Entry { return nil }, false, false},
+		{"another file", nil, func(e Entry) *Entry { e.Digest = numberedDigest(1); return &e }, false, false},
+		{"nothing, of what came meanwhile", func(*Store, *node) *node { return nil }, func(Entry) *Entry { return nil }, true, true},
+		{
+			"another file, of what was replaced meanwhile", func(*Store, *node) *node { return new(node) },
+			func(e Entry) *Entry { e.Digest = numberedDigest(1); return &e }, true, true,
+		},
+		{"what left meanwhile", func(s *Store, n *node) *node { s.dropLocked(n); return n }, func(e Entry) *Entry { return &e }, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, _ := openAt(t, Limits{})
+			s.stopJanitor()
+			e := s.put(t, k, []byte("x"))
+			n := e.node
+			if test.before != nil {
+				s.mu.Lock()
+				n = test.before(s, n)
+				s.mu.Unlock()
+			}
+			if got := s.takeFromIndex(h, n, test.record(e)); got != test.want {
+				t.Errorf("there is such an entry: %v", got)
+			}
+			if stays := s.entries.peek(h) != nil; stays != test.stays {
+				t.Errorf("memory has an entry: %v", stays)
+			}
+			if n := len(s.leaving.removals); (n > 0) != (!test.want && test.before == nil) {
+				t.Errorf("the index is to drop %d records", n)
+			}
+		})
 	}
 }

@@ -92,10 +92,10 @@ func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limi
 	}
 	for len(records) < limit {
 		from, err = s.walkIndex(ctx, prefix, from, listStep, func(_ *bolt.Tx, key, data []byte) error {
-			if k, ok := parseKey(key); !ok || !sel.Matches(k) {
+			if k, _ := parseKey(key); !sel.Matches(k) {
 				return nil
 			}
-			if record, err := decodeRecord(key, data); err == nil { // a damaged record is no entry
+			if record, err := decodeRecord(key, data); err == nil { // a damaged record, or one with a damaged key, is no entry
 				records = append(records, record)
 			}
 			if len(records) >= limit {
@@ -103,7 +103,7 @@ func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limi
 			}
 			return nil
 		})
-		if err != nil || from == nil {
+		if from == nil { // there are no more, or none can be read
 			return records, nil, err
 		}
 	}

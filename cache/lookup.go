@@ -155,7 +155,7 @@ func (s *Store) Confirm(e Entry, g Generation, at time.Time, named Named) (Entry
 	if s.answers.lags(formerBlob{h, n.blob.digest}, since) {
 		return s.entryLocked(&e, n), Lagging
 	}
-	if n.confirmed == unconfirmed || n.generation != g || since > n.confirmed {
+	if n.generation != g || since > n.confirmed {
 		n.generation, n.confirmed = g, since
 	}
 	s.learnLocked(&e, n, named)

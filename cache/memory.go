@@ -49,7 +49,7 @@ type memoryTier struct {
 type memoryFile struct {
 	segment    *segment
 	from, size int
-	// placed and used are the tier's clock when the file came to this place, and at its last use.
+	// placed and used are the tier's clock when the file was moved to this place, and at its last use; 0 for never.
 	placed, used uint64
 }
 
@@ -61,8 +61,16 @@ func newMemoryTier() memoryTier {
 	}
 }
 
-// bytes is what the tier takes.
-func (m *memoryTier) bytes() int64 { return m.mapped.Load() + int64(m.files.Len())*memoryOverhead }
+// bytes is what the tier takes, with what is on its way in.
+func (m *memoryTier) bytes() int64 { return m.mapped.Load() + m.overhead() }
+
+// overhead is what all files cost beside their bytes.
+func (m *memoryTier) overhead() int64 { return int64(m.files.Len()+len(m.promoting)) * memoryOverhead }
+
+// hasRoom reports whether limit allows one file more, and as many bytes for a segment that it needs.
+func (m *memoryTier) hasRoom(segment int, limit int64) bool {
+	return m.bytes()+memoryOverhead+int64(segment) <= limit
+}
 
 // largestInMemory is the size of the largest file that a tier of that many bytes takes.
 func largestInMemory(limit int64) int64 { return min(limit/memoryShare, memoryLargest) }
@@ -85,10 +93,10 @@ func (m *memoryTier) get(digest Digest) *memoryFile {
 	return file
 }
 
-// reserve returns a place for a file, for its one writer, who must publish or disown it, and leave its segment. Nil says that there is none within
-// limit: all segments are being read from, or the system has no memory.
+// reserve returns a place for a file of at most half a segment, for its one writer, who must publish or disown it, and leave its
+// segment. Nil says that there is none within limit: all segments are being read from, or the system has no memory.
 func (m *memoryTier) reserve(size int, limit int64) *memoryFile {
-	if m.open == nil || len(m.open.data)-m.open.filled < size || m.bytes()+memoryOverhead > limit {
+	if m.open == nil || len(m.open.data)-m.open.filled < size || !m.hasRoom(0, limit) {
 		full := m.open
 		m.open = nil
 		if full != nil {
@@ -96,7 +104,7 @@ func (m *memoryTier) reserve(size int, limit int64) *memoryFile {
 		}
 		m.open = m.nextSegment(limit)
 	}
-	if m.open == nil || len(m.open.data)-m.open.filled < size {
+	if m.open == nil {
 		return nil
 	}
 	file := &memoryFile{segment: m.open, from: m.open.filled, size: size}
@@ -112,8 +120,6 @@ func (m *memoryTier) publish(digest Digest, file *memoryFile) {
 		return // the limit is lower now; the writer alone reads it
 	}
 	m.remove(digest)
-	m.clock++
-	file.placed, file.used = m.clock, m.clock
 	m.files.Add(digest, file)
 	file.segment.files = append(file.segment.files, digest)
 }
@@ -142,7 +148,7 @@ func (m *memoryTier) dropIfEmpty(emptied *segment) {
 func (m *memoryTier) nextSegment(limit int64) *segment {
 	size := segmentSize(limit)
 	for {
-		if m.bytes()+int64(size) <= limit {
+		if m.hasRoom(size, limit) {
 			fresh, err := newSegment(size, m.mapped)
 			if err != nil {
 				return nil
@@ -154,7 +160,7 @@ func (m *memoryTier) nextSegment(limit int64) *segment {
 		switch {
 		case victim == nil:
 			return nil
-		case len(victim.data) == size && m.bytes() <= limit:
+		case len(victim.data) == size && m.hasRoom(0, limit):
 			m.compact(victim)
 			return victim
 		}
@@ -181,15 +187,21 @@ func (m *memoryTier) compact(victim *segment) {
 	var kept []*memoryFile
 	digests := make(map[*memoryFile]Digest)
 	for _, digest := range victim.files {
-		if file, ok := m.files.Peek(digest); ok && file.segment == victim {
+		file, ok := m.files.Peek(digest)
+		_, again := digests[file] // it went, and came back to the same segment
+		switch {
+		case !ok || file.segment != victim || again:
+		case file.used > file.placed:
 			kept = append(kept, file)
 			digests[file] = digest
+		default:
+			m.files.Remove(digest)
 		}
 	}
 	slices.SortFunc(kept, func(a, b *memoryFile) int { return cmp.Compare(b.used, a.used) })
 	room := len(victim.data) / 2
 	stays := 0
-	for stays < len(kept) && kept[stays].used > kept[stays].placed && kept[stays].size <= room {
+	for stays < len(kept) && kept[stays].size <= room {
 		room -= kept[stays].size
 		stays++
 	}
@@ -235,9 +247,9 @@ func (m *memoryTier) trim(limit int64) {
 		for _, s := range m.segments {
 			total += int64(len(s.data))
 		}
-		return total + int64(m.files.Len())*memoryOverhead
+		return total + m.overhead()
 	}
-	for len(m.segments) > 0 && takes() > max(limit, 0) {
+	for len(m.segments) > 0 && takes() > limit {
 		victim := m.segments[0]
 		if _, oldest, ok := m.files.GetOldest(); ok {
 			victim = oldest.segment
@@ -253,7 +265,7 @@ func (s *Store) startPromotionLocked(e Entry, blob *blobState) *memoryFile {
 	if e.node == nil || e.node.hits == 0 || (e.node.hits == 1 && e.node.serial == 0) {
 		return nil
 	}
-	if s.limits.Memory <= 0 || blob.size == 0 || blob.size > largestInMemory(s.limits.Memory) || len(s.memory.promoting) >= maxPromotions {
+	if blob.size == 0 || blob.size > largestInMemory(s.limits.Memory) || len(s.memory.promoting) >= maxPromotions {
 		return nil
 	}
 	if _, begun := s.memory.promoting[blob.digest]; begun {

@@ -87,7 +87,7 @@ func (s *Store) isOutdatedLocked(k Key, g Generation, blob *blobState, confirmed
 	if s.answers.lags(formerBlob{h, blob.digest}, since) && !s.answers.lags(formerBlob{h, n.blob.digest}, since) {
 		return true
 	}
-	return n.generation == g && n.confirmed != unconfirmed && since < n.confirmed
+	return n.generation == g && since < n.confirmed
 }
 
 // insertLocked makes entry.Key an entry of a blob that is there.

@@ -40,3 +40,33 @@ func TestCountsOfTwoTimesAreToldApartAndAddedUp(t *testing.T) {
 		}
 	}
 }
+
+// TestReservedRoomIsThatOfFillsAndCopiesTogether, and of both again when they end.
+func TestReservedRoomIsThatOfFillsAndCopiesTogether(t *testing.T) {
+	s, _ := openAt(t, Limits{MaxSize: 1 << 30, UploadRoom: 1 << 28})
+	fill := s.begin(t, testKey("a"), FillSpec{Size: 3000})
+	copied := s.mustBeginCopy(t, "b", "192.0.2.1", 200)
+	if stats := s.Stats(); stats.Reserved != 3000+stats.CopyBytes || stats.Bytes != stats.Reserved || stats.CopyBytes < 200 || stats.Copies != 1 || stats.Fills != 2 {
+		t.Errorf("%+v", stats)
+	}
+	fill.Abort(nil)
+	copied.Abort(nil)
+	if stats := s.Stats(); stats.Reserved != 0 || stats.Bytes != 0 || stats.Copies != 0 || stats.Fills != 0 {
+		t.Errorf("when both have ended: %+v", stats)
+	}
+}
+
+// TestAnIndexFailsWhileRecordsWaitForIt: one that failed when there was nothing left to write is no trouble.
+func TestAnIndexFailsWhileRecordsWaitForIt(t *testing.T) {
+	for _, test := range []struct{ failed, waiting bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
+		s, _ := openAt(t, Limits{})
+		s.stopJanitor() // which would write it
+		if test.waiting {
+			s.put(t, testKey("a"), []byte("x"))
+		}
+		s.durability.failing = test.failed
+		if stats := s.Stats(); stats.IndexFailing != (test.failed && test.waiting) || (stats.Pending == 1) != test.waiting {
+			t.Errorf("%+v: %d wait, it fails: %v", test, stats.Pending, stats.IndexFailing)
+		}
+	}
+}

@@ -21,7 +21,7 @@ func (s *Store) walkIndex(ctx context.Context, prefix, after []byte, limit int, 
 	err = s.viewIndex(func(tx *bolt.Tx) error {
 		cursor, order := tx.Bucket(entriesBucket).Cursor(), keyOrder{slices.Clone(after)}
 		key, record := cursor.Seek(laterOf(prefix, after))
-		if after != nil && bytes.Equal(key, after) {
+		if bytes.Equal(key, after) {
 			key, record = cursor.Next()
 		}
 		for range limit {
@@ -66,7 +66,7 @@ type keyOrder struct {
 
 // meet notes a key; an error says that it doesn't come after the last.
 func (o *keyOrder) meet(key []byte) error {
-	if o.last != nil && bytes.Compare(key, o.last) <= 0 {
+	if bytes.Compare(key, o.last) <= 0 {
 		return fmt.Errorf("%w: its keys are out of order", errDamagedIndex)
 	}
 	o.last = append(o.last[:0], key...)
