@@ -39,14 +39,24 @@ func (f *troubledFS) UpdateIndex(transaction func() error) error {
 	return transaction()
 }
 
+func newTroubledFS() *troubledFS {
+	fs := new(troubledFS)
+	fs.FS = OS()
+	fs.free.Store(1 << 40)
+	return fs
+}
+
 // alone has a store in a bubble of synctest, where time passes only while nobody has anything to do.
 func alone(t *testing.T, limits Limits, do func(t *testing.T, s *Store, fs *troubledFS)) {
 	t.Helper()
+	aloneIn(t, t.TempDir(), newTroubledFS(), limits, do)
+}
+
+// aloneIn is alone with a directory that has been used before, or a file system in trouble from the start.
+func aloneIn(t *testing.T, dir string, fs *troubledFS, limits Limits, do func(t *testing.T, s *Store, fs *troubledFS)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		fs := new(troubledFS)
-		fs.FS = OS()
-		fs.free.Store(1 << 40)
-		s, err := Open(Config{Dir: t.TempDir(), FS: fs, Limits: limits})
+		s, err := Open(Config{Dir: dir, FS: fs, Limits: limits})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,6 +229,11 @@ func TestTheJanitorDoesAtOnceWhatItIsWokenFor(t *testing.T) {
 			if took := time.Since(begun); took > 0 {
 				t.Errorf("it took %v", took)
 			}
+			for i := range cap(synced) {
+				if record, err := s.readIndex(numberedKey(i)); err != nil || record == nil {
+					t.Errorf("of file %d the index has %+v, %v", i, record, err)
+				}
+			}
 		})
 	})
 	t.Run("a disk that has refused to remove files is asked again", func(t *testing.T) {
@@ -261,6 +276,21 @@ func TestAnIndexThatCannotBeWrittenIsTriedEveryTwoSeconds(t *testing.T) {
 		synctest.Wait()
 		if stats := s.Stats(); stats.Pending != 0 || stats.IndexFailing {
 			t.Errorf("%+v", stats)
+		}
+	})
+}
+
+// TestWhatIsStoredAllTheTimeKeepsNothingFromTheIndex: each second has its batch, however many files come.
+func TestWhatIsStoredAllTheTimeKeepsNothingFromTheIndex(t *testing.T) {
+	alone(t, Limits{MaxSize: 1 << 20}, func(t *testing.T, s *Store, _ *troubledFS) {
+		const perSecond = 4
+		for i := range 3 * perSecond {
+			s.put(t, numberedKey(i), randomBytes(100, byte(i)))
+			time.Sleep(durableWithin / perSecond)
+			synctest.Wait()
+			if pending := s.Stats().Pending; pending > perSecond {
+				t.Fatalf("%d files wait for the index", pending)
+			}
 		}
 	})
 }
