@@ -110,6 +110,9 @@ func TestAnIndexThatIsDamagedAndGoneIsBegunAnew(t *testing.T) {
 	if err := os.Remove(indexPath(dir)); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.setIndexAside(errDamagedIndex); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("set aside: %v", err)
+	}
 	if err := s.replaceIndex(s.index.db, errors.New("its pages are wrong")); err == nil {
 		t.Error("nobody is told")
 	}

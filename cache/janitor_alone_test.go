@@ -20,7 +20,12 @@ type troubledFS struct {
 	refused atomic.Int64
 	// hold has directories made durable only once it is closed, if there is any.
 	hold atomic.Pointer[chan struct{}]
+	// first is done once, before a transaction.
+	first atomic.Pointer[func()]
 }
+
+// before has something done before the next transaction.
+func (f *troubledFS) before(do func()) { f.first.Store(&do) }
 
 func (f *troubledFS) SyncDir(path string) error {
 	if hold := f.hold.Load(); hold != nil {
@@ -32,6 +37,9 @@ func (f *troubledFS) SyncDir(path string) error {
 func (f *troubledFS) Free(string) (int64, error) { return f.free.Load(), nil }
 
 func (f *troubledFS) UpdateIndex(transaction func() error) error {
+	if first := f.first.Swap(nil); first != nil {
+		(*first)()
+	}
 	if f.refuses.Load() {
 		f.refused.Add(1)
 		return syscall.ENOSPC
