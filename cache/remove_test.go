@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 )
@@ -65,11 +66,12 @@ func TestFilesThatCannotBeRemovedAreToldOnceATick(t *testing.T) {
 	alone(t, Limits{MaxSize: 1 << 20}, func(t *testing.T, s *Store, fs *troubledFS) {
 		core, logs := observer.New(zap.WarnLevel)
 		s.asJanitor(func() { s.logger = zap.New(core) })
-		purge := func(i int) {
+		purge := func(i byte) {
 			t.Helper()
-			s.put(t, numberedKey(i), randomBytes(1000, byte(i)))
+			k := numberedKey(int(i))
+			s.put(t, k, randomBytes(1000, i))
 			begun := time.Now()
-			if _, err := s.Purge(t.Context(), Selector(numberedKey(i))); err != nil || time.Since(begun) != 0 {
+			if _, err := s.Purge(t.Context(), Selector(k)); err != nil || time.Since(begun) != 0 {
 				t.Errorf("purged in %v, %v", time.Since(begun), err)
 			}
 		}
@@ -151,6 +153,26 @@ func TestWhatIsStoredAndPinnedAnewDuringAPurgeStaysPinned(t *testing.T) {
 			t.Errorf("the index has %d pins, %d bytes are pinned", pins, pinned)
 		}
 	})
+}
+
+// TestWhatIsPurgedByItsKeyLeavesTheIndexAlsoWithoutAUse: damage may have taken what leads from a hash to its key.
+func TestWhatIsPurgedByItsKeyLeavesTheIndexAlsoWithoutAUse(t *testing.T) {
+	s := openOn(t, OS(), Limits{MaxSize: 1 << 20})
+	k := testKey("a")
+	h := k.hash()
+	s.put(t, k, randomBytes(1000, 1))
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.updateIndex(func(tx *bolt.Tx) error { return tx.Bucket(usesBucket).Delete(h[:]) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Purge(t.Context(), Selector(k)); err != nil {
+		t.Fatal(err)
+	}
+	if record, err := s.readIndex(k); err != nil || record != nil {
+		t.Errorf("the index has %+v, %v", record, err)
+	}
 }
 
 // TestOnlyFilesThatNobodyNeedsAreClaimed to be removed.
