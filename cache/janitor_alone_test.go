@@ -244,17 +244,21 @@ func TestTheJanitorDoesAtOnceWhatItIsWokenFor(t *testing.T) {
 			}
 		})
 	})
-	t.Run("a disk that has refused to remove files is asked again", func(t *testing.T) {
+	t.Run("a disk that has refused to remove files is asked again, and not for each", func(t *testing.T) {
 		alone(t, Limits{MaxSize: 1 << 20}, func(t *testing.T, s *Store, fs *troubledFS) {
+			const files = maxRefusals + 4
 			fs.keep(func(string) bool { return true })
-			for i := range maxRefusals {
+			for i := range files {
 				s.put(t, numberedKey(i), randomBytes(100, byte(i)))
 			}
 			if _, err := s.Purge(t.Context(), Selector{}); err != nil {
 				t.Fatal(err)
 			}
+			if tried := fs.tried.Load(); tried != maxRefusals {
+				t.Errorf("%d are tried", tried)
+			}
 			fs.heal()
-			for round, left := range []int{maxRefusals, 0} {
+			for round, left := range []int{files, 0} {
 				s.wakeJanitor()
 				synctest.Wait()
 				if now := s.Stats().Blobs; now != left {

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"errors"
 	"syscall"
 	"testing"
@@ -172,6 +173,23 @@ func TestWhatIsPurgedByItsKeyLeavesTheIndexAlsoWithoutAUse(t *testing.T) {
 	}
 	if record, err := s.readIndex(k); err != nil || record != nil {
 		t.Errorf("the index has %+v, %v", record, err)
+	}
+}
+
+// TestNoFileIsRemovedThatTheStartHasNotComeTo: an entry that isn't loaded yet may name it, too.
+func TestNoFileIsRemovedThatTheStartHasNotComeTo(t *testing.T) {
+	data := randomBytes(1000, 1)
+	s, goOn := openLoading(t, leftWith(t, testKey("a"), data))
+	s.put(t, testKey("b"), data)
+	if purged, err := s.Purge(t.Context(), Selector(testKey("b"))); err != nil || purged != (Purged{Entries: 1, Held: 1000}) {
+		t.Errorf("purged %+v, %v", purged, err)
+	}
+	if err := s.Sync(t.Context()); err != nil { // the janitor has come back from the purge then
+		t.Fatal(err)
+	}
+	goOn()
+	if !bytes.Equal(s.content(t, testKey("a")), data) {
+		t.Error("it is gone")
 	}
 }
 
