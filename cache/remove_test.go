@@ -223,6 +223,30 @@ func TestOnlyFilesThatNobodyNeedsAreClaimed(t *testing.T) {
 	}
 }
 
+// TestWhatIsRemovedCanBeStoredMeanwhile by whoever fetched the same bytes, and is there once the earlier file is gone.
+func TestWhatIsRemovedCanBeStoredMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		held, data := newHeldRemoval(), randomBytes(1000, 1)
+		s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30}, FS: held})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		awaitLoaded(t, s)
+		purged := s.purgeHeld(held, s.put(t, testKey("a"), data))
+		go func() { s.put(t, testKey("b"), data) }() // ends when the file is removed
+		synctest.Wait()
+		close(held.held)
+		synctest.Wait()
+		if err := <-purged; err != nil {
+			t.Error(err)
+		}
+		if !bytes.Equal(s.content(t, testKey("b")), data) {
+			t.Error("it is gone")
+		}
+	})
+}
+
 // TestWhatIsPurgedTakesNoMemory: a small file is served from there.
 func TestWhatIsPurgedTakesNoMemory(t *testing.T) {
 	s := openOn(t, OS(), Limits{MaxSize: 1 << 20, Memory: 1 << 20})

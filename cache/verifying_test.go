@@ -130,6 +130,19 @@ func TestVerifyingReadsAllBatches(t *testing.T) {
 	refusing.heal()
 }
 
+// TestVerifyingEndsWhereNoFileCanBeRead: a system without memory isn't asked for each.
+func TestVerifyingEndsWhereNoFileCanBeRead(t *testing.T) {
+	s, refusing, _ := openRefusing(t, maxUnread+3)
+	for i := range maxUnread + 3 {
+		refusing.unread[must(s.Lookup(numberedKey(i))).Digest.String()] = syscall.ENOMEM
+	}
+	result, err := s.Verify(t.Context(), 0, nil)
+	if !errors.Is(err, syscall.ENOMEM) || result != (VerifyResult{Blobs: maxUnread, Unread: maxUnread}) {
+		t.Errorf("%+v, %v", result, err)
+	}
+	refusing.heal()
+}
+
 // TestWhatVerifyingFindsIsCounted as trouble of the disk, or as a wrong sum.
 func TestWhatVerifyingFindsIsCounted(t *testing.T) {
 	s, refusing, _ := openRefusing(t, 3)
