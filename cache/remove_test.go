@@ -110,6 +110,7 @@ func TestFilesThatCannotBeRemovedAreToldOnceATick(t *testing.T) {
 func TestAPurgeThatTheIndexRefusedTakesThePinsOnceItCan(t *testing.T) {
 	alone(t, Limits{MaxSize: 1 << 20}, func(t *testing.T, s *Store, fs *troubledFS) {
 		s.pinThree(t)
+		synctest.Wait() // a janitor that is awake already would try twice
 		before := s.Stats().DiskErrors
 		fs.refuses.Store(true)
 		if _, err := s.Purge(t.Context(), Selector(numberedKey(0))); !errors.Is(err, syscall.ENOSPC) {
