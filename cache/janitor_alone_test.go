@@ -77,6 +77,7 @@ func aloneIn(t *testing.T, dir string, fs *troubledFS, limits Limits, do func(t 
 		}()
 		s.KeepBeginningsFrom(1000)
 		awaitLoaded(t, s)
+		synctest.Wait() // for the janitor, which is woken when all is loaded
 		do(t, s, fs)
 	})
 }
