@@ -1,6 +1,9 @@
 package cache
 
 import (
+	"context"
+	"errors"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -90,5 +93,54 @@ func TestAPinThatIsBeingWrittenIsTakenBack(t *testing.T) {
 	read, err := s.pinsOfIndex()
 	if pinned := s.Stats().Pinned; pinned != 0 || len(read) != 0 || err != nil {
 		t.Errorf("%d bytes are pinned, the index has %d pins, %v", pinned, len(read), err)
+	}
+}
+
+// TestAPurgeTellsNothingThatWasNotThere: a key that nobody has, during the start, and a record of what was purged already.
+func TestAPurgeTellsNothingThatWasNotThere(t *testing.T) {
+	s, goOn := openLoading(t, leftWith(t, testKey("a"), randomBytes(1000, 1)))
+	if purged, err := s.Purge(t.Context(), Selector(testKey("b"))); err != nil || purged != (Purged{}) {
+		t.Errorf("during the start: %+v, %v", purged, err)
+	}
+	goOn()
+	fs := &aroundFS{FS: OS()}
+	s = openOn(t, fs, Limits{MaxSize: 1 << 20})
+	s.put(t, testKey("a"), randomBytes(1000, 1))
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fs.set(func(func() error) error { return syscall.ENOSPC })
+	if purged, err := s.Purge(t.Context(), Selector(testKey("a"))); !errors.Is(err, syscall.ENOSPC) || purged.Entries != 1 {
+		t.Errorf("while the disk is full: %+v, %v", purged, err)
+	}
+	fs.set(nil)
+	if purged, err := s.Purge(t.Context(), Selector{Project: "24"}); err != nil || purged != (Purged{}) {
+		t.Errorf("afterwards: %+v, %v", purged, err)
+	}
+}
+
+// TestWhatIsPurgedAfterTheStartHasReadItIsNotLoaded purges a project between what a start reads of the index and what it enters.
+func TestWhatIsPurgedAfterTheStartHasReadItIsNotLoaded(t *testing.T) {
+	s := newStore(Config{Dir: leftWith(t, testKey("a"), randomBytes(100, 1)), Limits: Limits{MaxSize: 1 << 30}})
+	if err := errors.Join(s.takeDirectory(), s.beginIndex()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	nobodyWaits, leave := context.WithCancel(t.Context())
+	leave()
+	whole, asked := s.ctx, 0
+	s.ctx = &askedContext{whole, func() error {
+		if asked++; asked == 3 { // at the entry, at the end, and once it is over
+			purged, err := s.Purge(&askedContext{nobodyWaits, func() error { return nil }}, Selector{Project: "24"})
+			if err != nil || purged.Entries != 1 {
+				t.Errorf("purged %+v, %v", purged, err)
+			}
+		}
+		return nil
+	}}
+	s.load()
+	s.ctx = whole
+	if stats := s.Stats(); stats.Entries != 0 || stats.Loading || asked < 3 {
+		t.Errorf("%+v", stats)
 	}
 }

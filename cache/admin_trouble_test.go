@@ -166,6 +166,10 @@ func TestAPlaceInTheIndexThatIsTakenIsTold(t *testing.T) {
 		}},
 		"a record, purged": {entriesBucket, k.bytes(), purge},
 		"a use, purged":    {usesBucket, h[:], purge},
+		"when files were verified": {metaBucket, verifiedName, func(s *Store) error {
+			_, err := s.Verify(context.Background(), 0, nil)
+			return err
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openOn(t, OS(), Limits{MaxSize: 1 << 30})

@@ -94,7 +94,7 @@ func (s *Store) setIndexAside(reason error) error {
 // reason as an error: what was asked of the old index has no answer. It is called without locks.
 func (s *Store) replaceIndex(damaged *database, reason error) error {
 	s.index.mu.Lock()
-	ours := s.index.db == damaged && damaged != nil
+	ours := s.index.db == damaged
 	if ours {
 		s.index.db, s.index.condemned = nil, reason
 		s.index.replaced++

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +35,29 @@ func TestNothingOfTheIndexStaysMappedAfterAStartOrABatch(t *testing.T) {
 	if _, err := s.Lookup(numberedKey(1)); err != nil {
 		t.Errorf("after that: %v", err)
 	}
+}
+
+// TestNothingOfTheIndexStaysMappedForLong although what was read of it is less than what is given back at once.
+func TestNothingOfTheIndexStaysMappedForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 40}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		awaitLoaded(t, s)
+		if _, err := s.LastVerified(); err != nil {
+			t.Fatal(err)
+		}
+		if mapped := mappedKilobytes(t, indexPath(s.dir)); mapped == "0 kB" {
+			t.Error("nothing is mapped; the test shows nothing")
+		}
+		time.Sleep(usesWithin)
+		synctest.Wait()
+		if mapped := mappedKilobytes(t, indexPath(s.dir)); mapped != "0 kB" {
+			t.Errorf("%s are mapped", mapped)
+		}
+	})
 }
 
 // mappedKilobytes is how much of a file's mapping the process has in memory.

@@ -1,11 +1,14 @@
 package cache
 
 import (
+	"bytes"
 	"errors"
+	"os"
 	"syscall"
 	"testing"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 )
@@ -185,5 +188,47 @@ func TestHalfOfTheStoreMayBePinnedByDefault(t *testing.T) {
 		if fits != (err == nil) || !fits && !errors.Is(err, ErrNoRoom) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
+	}
+}
+
+// TestOfDamagedPinsNoneHolds: what stands before the damage may be damaged as well.
+func TestOfDamagedPinsNoneHolds(t *testing.T) {
+	const pins = 500
+	s := openOn(t, OS(), Limits{MaxSize: 1 << 20})
+	err := s.updateIndex(func(tx *bolt.Tx) error {
+		bucket, err := tx.CreateBucketIfNotExists(pinsBucket)
+		for i := range pins {
+			err = errors.Join(err, putPin(bucket, numberedKey(i).bytes(), time.Now().Add(time.Hour)))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := s.pinsOfIndex()
+	if err != nil || len(read) != pins {
+		t.Fatalf("the index has %d pins, %v", len(read), err)
+	}
+	data, err := os.ReadFile(indexPath(s.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(indexPath(s.dir), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	first, last, size := read[0].key, read[pins-1].key, os.Getpagesize()
+	for page := range len(data) / size {
+		if at := data[page*size : (page+1)*size]; bytes.Contains(at, last) && !bytes.Contains(at, first) {
+			// It says that it is another one.
+			if _, err := file.WriteAt([]byte{at[0] ^ 1}, int64(page*size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.readPins()
+	if held := len(s.pins.ofKeys); held != 0 {
+		t.Errorf("%d pins hold", held)
 	}
 }

@@ -139,21 +139,26 @@ func (s *Store) purgeKeys(ctx context.Context, keys []Key, p *purging) error {
 	}
 }
 
-// goneTimeout bounds how long a purge waits for the next of its files to go: a disk that hangs with one must not keep the admin.
+// goneTimeout bounds how long a purge waits without any file going: a disk that hangs with one must not keep the admin.
 const goneTimeout = 30 * time.Second
 
 // awaitGone waits until the janitor has removed the files of a purge, but for those that it can't remove now.
 func (s *Store) awaitGone(ctx context.Context, p *purging) Purged {
 	timer := time.NewTimer(goneTimeout)
 	defer timer.Stop()
+	freed := s.counters.freedBytes.Load()
 	for _, blob := range p.blobs {
 		for {
 			s.mu.Lock()
 			settled, changed := s.isSettledLocked(blob), s.space.change()
 			s.mu.Unlock()
 			if settled {
-				timer.Reset(goneTimeout)
 				break
+			}
+			// They go in any order: it may be the last.
+			if now := s.counters.freedBytes.Load(); now != freed {
+				freed = now
+				timer.Reset(goneTimeout)
 			}
 			select {
 			case <-changed:

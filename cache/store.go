@@ -122,7 +122,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	if err := s.beginIndex(); err != nil {
-		return nil, errors.Join(err, s.lock.Close())
+		return nil, errors.Join(err, s.index.close(), s.lock.Close())
 	}
 	// Both end with ctx; load ends by itself too.
 	s.work.Go(s.load)

@@ -70,9 +70,6 @@ func (s *Store) checkSums(t testing.TB, when string) {
 func (s *Store) sumsLocked(t testing.TB) (parts sums) {
 	t.Helper()
 	for _, blob := range s.blobs {
-		if blob.unlinked {
-			continue // being swept
-		}
 		parts.Blobs += blob.size
 		if blob.open > 0 {
 			parts.Open += blob.size

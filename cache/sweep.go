@@ -32,7 +32,8 @@ func (s *Store) listBlobs() []Digest {
 }
 
 // sweep removes the files of a listing that nothing names and nobody has claimed since. Like any blob on its way out
-// they are busy meanwhile, so that the same bytes can't be stored under a file that is being removed.
+// they are busy meanwhile, so that the same bytes can't be stored under a file that is being removed. What can't be removed the
+// janitor tries again; nobody vouches for it.
 func (s *Store) sweep(listed []Digest) {
 	swept := 0
 	for _, digest := range listed {
@@ -44,7 +45,7 @@ func (s *Store) sweep(listed []Digest) {
 			s.mu.Unlock()
 			continue
 		}
-		blob := &blobState{digest: digest, busy: make(chan struct{}), unlinked: true}
+		blob := &blobState{digest: digest, busy: make(chan struct{}), damaged: true}
 		s.blobs[digest] = blob
 		s.mu.Unlock()
 		err := s.fs.Remove(blobPath(s.dir, digest))
@@ -54,8 +55,6 @@ func (s *Store) sweep(listed []Digest) {
 		if err == nil {
 			delete(s.blobs, digest)
 		} else {
-			// Nobody vouches for it, and the janitor tries again.
-			blob.damaged, blob.unlinked = true, false
 			s.leaving.orphan(blob)
 		}
 		s.mu.Unlock()
