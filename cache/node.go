@@ -109,7 +109,6 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 		}
 		s.dropLocked(old)
 	}
-	s.starting.remember(h)
 	s.serial++
 	n := &node{hash: h, blob: blob, serial: s.serial, confirmed: unconfirmed, generation: g}
 	// A question doesn't take the confirmation away, no more than from what was stored before it: the entry is asked about

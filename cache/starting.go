@@ -26,9 +26,6 @@ func (st *starting) forget(h keyHash) {
 	}
 }
 
-// remember notes that a key has an entry anew.
-func (st *starting) remember(h keyHash) { delete(st.forgotten, h) }
-
 // mayHave reports whether the index may have an entry of a key that memory doesn't have.
 func (st *starting) mayHave(h keyHash) bool {
 	_, forgotten := st.forgotten[h]

@@ -17,17 +17,12 @@ func TestWhatIsGoneDuringTheStartDoesNotComeBackFromTheIndex(t *testing.T) {
 	check("at first", true)
 	st.forget(h)
 	check("when it was removed", false)
-	st.remember(h)
-	check("when it was stored anew", true)
-	st.forget(h)
 	st.end()
 	check("when all is loaded, and it was removed before,", false)
 	st.forget(h)
 	if st.forgotten != nil {
 		t.Error("what is removed later is remembered for ever")
 	}
-	st.remember(h)
-	check("when all is loaded", false)
 }
 
 // TestAStartTellsWhatItFound: `status` shows how far it has come.
