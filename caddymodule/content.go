@@ -77,12 +77,18 @@ func (x *exchange) sendBytes(data []byte) (int64, error) {
 	return int64(n), err
 }
 
-// sendFrom sends the rest of a file of that size from the disk: out of the file itself where the kernel can, else in large pieces.
+// sendFrom sends the rest of a file of that size from the disk. Over plain HTTP/1.1 the kernel can send it out of the file itself.
+// Of a large file that costs more than to read and to write it in large pieces, as long as not many do (design, "Serving bytes").
 func (x *exchange) sendFrom(body *diskBody, size int64) (int64, error) {
-	if x.r.ProtoMajor == 1 && x.r.TLS == nil {
-		return body.WriteTo(x.w)
+	if x.r.ProtoMajor > 1 || x.r.TLS != nil {
+		return sendPieces(x.w, body, size, nil)
 	}
-	return sendPieces(x.w, body, size, nil)
+	if size >= readPieceFrom {
+		if p := readPieces.take(); p != nil {
+			return p.send(x.w, body, nil)
+		}
+	}
+	return body.WriteTo(x.w)
 }
 
 // asksForWhole reports whether a request is for a whole file on no condition, which is nearly always so. All else is

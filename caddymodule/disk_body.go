@@ -165,17 +165,17 @@ func (b *diskBody) skipSentLocked(again io.Reader) error {
 	if _, err := b.source.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	here, there := copyBuffers.Get().(*[copyPiece]byte), copyBuffers.Get().(*[copyPiece]byte)
-	defer copyBuffers.Put(here)
-	defer copyBuffers.Put(there)
+	here, there := copyPieces.take(), copyPieces.take()
+	defer here.giveBack(true)
+	defer there.giveBack(true)
 	for left := b.offset; left > 0; {
 		n := min(left, copyPiece)
-		if _, err := io.ReadFull(b.source, here[:n]); err != nil {
+		if _, err := io.ReadFull(b.source, here.bytes[:n]); err != nil {
 			return err
 		}
-		got, err := io.ReadFull(again, there[:n])
+		got, err := io.ReadFull(again, there.bytes[:n])
 		b.exchange.report.bytesUpstream += int64(got)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || (err == nil && !bytes.Equal(here[:n], there[:n])) {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || (err == nil && !bytes.Equal(here.bytes[:n], there.bytes[:n])) {
 			return upstream.ErrChanged
 		}
 		if err != nil {

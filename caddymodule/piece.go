@@ -13,48 +13,67 @@ const (
 	writePiece = 512 << 10
 	// copyPiece is how much of what may arrive slowly is sent at once, and of all else when memory for larger pieces is taken.
 	copyPiece = 32 << 10
-	// maxLargePieces bounds how many pieces of writePiece there are at a time, 64 MiB in all.
-	maxLargePieces = 64 << 20 / writePiece
+	// readPiece is how much is read at once of a file that the kernel could send by itself, if its size is readPieceFrom or more: see
+	// sendFrom.
+	readPiece     = 1 << 20
+	readPieceFrom = 4 << 20
 )
 
 var (
-	copyBuffers      = sync.Pool{New: func() any { return new([copyPiece]byte) }}
-	largePieces      = sync.Pool{New: func() any { return new([writePiece]byte) }}
-	largePiecesTaken atomic.Int32
+	copyPieces = newPieces(copyPiece, 0)
+	// writePieces are for what has to be copied anyway.
+	writePieces = newPieces(writePiece, 64<<20)
+	// readPieces are for what hasn't.
+	readPieces = newPieces(readPiece, 16<<20)
 )
+
+// pieces are memory of one size through which files' bytes go to clients.
+type pieces struct {
+	size int
+	// most is how many there may be at a time; 0 for any number.
+	most  int32
+	taken atomic.Int32
+	pool  sync.Pool
+}
+
+// newPieces returns pieces of that size, which take no more than so many bytes in all; 0 for no limit.
+func newPieces(size, inAll int) *pieces {
+	p := &pieces{size: size, most: int32(inAll / size)} //nolint:gosec // constants
+	p.pool.New = func() any { return &piece{from: p, bytes: make([]byte, size)} }
+	return p
+}
+
+// take returns a piece, to be given back; nil if all are taken.
+func (p *pieces) take() *piece {
+	if p.taken.Add(1) > p.most && p.most > 0 {
+		p.taken.Add(-1)
+		return nil
+	}
+	return p.pool.Get().(*piece)
+}
+
+// takePiece returns a piece for up to size bytes at a time, or less. It is to be given back.
+func takePiece(size int64) *piece {
+	if size > copyPiece {
+		if p := writePieces.take(); p != nil {
+			return p
+		}
+	}
+	return copyPieces.take()
+}
 
 // piece is memory through which a file's bytes go to one client.
 type piece struct {
+	from  *pieces
 	bytes []byte
-	small *[copyPiece]byte
-	large *[writePiece]byte
-}
-
-// takePiece returns memory for up to size bytes at a time, or less. It is to be given back by giveBack.
-func takePiece(size int64) piece {
-	if size > copyPiece {
-		if largePiecesTaken.Add(1) <= maxLargePieces {
-			large := largePieces.Get().(*[writePiece]byte)
-			return piece{bytes: large[:], large: large}
-		}
-		largePiecesTaken.Add(-1)
-	}
-	small := copyBuffers.Get().(*[copyPiece]byte)
-	return piece{bytes: small[:], small: small}
 }
 
 // giveBack ends the use of a piece. Others use the memory then, unless a Write of it failed: after that, Go's HTTP/2 may still
 // read from it, for a frame that it had begun, and the frame would get bytes of somebody else's file.
-func (p piece) giveBack(written bool) {
-	if p.large != nil {
-		largePiecesTaken.Add(-1)
-	}
-	switch {
-	case !written:
-	case p.large != nil:
-		largePieces.Put(p.large)
-	default:
-		copyBuffers.Put(p.small)
+func (p *piece) giveBack(written bool) {
+	p.from.taken.Add(-1)
+	if written {
+		p.from.pool.Put(p)
 	}
 }
 
@@ -64,7 +83,11 @@ func sendPieces(w io.Writer, source io.Reader, size int64, after func() error) (
 	if size < 0 {
 		size = copyPiece
 	}
-	p := takePiece(size)
+	return takePiece(size).send(w, source, after)
+}
+
+// send copies source to w by way of the piece, and gives that back.
+func (p *piece) send(w io.Writer, source io.Reader, after func() error) (total int64, err error) {
 	written := false
 	defer func() { p.giveBack(written) }()
 	for {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -41,7 +43,7 @@ func TestAPieceWhoseWriteFailedIsNeverUsedAgain(t *testing.T) {
 			}
 			lost := client.shown[len(client.shown)-1]
 			// Whatever is taken from now on, also by others, is other memory.
-			taken := make([]piece, 300)
+			taken := make([]*piece, 300)
 			for i := range taken {
 				taken[i] = takePiece(int64(size))
 				if &taken[i].bytes[0] == &lost[0] {
@@ -56,7 +58,7 @@ func TestAPieceWhoseWriteFailedIsNeverUsedAgain(t *testing.T) {
 }
 
 func TestPiecesAreLargeUntilSixtyFourMebibytesAreTaken(t *testing.T) {
-	taken := make([]piece, 0, 64<<20/writePiece+100)
+	taken := make([]*piece, 0, 64<<20/writePiece+100)
 	defer func() {
 		for _, p := range taken {
 			p.giveBack(true)
@@ -66,7 +68,7 @@ func TestPiecesAreLargeUntilSixtyFourMebibytesAreTaken(t *testing.T) {
 		} else {
 			p.giveBack(false)
 		}
-		if n := largePiecesTaken.Load(); n != 0 {
+		if n := writePieces.taken.Load(); n != 0 {
 			t.Errorf("%d pieces count as taken", n)
 		}
 	}()
@@ -122,4 +124,37 @@ func TestPiecesAreWrittenAsTheyCome(t *testing.T) {
 			t.Error("an error of the source counts as the client's")
 		}
 	}
+}
+
+// TestLargeFilesAreReadInPiecesOfWhichThereAreSixteenMebibytes: whoever comes when all are taken is served by the kernel.
+func TestLargeFilesAreReadInPiecesOfWhichThereAreSixteenMebibytes(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h")
+	body := someBytes(readPieceFrom+100_000, 1)
+	publishOld(gitlab, "app.bin", body)
+	e.mustGet(t, "app.bin", developer, body)
+	awaitNoFlight(t)
+	var taken []*piece
+	for p := readPieces.take(); p != nil; p = readPieces.take() {
+		taken = append(taken, p)
+	}
+	if len(taken) != 16<<20/readPiece {
+		t.Errorf("there are %d pieces", len(taken))
+	}
+	hit := func() {
+		t.Helper()
+		if got := e.mustGet(t, "app.bin", developer, body); !strings.Contains(got.cacheStatus(), "hit") {
+			t.Errorf("served as %q", got.cacheStatus())
+		}
+		part := e.do(t, call{path: filePath("app.bin"), token: developer, header: http.Header{"Range": {"bytes=1000-"}}})
+		if part.StatusCode != http.StatusPartialContent || !bytes.Equal(part.body, body[1000:]) {
+			t.Errorf("%s with %d bytes", part.Status, len(part.body))
+		}
+	}
+	hit()
+	for _, p := range taken {
+		p.giveBack(true)
+	}
+	hit()
+	await(t, func() bool { return readPieces.taken.Load() == 0 })
 }

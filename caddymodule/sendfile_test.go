@@ -12,13 +12,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestTheKernelSendsAHitOfALargeFileInBigPieces watches the system calls of a real edge: what stands between the file and
+// TestTheKernelSendsAHitInBigPieces watches the system calls of a real edge, with a file below readPieceFrom: what stands between the file and
 // the connection, Caddy's writers above all, must not keep Go from sendfile, nor cut it into pieces of 64 KiB.
-func TestTheKernelSendsAHitOfALargeFileInBigPieces(t *testing.T) {
+func TestTheKernelSendsAHitInBigPieces(t *testing.T) {
 	trace := filepath.Join(t.TempDir(), "trace")
 	strace := straceInto(t, trace)
 	gitlab := newGitLab(t)
-	body := someBytes(8<<20, 1)
+	body := someBytes(readPieceFrom-1, 1)
 	publishOld(gitlab, "app.bin", body)
 	// The first edge stores the file, and is gone when the one that is watched serves it.
 	e := startEdge(t, gitlab.URL, "")
