@@ -78,12 +78,12 @@ func (x *exchange) sendBytes(data []byte) (int64, error) {
 }
 
 // sendFrom sends the rest of a file of that size from the disk. Over plain HTTP/1.1 the kernel can send it out of the file itself.
-// Of a large file that costs more than to read and to write it in large pieces, as long as not many do (design, "Serving bytes").
+// Of a large file that is stored that costs more than to read and to write it in large pieces, as long as not many do (design, "Serving bytes").
 func (x *exchange) sendFrom(body *diskBody, size int64) (int64, error) {
 	if x.r.ProtoMajor > 1 || x.r.TLS != nil {
 		return sendPieces(x.w, body, size, nil)
 	}
-	if size >= readPieceFrom {
+	if body.kind == sourceDisk && size >= readPieceFrom {
 		if p := readPieces.take(); p != nil {
 			return p.send(x.w, body, nil)
 		}

@@ -13,7 +13,7 @@ const (
 	writePiece = 512 << 10
 	// copyPiece is how much of what may arrive slowly is sent at once, and of all else when memory for larger pieces is taken.
 	copyPiece = 32 << 10
-	// readPiece is how much is read at once of a file that the kernel could send by itself, if its size is readPieceFrom or more: see
+	// readPiece is how much is read at once of a stored file that the kernel could send by itself, if its size is readPieceFrom or more: see
 	// sendFrom.
 	readPiece     = 1 << 20
 	readPieceFrom = 4 << 20
@@ -24,7 +24,7 @@ var (
 	// writePieces are for what has to be copied anyway.
 	writePieces = newPieces(writePiece, 64<<20)
 	// readPieces are for what hasn't.
-	readPieces = newPieces(readPiece, 16<<20)
+	readPieces = newPieces(readPiece, 8<<20)
 )
 
 // pieces are memory of one size through which files' bytes go to clients.

@@ -126,8 +126,8 @@ func TestPiecesAreWrittenAsTheyCome(t *testing.T) {
 	}
 }
 
-// TestLargeFilesAreReadInPiecesOfWhichThereAreSixteenMebibytes: whoever comes when all are taken is served by the kernel.
-func TestLargeFilesAreReadInPiecesOfWhichThereAreSixteenMebibytes(t *testing.T) {
+// TestLargeFilesAreReadInPiecesOfWhichThereAreEightMebibytes: whoever comes when all are taken is served by the kernel.
+func TestLargeFilesAreReadInPiecesOfWhichThereAreEightMebibytes(t *testing.T) {
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "max_age 1h\ngrant_ttl 1h")
 	body := someBytes(readPieceFrom+100_000, 1)
@@ -138,7 +138,7 @@ func TestLargeFilesAreReadInPiecesOfWhichThereAreSixteenMebibytes(t *testing.T) 
 	for p := readPieces.take(); p != nil; p = readPieces.take() {
 		taken = append(taken, p)
 	}
-	if len(taken) != 16<<20/readPiece {
+	if len(taken) != 8<<20/readPiece {
 		t.Errorf("there are %d pieces", len(taken))
 	}
 	hit := func() {
