@@ -59,9 +59,20 @@ type tunnelWriter struct {
 // then: the server's log, which counts what is written, must not read what is being counted.
 type callersEnd struct {
 	net.Conn
+	// early has what the caller sent before the server let go of the connection. ReverseProxy reads the connection alone, since
+	// it writes the head of a 101 itself, later than that.
+	early *bufio.Reader
 	// mu is held while bytes are written: only who ends the tunnel waits for that, who has closed the connection before.
 	mu    sync.Mutex
 	ended bool
+}
+
+// Read implements io.Reader. It is for one goroutine.
+func (c *callersEnd) Read(p []byte) (int, error) {
+	if c.early.Buffered() > 0 {
+		return c.early.Read(p)
+	}
+	return c.Conn.Read(p)
 }
 
 // Write implements io.Writer.
@@ -102,7 +113,7 @@ func (w *tunnelWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w.caller = &callersEnd{Conn: connection}
+	w.caller = &callersEnd{Conn: connection, early: buffered.Reader}
 	return w.caller, bufio.NewReadWriter(buffered.Reader, bufio.NewWriter(io.Discard)), nil
 }
 
