@@ -16,19 +16,17 @@ import (
 // session.
 func newConnections(protocol protocol) func(context.Context, *bench) error {
 	return func(ctx context.Context, b *bench) error {
-		const file, size = "4k.bin", 4 << 10
-		b.publish(file, size)
-		module, err := b.leastModule(ctx, file, size)
+		t := target4K(protocol)
+		peers, _, err := b.publishFor(ctx, protocol, t)
 		if err != nil {
 			return err
 		}
-		peers := append(caches(protocol), respond(size), fileServer(file, size), module)
 		request, rate := make(figures), make(figures)
 		err = b.alternately(ctx, protocol, peers, func(_ int, p peer, server *process) error {
-			if err := p.warm(ctx, server, file, size); err != nil {
+			if err := p.warm(ctx, server, t.file, t.size); err != nil {
 				return err
 			}
-			sent, cost, err := b.under(ctx, p, server, "", func() (load, error) { return server.connectAgain(ctx, file, size, b.duration) })
+			sent, cost, err := b.under(ctx, p, server, "", func() (load, error) { return server.connectAgain(ctx, t.file, t.size, b.duration) })
 			if err != nil {
 				return err
 			}
@@ -43,7 +41,7 @@ func newConnections(protocol protocol) func(context.Context, *bench) error {
 		for _, p := range peers {
 			shown.add(p, "%.2f ms CPU, %.0f/s", request.median(p)*1000, rate.median(p))
 		}
-		b.table.add(protocol.name+": a new connection each time, 4 KiB", shown, request.shownOnly(respond(size), "CPU"), request.shownOnly(theNginx, "CPU"))
+		b.table.add(protocol.name+": a new connection each time, 4 KiB", shown, request.shownOnly(respond(t.size), "CPU"), request.shownOnly(theNginx, "CPU"))
 		return nil
 	}
 }

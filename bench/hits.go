@@ -26,6 +26,19 @@ func (p protocol) target(file string, size int64, connections, connections2, str
 	return target{file, size, connections, 1}
 }
 
+// publishFor publishes a file, and returns all servers that its downloads are measured of, with the least module by itself, too.
+func (b *bench) publishFor(ctx context.Context, protocol protocol, t target) (peers []peer, module peer, err error) {
+	b.publish(t.file, t.size)
+	if module, err = b.leastModule(ctx, t.file, t.size); err != nil {
+		return nil, module, err
+	}
+	peers = append(caches(protocol), fileServer(t.file, t.size), module)
+	if t.size < mebibyte { // it looks for placeholders in its body at each request
+		peers = append(peers, respond(t.size))
+	}
+	return peers, module, nil
+}
+
 // hits are repeated downloads of one file: requests and bytes a second, processor time in seconds for each request and each
 // gigabyte, and memory in bytes at its peak.
 type hits struct {
@@ -36,14 +49,9 @@ type hits struct {
 
 // measureHits measures repeated downloads of a file, from nginx, Varnish, Caddy's own handlers, the least module and the edge.
 func (b *bench) measureHits(ctx context.Context, protocol protocol, t target) (h hits, err error) {
-	b.publish(t.file, t.size)
-	if h.module, err = b.leastModule(ctx, t.file, t.size); err != nil {
+	h = hits{rate: make(figures), bytes: make(figures), request: make(figures), gigabyte: make(figures), rss: make(figures)}
+	if h.peers, h.module, err = b.publishFor(ctx, protocol, t); err != nil {
 		return h, err
-	}
-	h = hits{module: h.module, rate: make(figures), bytes: make(figures), request: make(figures), gigabyte: make(figures), rss: make(figures)}
-	h.peers = append(caches(protocol), fileServer(t.file, t.size), h.module)
-	if t.size < mebibyte { // it looks for placeholders in its body at each request
-		h.peers = append(h.peers, respond(t.size))
 	}
 	err = b.alternately(ctx, protocol, h.peers, func(_ int, p peer, server *process) error {
 		if err := p.warm(ctx, server, t.file, t.size); err != nil {

@@ -20,21 +20,19 @@ const steadyRate, steadyConnections = 5_000, 100
 // latency measures how long downloads of 4 KiB take while requests come at a fixed rate.
 func latency(protocol protocol) func(context.Context, *bench) error {
 	return func(ctx context.Context, b *bench) error {
-		const file, size = "4k.bin", 4 << 10
-		b.publish(file, size)
-		module, err := b.leastModule(ctx, file, size)
+		t := target4K(protocol)
+		peers, _, err := b.publishFor(ctx, protocol, t)
 		if err != nil {
 			return err
 		}
-		peers := append(caches(protocol), respond(size), fileServer(file, size), module)
 		shares := []float64{0.5, 0.99, 0.999}
 		took, rate := []figures{make(figures), make(figures), make(figures)}, make(figures)
 		err = b.alternately(ctx, protocol, peers, func(_ int, p peer, server *process) error {
-			if err := p.warm(ctx, server, file, size); err != nil {
+			if err := p.warm(ctx, server, t.file, t.size); err != nil {
 				return err
 			}
 			await := b.profiling(ctx, p, server, "")
-			times, lasted, err := b.steadily(ctx, server, file)
+			times, lasted, err := b.steadily(ctx, server, t.file)
 			if err != nil {
 				return err
 			}
@@ -53,7 +51,7 @@ func latency(protocol protocol) func(context.Context, *bench) error {
 			shown.add(p, "p50 %s, p99 %s, p99.9 %s%s", inMilliseconds(took[0].median(p)), inMilliseconds(took[1].median(p)), inMilliseconds(took[2].median(p)),
 				rateNote(rate.median(p)))
 		}
-		b.table.add(protocol.name+": 4 KiB hits at 5,000/s", shown, took[1].atMost(1.5, respond(size), "p99"), took[1].shownOnly(theNginx, "p99"))
+		b.table.add(protocol.name+": 4 KiB hits at 5,000/s", shown, took[1].atMost(1.5, respond(t.size), "p99"), took[1].shownOnly(theNginx, "p99"))
 		return nil
 	}
 }

@@ -41,15 +41,8 @@ func TestAnIndexThatBreaksWhileTheStoreRunsIsReplaced(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := leftWithNumbered(t, files)
 			s := openStore(t, dir, Limits{})
-			for i := range files {
-				s.put(t, numberedKey(i), randomBytes(1000, byte(i)))
-			}
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			s = openStore(t, dir, Limits{})
 			awaitLoaded(t, s)
 			if !bytes.Equal(s.content(t, numberedKey(1)), randomBytes(1000, 1)) {
 				t.Fatal("not stored")

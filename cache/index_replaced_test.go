@@ -45,14 +45,7 @@ func openObserved(t *testing.T, dir string) (*Store, *observer.ObservedLogs) {
 // TestADamagedIndexIsReplacedOnce although several meet its damage. It can be looked at later, and what isn't remembered of it takes
 // no room.
 func TestADamagedIndexIsReplacedOnce(t *testing.T) {
-	dir := t.TempDir()
-	s := openStore(t, dir, Limits{})
-	for i := range 3 {
-		s.put(t, numberedKey(i), randomBytes(1000, byte(i)))
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	dir := leftWithNumbered(t, 3)
 	s, logs := openObserved(t, dir)
 	remembered := s.lookup(t, numberedKey(1))
 	damaged, reason := s.index.db, errors.New("its pages are wrong")

@@ -162,14 +162,7 @@ func (f *askingFS) Free(path string) (int64, error) {
 
 // TestAStartEvictsWhatIsTooMuch by itself: nobody has to store anything, and half a minute is long on a disk that is full.
 func TestAStartEvictsWhatIsTooMuch(t *testing.T) {
-	dir := t.TempDir()
-	s := openStore(t, dir, Limits{})
-	for i := range 3 {
-		s.put(t, numberedKey(i), randomBytes(1000, byte(i)))
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	dir := leftWithNumbered(t, 3)
 	fs := &askingFS{FS: OS(), until: make(chan struct{}), asked: make(chan struct{}, 1)}
 	s, err := Open(Config{Dir: dir, Limits: Limits{MaxSize: 2500}, FS: fs})
 	if err != nil {

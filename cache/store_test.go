@@ -74,6 +74,20 @@ func leftWith(t testing.TB, k Key, data []byte) (dir string) {
 	return dir
 }
 
+// leftWithNumbered returns a directory that a store has left with so many files of 1000 bytes.
+func leftWithNumbered(t testing.TB, files int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	s := openStore(t, dir, Limits{})
+	for i := range files {
+		s.put(t, numberedKey(i), randomBytes(1000, byte(i)))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // put stores a file. A disk that is slow to sync can't make room in time, which is no failure; it is asked again.
 func (s *Store) put(t testing.TB, k Key, data []byte) Entry {
 	t.Helper()
