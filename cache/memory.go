@@ -23,6 +23,9 @@ const (
 	// maxPromotions bounds how many files are read into memory at a time; others are served from the disk meanwhile.
 	// Together they take a fourth of the tier's size at most.
 	maxPromotions = memoryShare / 4
+	// enteringShare is how many files find no room for each one for which others have to leave. Of more files than memory holds,
+	// read at random, each would else push out another that is as likely to be read next, at each read.
+	enteringShare = 8
 	// segmentShare is the part of the memory tier that one segment takes, and segmentLargest the most that it takes in bytes.
 	segmentShare   = 16
 	segmentLargest = 1 << 20
@@ -43,6 +46,8 @@ type memoryTier struct {
 	clock uint64
 	// promoting are those on their way in: a herd must not read the same file many times.
 	promoting map[Digest]struct{}
+	// turnedAway counts those that have found no room since the last one for which others had to leave.
+	turnedAway int
 }
 
 // memoryFile is where a file lies in memory. It moves only while nobody reads from its segment.
@@ -91,6 +96,19 @@ func (m *memoryTier) get(digest Digest) *memoryFile {
 	file.used = m.clock
 	file.segment.enter()
 	return file
+}
+
+// admits reports whether a file may come in: memory isn't full yet, or it is the turn of one for which others leave.
+func (m *memoryTier) admits(limit int64) bool {
+	if m.hasRoom(segmentSize(limit), limit) {
+		return true
+	}
+	m.turnedAway++
+	if m.turnedAway < enteringShare {
+		return false
+	}
+	m.turnedAway = 0
+	return true
 }
 
 // reserve returns a place for a file of at most half a segment, for its one writer, who must publish or disown it, and leave its
@@ -259,7 +277,7 @@ func (m *memoryTier) trim(limit int64) {
 }
 
 // startPromotionLocked returns the place that the caller, who was counted already, is to read a file into; nil if it isn't to.
-// Files enter at their second use: what is read once takes no room from others. The first one of a file that came in the life of
+// Files enter at their second use: what is read once takes no room from others. Where others have to leave, one of enteringShare does. The first one of a file that came in the life of
 // this process is what brought it.
 func (s *Store) startPromotionLocked(e Entry, blob *blobState) *memoryFile {
 	if e.node == nil || e.node.hits == 0 || (e.node.hits == 1 && e.node.serial == 0) {
@@ -269,6 +287,9 @@ func (s *Store) startPromotionLocked(e Entry, blob *blobState) *memoryFile {
 		return nil
 	}
 	if _, begun := s.memory.promoting[blob.digest]; begun {
+		return nil
+	}
+	if !s.memory.admits(s.limits.Memory) {
 		return nil
 	}
 	place := s.memory.reserve(int(blob.size), s.limits.Memory)

@@ -263,8 +263,59 @@ func TestWhereAllMemoryIsBeingReadFilesComeFromTheDisk(t *testing.T) {
 	}
 	data := randomBytes(10_000, 77)
 	s.put(t, testKey("next"), data)
-	if s.isInMemory(t, testKey("next"), data) || !s.isInMemory(t, testKey("next"), data) {
+	if s.reads(t, testKey("next"), data) > enteringShare {
 		t.Error("when all have left there is no room")
+	}
+}
+
+// reads reads a file until it comes from memory, and returns how often it came from the disk.
+func (s *Store) reads(t testing.TB, k Key, want []byte) (times int) {
+	t.Helper()
+	for times = range 100 {
+		if s.isInMemory(t, k, want) {
+			return times
+		}
+	}
+	t.Fatal("the file never comes into memory")
+	return times
+}
+
+// TestFilesPushEachOtherOutOfFullMemoryNowAndThen: of more files than memory holds, each that is read would else push out another
+// that is read as often.
+func TestFilesPushEachOtherOutOfFullMemoryNowAndThen(t *testing.T) {
+	const limit, size, files = 1 << 20, 10_000, 300
+	s := openStore(t, t.TempDir(), Limits{Memory: limit})
+	random := rand.New(rand.NewPCG(3, 0)) //nolint:gosec // G404: a test that can be repeated
+	for i := range files {
+		s.put(t, numberedKey(i), randomBytes(size, byte(i)))
+	}
+	// read reads any files, and returns how many came from the disk into memory, and how many only to their reader.
+	read := func(times int) (entered, passed int) {
+		for range times {
+			i, before := random.IntN(files), s.Stats().MemoryHits
+			blob := s.hit(t, numberedKey(i), randomBytes(size, byte(i)))
+			switch {
+			case s.Stats().MemoryHits > before:
+			case blob.IsFromDisk():
+				passed++
+			default:
+				entered++
+			}
+			_ = blob.Close()
+		}
+		return entered, passed
+	}
+	if entered, passed := read(70); entered == 0 || passed != 0 {
+		t.Errorf("while there is room, %d enter and %d don't", entered, passed)
+	}
+	read(1000)
+	if entered, passed := read(1000); entered < passed/enteringShare || entered > passed/(enteringShare-1)+enteringShare {
+		t.Errorf("of files for which others have to leave, %d enter and %d don't", entered, passed)
+	}
+	// What is read again and again comes in soon.
+	s.put(t, testKey("new"), randomBytes(size, 77))
+	if times := s.reads(t, testKey("new"), randomBytes(size, 77)); times > enteringShare {
+		t.Errorf("a file in use came %d times from the disk", times)
 	}
 }
 
@@ -275,7 +326,7 @@ func TestTinyFilesTakeNoMoreThanTheBound(t *testing.T) {
 	for i := range 1500 {
 		data := []byte{byte(i), byte(i >> 8)}
 		s.put(t, numberedKey(i), data)
-		s.isInMemory(t, numberedKey(i), data)
+		s.reads(t, numberedKey(i), data)
 		if stats := s.Stats(); stats.MemoryBytes > limit {
 			t.Fatalf("%d files take %d bytes", stats.MemoryBlobs, stats.MemoryBytes)
 		}
