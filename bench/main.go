@@ -34,6 +34,8 @@ type bench struct {
 	// profileDirectory is where profiles of the edge are kept, empty for none. profiles is the same while they are taken, and
 	// row what is measured then.
 	profileDirectory, profiles, row string
+	// servers are the names of those that are measured; empty for all.
+	servers []string
 }
 
 // row measures one row of the table.
@@ -94,6 +96,7 @@ func run() error {
 	runs := flag.Int("runs", 3, "how many rounds there are of each row, in each of which every server is measured once")
 	duration := flag.Duration("duration", 5*time.Second, "how long hits are measured each time, in whole seconds")
 	profiles := flag.String("profile", "", "a directory for profiles of the edge's processor time, one of each row with a steady load")
+	servers := flag.String("servers", "", "which servers to measure, by their names in the table; all if empty")
 	copying := flag.Bool(copyFlag, false, "used by the program itself: hash and write files")
 	flag.Parse()
 	if *copying {
@@ -112,6 +115,9 @@ func run() error {
 	}
 	defer func() { _ = os.RemoveAll(directory) }()
 	b := &bench{directory: directory, runs: max(*runs, 1), duration: max(duration.Truncate(time.Second), time.Second), profileDirectory: *profiles}
+	if *servers != "" {
+		b.servers = strings.Split(*servers, ",")
+	}
 	if err := b.prepare(*caddy, *ceiling); err != nil {
 		return err
 	}
@@ -165,7 +171,7 @@ func (b *bench) measure(ctx context.Context, r row) error {
 func (b *bench) alternately(ctx context.Context, protocol protocol, peers []peer, measure func(round int, p peer, server *process) error) error {
 	for round := range b.runs {
 		for _, p := range peers {
-			if b.profiles != "" && !p.isEdge() {
+			if b.profiles != "" && !p.isEdge() || b.servers != nil && !slices.Contains(b.servers, strings.Trim(p.name, "`")) {
 				continue
 			}
 			err := b.with(ctx, p, protocol, func(server *process) error { return measure(round, p, server) })

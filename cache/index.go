@@ -227,7 +227,7 @@ func (x *index) unmap() {
 }
 
 // maxMappedReads is after how many look-ups what they have mapped is given back. Each maps up to 64 KiB around what it reads.
-const maxMappedReads = 512
+const maxMappedReads = 128
 
 // unmapReads gives back what look-ups have mapped, where that is much.
 func (x *index) unmapReads() {

@@ -18,8 +18,9 @@ const (
 	// memoryLargest is the size up to which a file is faster from memory. Larger ones the kernel sends from its own cache
 	// without copying them: at 1 MiB, 1.15 times as much a second as from here (bench/run, hits1m; design, "Serving bytes").
 	memoryLargest = 256 << 10
-	// memoryOverhead is what a file in memory costs on Go's heap, beside its bytes.
-	memoryOverhead = 256
+	// memoryOverhead is what a file in memory costs on Go's heap, beside its bytes: some 200 of its place here, some 400 of its
+	// record and as much of a note (maxHotRecords), and as much again that the garbage collector lets grow beside them.
+	memoryOverhead = 2 << 10
 	// maxPromotions bounds how many files are read into memory at a time; others are served from the disk meanwhile.
 	// Together they take a fourth of the tier's size at most.
 	maxPromotions = memoryShare / 4
@@ -277,8 +278,8 @@ func (m *memoryTier) trim(limit int64) {
 }
 
 // startPromotionLocked returns the place that the caller, who was counted already, is to read a file into; nil if it isn't to.
-// Files enter at their second use: what is read once takes no room from others. Where others have to leave, one of enteringShare does. The first one of a file that came in the life of
-// this process is what brought it.
+// Files enter at their second use: what is read once takes no room from others. The first use of a file that came in the life of
+// this process is what brought it. Where others have to leave, one of enteringShare enters.
 func (s *Store) startPromotionLocked(e Entry, blob *blobState) *memoryFile {
 	if e.node == nil || e.node.hits == 0 || (e.node.hits == 1 && e.node.serial == 0) {
 		return nil

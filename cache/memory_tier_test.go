@@ -467,7 +467,7 @@ func TestMemoryHoldsWhatItShouldWhateverComes(t *testing.T) {
 				m.trim(m.limit)
 			}
 		case 2:
-			if place := m.write(number+100, 1+random.IntN(page)); place != nil {
+			if place := m.write(number+100, 1+random.IntN(segmentSize(m.limit)/2)); place != nil {
 				m.disown(place)
 				place.segment.leave()
 			}
