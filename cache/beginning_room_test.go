@@ -29,7 +29,7 @@ func TestNoMoreBeginningsLeaveThanMust(t *testing.T) {
 			breakOff()
 		}
 		s.mu.Lock()
-		s.space.owed = owed{}
+		s.space.unfreed = unfreed{}
 		seen := sample{free: s.limits.MinFree - test.short, written: s.space.written}
 		s.mu.Unlock()
 		if dropped := s.dropBeginnings(seen); dropped != (test.left < 3) || len(s.beginnings.kept) != test.left {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"syscall"
+	"time"
 )
 
 // Commit ends the fill: its length and its checksum must be right. The entry is served at once and is durable within
@@ -42,6 +43,18 @@ func (f *Fill) Commit(g Generation) (Entry, error) {
 	f.finish(ending{entry: entry, blob: blob, notKept: err})
 	return entry, err
 }
+
+// Owe says that a shared store is to get the file's bytes, once it is committed (owed.go). Only who writes the fill may call it,
+// before Commit.
+func (f *Fill) Owe() { f.spec.owed, f.spec.shared = true, time.Time{} }
+
+// NoteShared says that a shared store has had the file's bytes since that time. Only who writes the fill may call it, before Commit.
+func (f *Fill) NoteShared(since time.Time) {
+	f.spec.owed, f.spec.shared = false, since.UTC().Truncate(time.Second)
+}
+
+// Expect says which sum the whole file must have, where that is known only now. Only who writes the fill may call it, before Commit.
+func (f *Fill) Expect(sum Digest) { f.spec.SHA256 = sum }
 
 // enterEntry makes the key an entry of its bytes: of a blob that is there already, or else of the part under its blob
 // name. It returns the blob only if that is the part. Whole parts need no sync here: until they are durable, the index

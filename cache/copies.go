@@ -212,7 +212,7 @@ func (f *Fill) drop() {
 func (s *Store) dropCopiesForDisk(seen sample) (dropped bool) {
 	s.mu.Lock()
 	var given []*Fill
-	short := s.space.short(s.space.wanted.fresh, s.freeLocked(seen), s.limits) - s.space.owed.bytes
+	short := s.space.short(s.space.wanted.fresh, s.freeLocked(seen), s.limits) - s.space.unfreed.bytes
 	for short > 0 {
 		quietest := s.space.copies.quietest(func(*Fill) bool { return true })
 		if quietest == nil {

@@ -19,10 +19,11 @@
 // (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go);
 // leaving.go has what is on its way out. A purge begins new generations and drops beginnings before all that, so that
 // nothing comes in behind its back. What the disk doesn't remove stands aside, and is tried again (stuck.go), and what
-// doesn't show as free at once isn't removed twice (owed.go). The janitor (janitor.go) does all of this behind the requests.
+// doesn't show as free at once isn't removed twice (unfreed.go). The janitor (janitor.go) does all of this behind the requests.
 //
 // Admins list entries (list.go), also those of former upstreams (upstreams.go), pin some of them against eviction (pins.go,
-// pin.go, unpin.go), fill the store without pushing out what is used meanwhile (spare.go), and read numbers (stats.go).
+// pin.go, unpin.go), fill the store without pushing out what is used meanwhile (spare.go), and read numbers (stats.go). What a shared
+// store is still to get is marked, and stays for a while (owed.go).
 //
 // A Store (store.go) knows a file by its Key (key.go), its bytes by their Digest (digest.go), and tells of it as an Entry
 // (entry.go), of which a record in the index is made (record.go, walk.go). Paths are in files.go, what is done to the file
@@ -56,7 +57,7 @@
 // # Rooms
 //
 // What one lock, Store.mu, guards is grouped in rooms, types whose methods touch only their own fields: starting, recency,
-// memoryTier, answers, fills, beginnings, space (with copies and owed), pins, durability and leaving (with stuck). Who calls a
+// memoryTier, answers, fills, beginnings, space (with copies and unfreed), pins, durability and leaving (with stuck). Who calls a
 // room's method holds the lock. What joins several rooms, the disk or the index is a method of Store: one whose name ends with
 // Locked is called, and returns, with the lock held; all others take it themselves.
 //

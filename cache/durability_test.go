@@ -248,20 +248,20 @@ func TestFilesThatCouldNotBeSyncedForNowAreSyncedNextTime(t *testing.T) {
 func TestHalfOfWhatWasRemovedShowsThatAllIsFree(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	for _, test := range []struct {
-		free   int64 // since 100 bytes were removed; 500 were free before, and more before that
-		passed time.Duration
-		owed   int64
+		free    int64 // since 100 bytes were removed; 500 were free before, and more before that
+		passed  time.Duration
+		unfreed int64
 	}{
 		{500, 0, 100}, {400, 0, 100}, {549, 0, 100}, {550, 0, 0}, {600, 0, 0}, {500, freedWithin - 1, 100}, {500, freedWithin, 0},
 	} {
 		t.Run(fmt.Sprint(test.free, " after ", test.passed), func(t *testing.T) {
-			o := new(owed)
+			o := new(unfreed)
 			o.settle(1000, now)
 			o.settle(500, now)
 			o.add(100, now)
 			o.settle(test.free, now.Add(test.passed))
-			if o.bytes != test.owed {
-				t.Errorf("%d are owed", o.bytes)
+			if o.bytes != test.unfreed {
+				t.Errorf("%d aren't freed", o.bytes)
 			}
 		})
 	}

@@ -36,6 +36,10 @@ type Entry struct {
 	// Questioned says that something has happened since then that makes the upstream worth asking (Question): the entry is
 	// not to be served unasked as long as the upstream can be asked.
 	Questioned bool
+	// Owed says that a shared store is still to get these bytes (Fill.Owe), and Shared since when it was known to have them, in
+	// whole seconds; zero for never.
+	Owed   bool
+	Shared time.Time
 	// Note is what the store's user has left with the entry (Store.KeepNote), nil for nothing.
 	Note any
 
@@ -61,6 +65,10 @@ type FillSpec struct {
 	// Keeps, if set, is a moment of the same store: the fill evicts nothing that was used since, and ends with ErrNoSpareRoom
 	// where that leaves too little room.
 	Keeps *Moment
+
+	// owed and shared are Entry.Owed and Entry.Shared (Fill.Owe, Fill.NoteShared).
+	owed   bool
+	shared time.Time
 }
 
 func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry {
@@ -70,5 +78,6 @@ func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry
 	}
 	return &Entry{
 		Key: k, Digest: digest, Size: size, Identity: spec.Identity, Disposition: spec.Disposition, Stored: stored.UTC().Round(0),
+		Owed: spec.owed, Shared: spec.shared,
 	}
 }

@@ -60,7 +60,7 @@ func (s *Store) excessLocked(free int64) (excess int64, inVain bool) {
 		return excess, false
 	}
 	evictable := s.space.blobs - s.keptLocked() + s.beginnings.bytes
-	switch lacking := short - s.space.owed.bytes; {
+	switch lacking := short - s.space.unfreed.bytes; {
 	case lacking <= 0, lacking-wanted.fresh > evictable:
 		return excess, true
 	default:
@@ -78,7 +78,7 @@ func (s *Store) giveUpRoom() {
 }
 
 // victimsLocked takes the least recently used entries out of memory, as many as it takes to free that many bytes, but no
-// more than most. Those that are being read, or pinned, are passed over and count as used now.
+// more than most. Those that are being read, or pinned, or owed, are passed over and count as used now.
 func (s *Store) victimsLocked(excess int64, most int) *removal {
 	victims, now := new(removal), s.now()
 	for range s.entries.len() {
@@ -89,9 +89,12 @@ func (s *Store) victimsLocked(excess int64, most int) *removal {
 		if n == nil {
 			break
 		}
-		if n.blob.open > 0 || n.blob.busy != nil || s.pins.keeps(n.hash, now) {
+		if n.blob.open > 0 || n.blob.busy != nil || s.pins.keeps(n.hash, now) || s.owed.keeps(n.hash, s.limits.main()) {
 			s.entries.use(n)
 			continue
+		}
+		if s.owed.has(n.hash) {
+			s.counters.owedEvicted.Add(1)
 		}
 		s.dropLocked(n)
 		s.counters.evictions.Add(1)

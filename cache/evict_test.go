@@ -54,7 +54,7 @@ func TestWhatAnEvictionComesTo(t *testing.T) {
 			s.asJanitor(func() {
 				s.removeAll()
 				limits := s.limits
-				s.space.owed, s.space.exhausted = owed{}, 0
+				s.space.unfreed, s.space.exhausted = unfreed{}, 0
 				test.before(t, s, fs)
 				changed := s.space.change()
 				s.evict()
@@ -134,7 +134,7 @@ func TestABeginningThatMadeTheRoomLeavesNobodyWithoutIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.asJanitor(func() {
-		s.space.owed, s.space.exhausted = owed{}, 0
+		s.space.unfreed, s.space.exhausted = unfreed{}, 0
 		free.Store(1<<10 - 1)
 		s.evict()
 		if s.entries.len() != 1 || len(s.beginnings.kept) != 0 || s.space.exhausted != 0 {

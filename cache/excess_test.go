@@ -19,10 +19,10 @@ func TestWhatIsToBeEvictedIsKnownToTheByte(t *testing.T) {
 		evictable               = blobs - open + beginnings
 	)
 	for name, test := range map[string]struct {
-		wanted     claim
-		free, owed int64
-		excess     int64
-		inVain     bool
+		wanted        claim
+		free, unfreed int64
+		excess        int64
+		inVain        bool
 	}{
 		"nothing is wanted, but some headroom":              {claim{}, math.MaxInt64, 0, used - main + headroom, false},
 		"less than the headroom":                            {claim{headroom - 1, 0}, math.MaxInt64, 0, used - main + headroom, false},
@@ -39,7 +39,7 @@ func TestWhatIsToBeEvictedIsKnownToTheByte(t *testing.T) {
 	} {
 		s := &Store{limits: Limits{MaxSize: main + 100_000, UploadRoom: 100_000, MinFree: minFree}, pins: newPins(), leaving: newLeaving(), entries: newRecency(), now: time.Now}
 		s.space.blobs, s.space.open, s.space.beginnings, s.beginnings.bytes = blobs, open, beginnings, beginnings
-		s.space.wanted, s.space.owed.bytes = test.wanted, test.owed
+		s.space.wanted, s.space.unfreed.bytes = test.wanted, test.unfreed
 		if excess, inVain := s.excessLocked(test.free); excess != test.excess || inVain != test.inVain {
 			t.Errorf("%s: %d bytes, in vain: %v", name, excess, inVain)
 		}

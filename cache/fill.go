@@ -478,7 +478,7 @@ func (f *Fill) leave() {
 	}
 	f.room.lingering -= f.onDisk
 	if f.isCopyLocked() || f.owes {
-		s.space.owed.add(f.onDisk, s.now())
+		s.space.unfreed.add(f.onDisk, s.now())
 	}
 	s.space.announce()
 }

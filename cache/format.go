@@ -2,19 +2,26 @@ package cache
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // indexFormat changes when an edge could not read what another one wrote. Its number only grows, so that an earlier version
 // knows a later one's index.
-const indexFormat = "gitlab_packages 3"
+const indexFormat = "gitlab_packages 4"
+
+// migrated are the earlier formats of which this version makes its own, in place, when it opens them. An earlier version doesn't
+// read the directory from then on, and leaves it as it is.
+//
+//	3: records can be owed, and have more fields at their end. Those that a 3 has need no change.
+var migrated = []string{"gitlab_packages 3"}
 
 // checkFormatName judges the format that an index names, which may be another version's. A later one's is left as it is, with
-// all files (ErrNewerFormat): after a roll-back the later version may come again. An earlier one's, or none of ours, is
-// errDamagedIndex: there is no migration, and the cache begins empty.
+// all files (ErrNewerFormat): after a roll-back the later version may come again. An earlier one's that isn't
+// among migrated, or none of ours, is errDamagedIndex, and the cache begins empty.
 func checkFormatName(format string) error {
-	if format == indexFormat {
+	if format == indexFormat || slices.Contains(migrated, format) {
 		return nil
 	}
 	if formatNumber(format) > formatNumber(indexFormat) {

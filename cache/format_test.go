@@ -39,7 +39,7 @@ func TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty(t *testing.T) 
 // TestADirectoryThatALaterVersionWroteIsLeftAsItIs is what a roll-back does to a directory: whoever goes back to the later
 // version finds all of it.
 func TestADirectoryThatALaterVersionWroteIsLeftAsItIs(t *testing.T) {
-	for _, format := range []string{"gitlab_packages 4", "gitlab_packages 10", "gitlab_packages 999"} {
+	for _, format := range []string{"gitlab_packages 5", "gitlab_packages 10", "gitlab_packages 999"} {
 		t.Run(format, func(t *testing.T) {
 			dir := leftWith(t, testKey("app"), randomBytes(1000, 1))
 			writeFormat(t, dir, format)

@@ -134,8 +134,10 @@ func inspectIndex(file *os.File) (boltMeta, error) {
 	return meta, nil
 }
 
-// checkFormat makes sure that the file is ours, and puts into an empty one what each has.
+// checkFormat makes sure that the file is ours, makes one of an earlier format one of the present, and puts into an empty one what
+// each has.
 func checkFormat(db *bolt.DB) error {
+	var format string
 	ours := func(tx *bolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
 		if meta == nil {
@@ -144,7 +146,8 @@ func checkFormat(db *bolt.DB) error {
 			}
 			return os.ErrNotExist
 		}
-		if err := checkFormatName(string(meta.Get(formatName))); err != nil {
+		format = string(meta.Get(formatName))
+		if err := checkFormatName(format); err != nil {
 			return err
 		}
 		if tx.Bucket(entriesBucket) == nil || tx.Bucket(usesBucket) == nil {
@@ -152,7 +155,11 @@ func checkFormat(db *bolt.DB) error {
 		}
 		return nil
 	}
-	if err := db.View(ours); !errors.Is(err, os.ErrNotExist) {
+	err := db.View(ours)
+	switch {
+	case err == nil && format != indexFormat: // records of the formats that are migrated need no change
+		return db.Update(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(formatName, []byte(indexFormat)) })
+	case !errors.Is(err, os.ErrNotExist):
 		return err
 	}
 	return db.Update(func(tx *bolt.Tx) error {

@@ -67,7 +67,7 @@ func TestARecordComesBackAsItWas(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, entry) {
 			t.Errorf("%s: %+v became %+v, %v", name, entry, got, err)
 		}
-		if digest, size, err := checkRecord(key, record); err != nil || digest != entry.Digest || size != entry.Size {
+		if digest, size, _, err := checkRecord(key, record); err != nil || digest != entry.Digest || size != entry.Size {
 			t.Errorf("%s: a start reads %s, %d, %v", name, digest, size, err)
 		}
 		for i := range record {
@@ -75,7 +75,7 @@ func TestARecordComesBackAsItWas(t *testing.T) {
 			for bit := range 8 {
 				damaged[i] = record[i] ^ 1<<bit
 				_, err := decodeRecord(key, damaged)
-				if _, _, atStart := checkRecord(key, damaged); !errors.Is(err, errDamagedRecord) || !errors.Is(atStart, errDamagedRecord) {
+				if _, _, _, atStart := checkRecord(key, damaged); !errors.Is(err, errDamagedRecord) || !errors.Is(atStart, errDamagedRecord) {
 					t.Errorf("%s: a change of byte %d goes unnoticed: %v, %v", name, i, err, atStart)
 				}
 			}

@@ -20,6 +20,7 @@ type loaded struct {
 	digest Digest
 	size   int64
 	use    int64
+	owed   bool
 }
 
 // load fills memory from the index while look-ups go on, and removes what earlier processes left. It ends by itself, or
@@ -53,6 +54,9 @@ func (s *Store) load() {
 	// Before anything can be evicted.
 	s.readPins()
 	s.merge(s.enterAll(found))
+	s.mu.Lock()
+	s.loadOwedLocked(found)
+	s.mu.Unlock()
 	s.index.unmap()
 	s.sweep(listed)
 	close(s.starting.ready)
@@ -83,10 +87,10 @@ func (s *Store) removeOldParts() {
 func (s *Store) readAll() (found []loaded, err error) {
 	for after, more := []byte(nil), true; more; {
 		last, err := s.walkIndex(s.ctx, nil, after, loadBatch, func(tx *bolt.Tx, key, record []byte) error {
-			if digest, size, err := checkRecord(key, record); err == nil {
+			if digest, size, owed, err := checkRecord(key, record); err == nil {
 				h := hashOf(key)
 				at, _ := decodeUse(tx.Bucket(usesBucket).Get(h[:]))
-				found = append(found, loaded{hash: h, digest: digest, size: size, use: at})
+				found = append(found, loaded{hash: h, digest: digest, size: size, use: at, owed: owed})
 			} // a damaged record is no entry
 			return nil
 		})

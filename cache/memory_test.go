@@ -268,7 +268,7 @@ func TestWhereAllMemoryIsBeingReadFilesComeFromTheDisk(t *testing.T) {
 	}
 }
 
-// reads reads a file until it comes from memory, and returns how often it came from the disk.
+// reads has a file read until it comes from memory, and returns how often it came from the disk.
 func (s *Store) reads(t testing.TB, k Key, want []byte) (times int) {
 	t.Helper()
 	for times = range 100 {
@@ -293,7 +293,7 @@ func TestFilesPushEachOtherOutOfFullMemoryNowAndThen(t *testing.T) {
 	read := func(times int) (entered, passed int) {
 		for range times {
 			i, before := random.IntN(files), s.Stats().MemoryHits
-			blob := s.hit(t, numberedKey(i), randomBytes(size, byte(i)))
+			blob := s.hit(t, numberedKey(i), randomBytes(size, byte(i))) //nolint:gosec // G115: any byte will do
 			switch {
 			case s.Stats().MemoryHits > before:
 			case blob.IsFromDisk():

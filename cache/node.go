@@ -119,6 +119,9 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	}
 	s.entries.add(n)
 	s.pins.fill(h, blob.size, s.mostPinnedLocked())
+	if entry.Owed {
+		s.owed.add(h, blob.size)
+	}
 	entry.used = s.now()
 	s.durability.add(h, entry)
 	s.wakeJanitor()
@@ -131,6 +134,7 @@ func (s *Store) dropLocked(n *node) {
 	s.entries.remove(n)
 	s.durability.forget(h)
 	s.pins.empty(h)
+	s.owed.drop(h)
 	s.starting.forget(h)
 	s.releaseBlobLocked(n.blob)
 }

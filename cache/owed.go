@@ -1,33 +1,254 @@
 package cache
 
-import "time"
+import (
+	"context"
+	"errors"
+	"time"
 
-// freedWithin is how long removed files may take to show among the file system's free bytes: btrfs commits every 30 s,
-// ZFS every 5. Where they never show, because a snapshot or another link holds them, the store gives up for min_free
-// what it needs once in that time, and not all that it has.
-const freedWithin = 30 * time.Second
+	bolt "go.etcd.io/bbolt"
+)
 
-// owed is what was removed and doesn't show as free yet. Guarded by Store.mu.
+// owedShare is the part of the room for entries that owed files may keep from eviction: one in so many.
+const owedShare = 4
+
+// owed are the entries whose bytes a shared store is still to get (Fill.Owe). The mark is on the entry's record, so that a restart
+// knows it. What is owed isn't evicted while all of it together is at most a part of the room; then it goes like the rest, since
+// nobody waits for a shared store. Guarded by Store.mu, with which held all methods are called.
 type owed struct {
-	// bytes were removed from since on; 0 while nothing is owed.
+	// sizes are those of their files; bytes is the sum.
+	sizes map[keyHash]int64
 	bytes int64
-	since time.Time
-	// level is what was free before, with all that fills had written by then added: what they write in between is no
-	// reason to believe that nothing was freed.
-	level int64
+	// queue are those to be given out, the oldest first. Some may be owed no more.
+	queue []keyHash
+	// arrived receives when there is more to give out. One note is as good as two.
+	arrived chan struct{}
 }
 
-// add notes that bytes were removed that nobody holds open.
-func (o *owed) add(bytes int64, now time.Time) {
-	if o.bytes == 0 {
-		o.since = now
-	}
-	o.bytes += bytes
+func newOwed() owed {
+	return owed{sizes: make(map[keyHash]int64), arrived: make(chan struct{}, 1)}
 }
 
-// settle compares with what is free now. Half counts as all: others write to the disk, too, and files take whole blocks.
-func (o *owed) settle(level int64, now time.Time) {
-	if o.bytes == 0 || level-o.level >= o.bytes/2 || now.Sub(o.since) >= freedWithin {
-		*o = owed{level: level}
+func (o *owed) has(h keyHash) bool {
+	_, has := o.sizes[h]
+	return has
+}
+
+// keeps reports whether a key's entry is kept from eviction, of a room of that size.
+func (o *owed) keeps(h keyHash, room int64) bool { return o.keepsAny(room) && o.has(h) }
+
+func (o *owed) keepsAny(room int64) bool { return o.bytes <= room/owedShare }
+
+func (o *owed) add(h keyHash, size int64) {
+	if o.has(h) {
+		return
 	}
+	o.sizes[h] = size
+	o.bytes += size
+	o.giveBack(h)
+}
+
+// giveBack has one given out once more, after all others.
+func (o *owed) giveBack(h keyHash) {
+	o.queue = append(o.queue, h)
+	select {
+	case o.arrived <- struct{}{}:
+	default:
+	}
+}
+
+func (o *owed) drop(h keyHash) {
+	if size, has := o.sizes[h]; has {
+		delete(o.sizes, h)
+		o.bytes -= size
+	}
+	if len(o.sizes) == 0 {
+		o.sizes, o.queue = make(map[keyHash]int64), nil // a map doesn't get smaller by itself
+	}
+}
+
+// next takes the oldest one out of the queue.
+func (o *owed) next() (h keyHash, ok bool) {
+	for len(o.queue) > 0 {
+		h, o.queue = o.queue[0], o.queue[1:]
+		if o.has(h) {
+			return h, true
+		}
+	}
+	return keyHash{}, false
+}
+
+// OwedArrived receives when NextOwed has something again.
+func (s *Store) OwedArrived() <-chan struct{} { return s.owed.arrived }
+
+// NextOwed gives out an entry whose bytes a shared store is to get; ErrMiss if there is none. Who gets one ends with SettleOwed or
+// ReturnOwed. It is given out once until then. It is no use of the file; OpenBlob opens it.
+func (s *Store) NextOwed() (Entry, error) {
+	for {
+		s.mu.Lock()
+		h, ok := s.owed.next()
+		closed := s.closed
+		var entry Entry
+		var recorded bool
+		switch n := s.entries.peek(h); {
+		case !ok || n == nil:
+		case n.blob.damaged:
+			s.forgetEntryLocked(n)
+			s.mu.Unlock()
+			continue
+		default:
+			if record := s.durability.record(h); record != nil {
+				entry, recorded = s.entryLocked(record, n), true
+			}
+		}
+		s.mu.Unlock()
+		switch {
+		case closed:
+			return Entry{}, ErrClosed
+		case !ok:
+			return Entry{}, ErrMiss
+		case recorded:
+			return entry, nil
+		}
+		entry, err := s.lookupHash(h)
+		if err == nil || !errors.Is(err, ErrMiss) {
+			if err != nil {
+				s.mu.Lock()
+				s.owed.giveBack(h)
+				s.mu.Unlock()
+			}
+			return entry, err
+		}
+		s.mu.Lock()
+		s.owed.drop(h) // the index has it no more
+		s.mu.Unlock()
+	}
+}
+
+// lookupHash is Lookup of a key of which the hash alone is known.
+func (s *Store) lookupHash(h keyHash) (Entry, error) {
+	var key Key
+	var found bool
+	err := s.viewIndex(func(tx *bolt.Tx) error {
+		_, raw := decodeUse(tx.Bucket(usesBucket).Get(h[:]))
+		key, found = parseKey(raw)
+		return nil
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	if !found || key.hash() != h {
+		return Entry{}, ErrMiss
+	}
+	return s.Lookup(key)
+}
+
+// SettleOwed notes that a shared store has an entry's bytes, since that time. The index hears of it with the next last uses; after a
+// crash before that the entry is owed again.
+func (s *Store) SettleOwed(e Entry, shared time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remarkLocked(e, func(record *Entry) { record.Owed, record.Shared = false, shared.UTC().Truncate(time.Second) })
+}
+
+// ReturnOwed gives an entry back that could not be settled. It is given out again, after all others.
+func (s *Store) ReturnOwed(e Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := e.Key.hash()
+	if n := s.entries.peek(h); n != nil && n.serial == e.serial && s.owed.has(h) {
+		s.owed.giveBack(h)
+	}
+}
+
+// remarkLocked writes an entry's record anew, if it is the key's still.
+func (s *Store) remarkLocked(e Entry, change func(*Entry)) {
+	h := e.Key.hash()
+	n := s.entries.peek(h)
+	if n == nil || n.serial != e.serial || n.blob.digest != e.Digest {
+		return
+	}
+	record := e
+	if known := s.durability.record(h); known != nil && known.Key == e.Key {
+		record = *known // which may have learnt since
+	}
+	change(&record)
+	record.serial, record.node, record.Confirmed, record.Questioned = n.serial, nil, time.Time{}, false
+	if record.Owed {
+		s.owed.add(h, n.blob.size)
+	} else {
+		s.owed.drop(h)
+	}
+	s.durability.learn(h, &record)
+}
+
+// Unshared says which entries a shared store should have, and may not have any more.
+type Unshared struct {
+	// Least is how large their files are at least.
+	Least int64
+	// Shared is the time before which they were shared last, if ever; Used the time since which they were used.
+	Shared, Used time.Time
+}
+
+// OweUnshared goes through the entries of the index after a key (nil for none), up to limit of them, and marks those as owed that
+// are selected. It returns the key from which the next call goes on; nil after the last.
+func (s *Store) OweUnshared(ctx context.Context, after []byte, limit int, which Unshared) (next []byte, err error) {
+	var found []*Entry
+	next, err = s.walkIndex(ctx, nil, after, limit, func(tx *bolt.Tx, key, raw []byte) error {
+		record, err := decodeRecord(key, raw)
+		if err != nil || record.Owed || record.Size < which.Least || !record.Shared.Before(which.Shared) {
+			return nil //nolint:nilerr // a damaged record is no entry
+		}
+		h := hashOf(key)
+		if at, _ := decodeUse(tx.Bucket(usesBucket).Get(h[:])); at >= which.Used.UnixNano() {
+			found = append(found, record)
+		}
+		return nil
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, record := range found {
+		n := s.entries.peek(record.Key.hash())
+		if n == nil || n.blob.digest != record.Digest || s.owed.has(n.hash) {
+			continue
+		}
+		if known := s.durability.record(n.hash); known != nil && !known.Shared.Before(which.Shared) {
+			continue // the index hasn't heard of it yet
+		}
+		record.serial = n.serial
+		s.remarkLocked(*record, func(record *Entry) { record.Owed = true })
+	}
+	return next, err
+}
+
+// loadOwedLocked takes in what the index has marked, when all is loaded. What was stored since the start has marks of its own.
+func (s *Store) loadOwedLocked(found []loaded) {
+	for _, e := range found {
+		if n := s.entries.peek(e.hash); e.owed && n != nil && n.serial == 0 && n.blob.digest == e.digest {
+			s.owed.add(e.hash, n.blob.size)
+		}
+	}
+}
+
+// OpenOwed opens an entry's file for the shared store. It is no use of the file. Errors are those of OpenBlob.
+func (s *Store) OpenOwed(e Entry) (*Blob, error) {
+	s.mu.Lock()
+	state := s.blobs[e.Digest]
+	switch {
+	case s.closed:
+		s.mu.Unlock()
+		return nil, ErrClosed
+	case state == nil || state.busy != nil || state.damaged:
+		s.mu.Unlock()
+		return nil, ErrMiss
+	}
+	s.enterBlobLocked(state)
+	s.mu.Unlock()
+	return s.openFile(state)
+}
+
+// ReportDamaged says that the bytes of a file aren't those of its sum. It is removed, and fetched again when somebody asks. Only for
+// who has read all of a blob that OpenOwed opened.
+func (b *Blob) ReportDamaged() {
+	b.store.counters.checksumFailures.Add(1)
+	b.store.discard(b.state, reasonChecksum)
 }

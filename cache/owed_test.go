@@ -2,146 +2,262 @@ package cache
 
 import (
 	"errors"
-	"os"
-	"sync"
-	"sync/atomic"
+	"fmt"
+	"io"
 	"testing"
 	"time"
 )
 
-// lateFS is a file system of its own size, on which the bytes of removed files are free only once it is told so.
-type lateFS struct {
-	FS
-	mu         sync.Mutex // guards all below
-	free, late int64
-}
-
-func (f *lateFS) Free(string) (int64, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.free, nil
-}
-
-func (f *lateFS) Remove(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	f.mu.Lock()
-	f.late += info.Size()
-	f.mu.Unlock()
-	return f.FS.Remove(path)
-}
-
-func (f *lateFS) set(free int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.free = free
-}
-
-// show makes removed files count as free.
-func (f *lateFS) show() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.free, f.late = f.free+f.late, 0
-}
-
-// testClock is a time that moves when it is told to.
-type testClock struct{ passed atomic.Int64 }
-
-func (c *testClock) now() time.Time {
-	return time.Unix(1_700_000_000, 0).Add(time.Duration(c.passed.Load()))
-}
-
-func (c *testClock) pass(d time.Duration) { c.passed.Add(int64(d)) }
-
-// openLate returns a store of 200 files of 20,000 bytes each.
-func openLate(t *testing.T, minFree int64) (*Store, *lateFS, *testClock) {
+// putOwed stores a file whose bytes are owed.
+func (s *Store) putOwed(t *testing.T, k Key, data []byte) Entry {
 	t.Helper()
-	fs, clock := &lateFS{FS: OS(), free: 1 << 40}, new(testClock)
-	s, err := Open(Config{Dir: t.TempDir(), Limits: Limits{MaxSize: 1 << 30, MinFree: minFree}, FS: fs, Now: clock.now})
+	f, err := s.Begin(k, s.Generation(k), FillSpec{Size: int64(len(data))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.CloseAtEnd(t, t.Log)
+	if _, err := f.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	f.Owe()
+	entry, err := f.Commit(s.Generation(k))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entry
+}
+
+func TestWhatIsOwedIsGivenOutOnceUntilItIsSettled(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	data := randomBytes(1000, 1)
+	s.putOwed(t, testKey("a"), data)
+	s.put(t, testKey("not owed"), randomBytes(500, 2))
+	select {
+	case <-s.OwedArrived():
+	default:
+		t.Error("nobody is told")
+	}
+	entry, err := s.NextOwed()
+	if err != nil || entry.Key != testKey("a") || !entry.Owed {
+		t.Fatalf("%+v, %v", entry, err)
+	}
+	if _, err := s.NextOwed(); !errors.Is(err, ErrMiss) {
+		t.Errorf("given out twice: %v", err)
+	}
+	blob, err := s.OpenOwed(entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(blob); err != nil || string(got) != string(data) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	_ = blob.Close()
+	s.ReturnOwed(entry)
+	if entry, err = s.NextOwed(); err != nil {
+		t.Errorf("what was given back isn't given out: %v", err)
+	}
+	if stats := s.Stats(); stats.Owed != 1 || stats.OwedBytes != 1000 {
+		t.Errorf("%d, %d bytes", stats.Owed, stats.OwedBytes)
+	}
+	at := time.Unix(1_700_000_000, 5).UTC()
+	s.SettleOwed(entry, at)
+	if stats := s.Stats(); stats.Owed != 0 || stats.OwedBytes != 0 {
+		t.Errorf("settled: %d, %d bytes", stats.Owed, stats.OwedBytes)
+	}
+	s.ReturnOwed(entry)
+	if _, err := s.NextOwed(); !errors.Is(err, ErrMiss) {
+		t.Errorf("settled, and given out: %v", err)
+	}
+	if now, err := s.Lookup(testKey("a")); err != nil || now.Owed || !now.Shared.Equal(at.Truncate(time.Second)) {
+		t.Errorf("%+v, %v", now, err)
+	}
+}
+
+// TestMarksOfOwedFilesSurviveARestart, those that were settled too, with all else that is known of an entry.
+func TestMarksOfOwedFilesSurviveARestart(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Limits{})
+	for i := range 3 {
+		s.putOwed(t, numberedKey(i), randomBytes(1000, byte(i)))
+	}
+	settled, err := s.NextOwed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(1_700_000_000, 0).UTC()
+	s.SettleOwed(settled, at)
+	before, err := s.Lookup(settled.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s = openStore(t, dir, Limits{})
 	awaitLoaded(t, s)
-	for i := range 200 {
-		s.put(t, numberedKey(i), randomBytes(20_000, byte(i)))
+	if stats := s.Stats(); stats.Owed != 2 || stats.OwedBytes != 2000 {
+		t.Errorf("%d are owed, %d bytes", stats.Owed, stats.OwedBytes)
 	}
-	return s, fs, clock
-}
-
-// beginAndAbort asks for room and gives it back.
-func beginAndAbort(s *Store, size int64) error {
-	k := testKey("asked for")
-	f, err := s.Begin(k, s.Generation(k), FillSpec{Size: size})
-	if err == nil {
-		f.Abort(nil)
+	after, err := s.Lookup(settled.Key)
+	if err != nil || after.Owed || !after.Shared.Equal(at) || after.Digest != before.Digest || after.Identity != before.Identity {
+		t.Errorf("%+v, %v", after, err)
 	}
-	return err
-}
-
-func TestWhatIsRemovedAndIsNotFreeYetIsNotRemovedTwice(t *testing.T) {
-	const minFree = 1 << 20
-	s, fs, clock := openLate(t, minFree)
-	left := func(wanted int, when string) {
-		t.Helper()
-		if got := s.Stats().Entries; got != wanted {
-			t.Errorf("%s %d entries are left, not %d", when, got, wanted)
+	seen := make(map[Key]bool)
+	for range 2 {
+		entry, err := s.NextOwed()
+		if err != nil || seen[entry.Key] || entry.Key == settled.Key {
+			t.Errorf("%v, %v", entry.Key, err)
 		}
-	}
-	fs.set(minFree + 10_000) // half a file
-	for range 5 {
-		if err := beginAndAbort(s, 20_000); !errors.Is(err, ErrNoRoom) {
-			t.Errorf("without room: %v", err)
-		}
-	}
-	left(199, "while nothing becomes free")
-	// Whoever removes something that is seen nowhere may try again, in time.
-	clock.pass(freedWithin)
-	if err := beginAndAbort(s, 20_000); !errors.Is(err, ErrNoRoom) {
-		t.Errorf("without room: %v", err)
-	}
-	left(198, "later")
-	fs.show()
-	if err := beginAndAbort(s, 20_000); err != nil {
-		t.Errorf("once the files show as free: %v", err)
-	}
-	left(198, "at the end")
-}
-
-func TestADiskThatOthersFillIsNotWorthEmptyingTheStoreFor(t *testing.T) {
-	const minFree = 100 << 20
-	s, fs, _ := openLate(t, minFree)
-	fs.set(minFree - 50<<20) // the store has 4 MB
-	s.asJanitor(s.evict)     // as happens now and then
-	if stats := s.Stats(); stats.Entries != 200 {
-		t.Errorf("%d entries were evicted for nothing", stats.Evictions)
-	}
-	// What it can make up for, it does.
-	fs.set(minFree - 30_000)
-	s.asJanitor(s.evict)
-	if stats := s.Stats(); stats.Entries != 198 {
-		t.Errorf("%d entries were evicted", stats.Evictions)
+		seen[entry.Key] = true
 	}
 }
 
-func TestWhatIsWrittenWhileTheFileSystemIsAskedIsNotFree(t *testing.T) {
-	s, _, _ := openLate(t, 0)
-	k := testKey("a")
-	f, err := s.Begin(k, s.Generation(k), FillSpec{Size: 200_000})
-	if err != nil {
+func TestWhatIsPublishedOverPurgedOrEvictedIsOwedNoMore(t *testing.T) {
+	for name, remove := range map[string]func(*testing.T, *Store){
+		"published over": func(t *testing.T, s *Store) { s.put(t, testKey("a"), randomBytes(10, 9)) },
+		"purged": func(t *testing.T, s *Store) {
+			if _, err := s.Purge(t.Context(), Selector(testKey("a"))); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"damaged": func(t *testing.T, s *Store) {
+			entry, err := s.Lookup(testKey("a"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			blob, err := s.OpenOwed(entry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			blob.ReportDamaged()
+			_ = blob.Close()
+			_, _ = s.Lookup(testKey("a")) // which drops it
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openStore(t, t.TempDir(), Limits{})
+			entry := s.putOwed(t, testKey("a"), randomBytes(1000, 1))
+			remove(t, s)
+			if stats := s.Stats(); stats.Owed != 0 || stats.OwedBytes != 0 {
+				t.Errorf("%d are owed, %d bytes", stats.Owed, stats.OwedBytes)
+			}
+			s.SettleOwed(entry, time.Now()) // too late
+			s.ReturnOwed(entry)
+			if _, err := s.NextOwed(); !errors.Is(err, ErrMiss) {
+				t.Errorf("given out: %v", err)
+			}
+		})
+	}
+}
+
+// TestOwedFilesAreEvictedLastAndOnlyWhenThereAreMany fills a store with files of which some are owed.
+func TestOwedFilesAreEvictedLastAndOnlyWhenThereAreMany(t *testing.T) {
+	const size, files = 10_000, 100
+	for _, test := range []struct {
+		owed int
+		kept bool
+	}{{20, true}, {60, false}} {
+		t.Run(fmt.Sprintf("%d of %d", test.owed, files), func(t *testing.T) {
+			s := openStore(t, t.TempDir(), Limits{MaxSize: size * files})
+			awaitLoaded(t, s)
+			for i := range test.owed {
+				s.putOwed(t, numberedKey(i), randomBytes(size, byte(i)))
+			}
+			for i := test.owed; i < 3*files; i++ {
+				s.put(t, numberedKey(i), randomBytes(size, byte(i))) //nolint:gosec // G115: any byte will do
+			}
+			present := 0
+			for i := range test.owed {
+				if _, err := s.Lookup(numberedKey(i)); err == nil {
+					present++
+				}
+			}
+			stats := s.Stats()
+			if kept := present == test.owed; kept != test.kept || stats.Owed != present || stats.OwedEvicted != int64(test.owed-present) {
+				t.Errorf("of %d that are owed %d are there; %d are said to be owed, %d to have been evicted", test.owed, present, stats.Owed, stats.OwedEvicted)
+			}
+			if !test.kept && stats.OwedBytes > size*files/owedShare {
+				t.Errorf("%d bytes are owed still", stats.OwedBytes)
+			}
+		})
+	}
+}
+
+func TestFilesInUseThatWerentSharedForLongAreOwedAgain(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Limits{})
+	now := time.Now()
+	share := func(k Key, size int, at time.Time) {
+		s.SettleOwed(s.putOwed(t, k, randomBytes(size, 7)), at)
+	}
+	share(testKey("old"), 1000, now.Add(-20*24*time.Hour))
+	share(testKey("young"), 1001, now.Add(-time.Hour))
+	share(testKey("small"), 10, now.Add(-20*24*time.Hour))
+	s.put(t, testKey("never shared"), randomBytes(1002, 3))
+	if err := s.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	defer f.Abort(nil)
-	seen, err := s.sampleFree()
-	if err != nil {
-		t.Fatal(err)
+	old := now.Add(-14 * 24 * time.Hour)
+	owed := func(which Unshared) (names map[string]bool) {
+		names = make(map[string]bool)
+		for after, more := []byte(nil), true; more; {
+			next, err := s.OweUnshared(t.Context(), after, 2, which)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, more = next, next != nil
+		}
+		for {
+			entry, err := s.NextOwed()
+			if err != nil {
+				return names
+			}
+			names[entry.Key.File] = true
+			s.SettleOwed(entry, now)
+		}
 	}
-	f.write(t, randomBytes(150_000, 1))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if free := s.freeLocked(seen); seen.free-free != f.flushed {
-		t.Errorf("%d bytes were written, and free are %d less", f.flushed, seen.free-free)
+	if names := owed(Unshared{Least: 100, Shared: old, Used: now.Add(time.Hour)}); len(names) != 0 {
+		t.Errorf("unused for long, and owed: %v", names)
+	}
+	names := owed(Unshared{Least: 100, Shared: old, Used: old})
+	if len(names) != 2 || !names[testKey("old").File] || !names[testKey("never shared").File] {
+		t.Errorf("owed: %v", names)
+	}
+	if names := owed(Unshared{Least: 100, Shared: old, Used: old}); len(names) != 0 {
+		t.Errorf("settled, and owed again: %v", names)
+	}
+}
+
+func TestRecordsWithFieldsOfALaterVersionAreRead(t *testing.T) {
+	entry := &Entry{Key: testKey("a"), Digest: Digest{1}, Size: 5, Stored: time.Unix(1, 0).UTC(), Owed: true, Shared: time.Unix(1_700_000_000, 0).UTC()}
+	entry.Identity.Length = 5
+	key := entry.Key.bytes()
+	record := encodeRecord(key, entry)
+	record = appendText(append(record, 99), "what nobody knows yet")
+	record = resum(key, record)
+	got, err := decodeRecord(key, record)
+	if err != nil || !got.Owed || !got.Shared.Equal(entry.Shared) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for cut := 1; cut < 20; cut++ {
+		if _, err := decodeRecord(key, resum(key, record[:len(record)-cut])); err == nil {
+			t.Errorf("%d bytes less are a record", cut)
+		}
+	}
+}
+
+func TestRecordsSayWhatIsOwedAndSharedAndNothingElseChanges(t *testing.T) {
+	for _, owed := range []bool{false, true} {
+		for _, shared := range []time.Time{{}, time.Unix(1_700_000_000, 0).UTC()} {
+			entry := &Entry{Key: testKey("a"), Digest: Digest{1}, Size: 5, Stored: time.Unix(1, 0).UTC(), Owed: owed, Shared: shared}
+			key := entry.Key.bytes()
+			got, err := decodeRecord(key, encodeRecord(key, entry))
+			if err != nil || got.Owed != owed || !got.Shared.Equal(shared) || got.Size != 5 {
+				t.Errorf("%v, %v: %+v, %v", owed, shared, got, err)
+			}
+			if _, _, marked, err := checkRecord(key, encodeRecord(key, entry)); err != nil || marked != owed {
+				t.Errorf("at the start: %v, %v", marked, err)
+			}
+		}
 	}
 }

@@ -36,8 +36,16 @@ type purge struct {
 // generations (generation.go), in which no older fill is committed (Fill.enterEntry) and no older fetch joined. For a whole key
 // its cost doesn't depend on the store's size. When ctx ends it stops where it is; what it removed stays removed.
 func (s *Store) Purge(ctx context.Context, sel Selector) (Purged, error) {
+	return s.PurgeTelling(ctx, sel, func(Digest, int64) {})
+}
+
+// PurgeTelling is Purge that tells of each content, with its size, that nothing names any more.
+func (s *Store) PurgeTelling(ctx context.Context, sel Selector, unnamed func(digest Digest, size int64)) (Purged, error) {
 	p := &purging{single: sel.isKey()}
 	err := s.purge(ctx, sel, p)
+	for _, blob := range p.blobs {
+		unnamed(blob.digest, blob.size)
+	}
 	if err != nil {
 		return s.tally(p), err
 	}

@@ -19,6 +19,8 @@ import (
 //	    identity: last modified, Unix seconds, if flagged
 //	    texts, each with its length before it: Content-Disposition, unless flagged as the usual one; the identity's
 //	    SHA-256, unless flagged as the blob's; its location and ETag
+//	    if flagged, more fields up to the end: a number for each, and its bytes with their length before them. What isn't known
+//	    is passed over, so that a later version can have more of them
 //
 // What a start needs stands in front. What nearly every record would have alike is a flag, since there may be a million
 // records, and what is read of them stays mapped in memory.
@@ -31,6 +33,14 @@ const (
 	flagLengthIsSize     = 1 << 2
 	flagUsualDisposition = 1 << 3
 	flagSHA256IsBlobs    = 1 << 4
+	flagOwed             = 1 << 5
+	flagMore             = 1 << 6
+)
+
+// Numbers of the fields at a record's end.
+const (
+	// moreShared is Entry.Shared, a varint of Unix seconds.
+	moreShared = 1
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -73,6 +83,14 @@ func encodeRecord(key []byte, e *Entry) []byte {
 	}
 	record = appendText(record, e.Identity.Location)
 	record = appendText(record, e.Identity.ETag)
+	if e.Owed {
+		flags |= flagOwed
+	}
+	if !e.Shared.IsZero() {
+		flags |= flagMore
+		record = binary.AppendUvarint(record, moreShared)
+		record = appendText(record, string(binary.AppendVarint(nil, e.Shared.Unix())))
+	}
 	record[4] = flags
 	binary.BigEndian.PutUint32(record, sumOfRecord(key, record))
 	return record
@@ -88,16 +106,16 @@ func sumOfRecord(key, record []byte) uint32 {
 }
 
 // checkRecord returns what a start needs of a record.
-func checkRecord(key, record []byte) (digest Digest, size int64, err error) {
+func checkRecord(key, record []byte) (digest Digest, size int64, owed bool, err error) {
 	digest, fields, err := openRecord(key, record)
 	if err != nil {
-		return Digest{}, 0, err
+		return Digest{}, 0, false, err
 	}
 	size = fields.size()
 	if fields.damaged {
-		return Digest{}, 0, errDamagedRecord
+		return Digest{}, 0, false, errDamagedRecord
 	}
-	return digest, size, nil
+	return digest, size, record[4]&flagOwed != 0, nil
 }
 
 // openRecord makes sure that the record is what was written under the key, and returns its fields from the size on.
@@ -138,10 +156,26 @@ func decodeRecord(key, record []byte) (*Entry, error) {
 		e.Identity.SHA256 = fields.text()
 	}
 	e.Identity.Location, e.Identity.ETag = fields.text(), fields.text()
+	e.Owed = flags&flagOwed != 0
+	if flags&flagMore != 0 {
+		fields.more(e)
+	}
 	if fields.damaged || len(fields.rest) != 0 {
 		return nil, errDamagedRecord
 	}
 	return e, nil
+}
+
+// more reads the fields at a record's end.
+func (f *recordFields) more(e *Entry) {
+	for len(f.rest) > 0 && !f.damaged {
+		number := f.size()
+		field := recordFields{rest: []byte(f.text())}
+		if number == moreShared {
+			e.Shared = time.Unix(field.number(), 0).UTC()
+			f.damaged = f.damaged || field.damaged
+		}
+	}
 }
 
 // recordFields reads a record's fields one after the other. After a field that isn't one it is damaged, and reads

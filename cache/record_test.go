@@ -27,7 +27,7 @@ func TestARecordOfAnotherLengthIsDamaged(t *testing.T) {
 		if whole := length == len(record); whole != (err == nil) || whole != (entry != nil) {
 			t.Errorf("%d of %d bytes: %v", length, len(record), err)
 		}
-		digest, size, err := checkRecord(key, cut)
+		digest, size, _, err := checkRecord(key, cut)
 		switch {
 		case length < sizeEnds && (!errors.Is(err, errDamagedRecord) || digest != Digest{} || size != 0):
 			t.Errorf("%d of %d bytes: a start reads %s, %d, %v", length, len(record), digest, size, err)
@@ -41,7 +41,7 @@ func TestASizeIsNeverNegative(t *testing.T) {
 	key := testKey("a").bytes()
 	for size, want := range map[uint64]error{math.MaxInt64: nil, math.MaxInt64 + 1: errDamagedRecord, math.MaxUint64: errDamagedRecord} {
 		record := resum(key, binary.AppendUvarint(make([]byte, recordHeader), size))
-		_, got, err := checkRecord(key, record)
+		_, got, _, err := checkRecord(key, record)
 		if !errors.Is(err, want) || (want == nil && got != math.MaxInt64) || got < 0 {
 			t.Errorf("%d is read as %d, %v", size, got, err)
 		}

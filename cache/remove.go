@@ -220,7 +220,7 @@ func (s *Store) unlinkedLocked(blob *blobState) {
 		s.space.open -= blob.size
 		s.space.lingering += blob.size
 	} else {
-		s.space.owed.add(blob.size, s.now())
+		s.space.unfreed.add(blob.size, s.now())
 	}
 	s.space.announce()
 }

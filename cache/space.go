@@ -40,8 +40,8 @@ type space struct {
 	unwritten int64
 	// written is how much fills have written since the start.
 	written int64
-	// owed is what was removed and doesn't show as free yet.
-	owed owed
+	// unfreed is what was removed and doesn't show as free yet.
+	unfreed unfreed
 	// inVain is when entries were evicted last for a disk that said that it is full, and went on saying so.
 	inVain time.Time
 	// wanted is what waiting fills want to reserve.
@@ -98,7 +98,7 @@ func (p *space) take(want claim) {
 // still when the file system was asked.
 func (s *Store) freeLocked(seen sample) int64 {
 	free := max(seen.free-(s.space.written-seen.written), 0)
-	s.space.owed.settle(plus(free, s.space.written), s.now())
+	s.space.unfreed.settle(plus(free, s.space.written), s.now())
 	return free
 }
 
@@ -205,7 +205,7 @@ func (s *Store) canFitLocked(want claim, free int64) bool {
 		s.space.short(want.fresh, free, s.limits) <= s.space.blobs-kept+s.space.copies.reserved+s.beginnings.bytes
 }
 
-// keptLocked is the part of all blobs that isn't evicted, because it is being read or pinned, or can't be removed. It goes
+// keptLocked is the part of all blobs that isn't evicted, because it is being read or pinned, or owed, or can't be removed. It goes
 // through all of these, of which there are few, and is asked only when there is no room.
 func (s *Store) keptLocked() int64 {
 	kept := s.space.open
@@ -220,6 +220,9 @@ func (s *Store) keptLocked() int64 {
 			counted[n.blob] = struct{}{}
 			kept += n.blob.size
 		}
+	}
+	if s.owed.keepsAny(s.limits.main()) {
+		kept += s.owed.bytes // some of it may be counted twice: of one part of the room, that is little
 	}
 	for file := range s.leaving.stuck.files {
 		if blob, ok := file.(*blobState); ok && blob.entries == 0 && blob.open == 0 {

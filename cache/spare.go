@@ -125,7 +125,7 @@ func (s *Store) trySpare(want claim, since *Moment) (taken bool, coming int64, e
 // that the janitor would else make by evicting.
 func (s *Store) lackingLocked(want claim, free int64) int64 {
 	bySize := s.space.missing(claim{plus(want.bytes, s.limits.main()/headroomShare), 0}, math.MaxInt64, s.limits)
-	return max(bySize, s.space.short(want.fresh, free, s.limits)-s.space.owed.bytes)
+	return max(bySize, s.space.short(want.fresh, free, s.limits)-s.space.unfreed.bytes)
 }
 
 // leavingBytesLocked is what will be free when the janitor has removed what is on its way out.

@@ -35,7 +35,7 @@ func spareStore(t *testing.T) (s *Store, free *atomic.Int64, since *Moment) {
 
 // owe notes that bytes were removed that don't show as free yet.
 func (s *Store) owe(bytes, free int64) {
-	s.space.owed = owed{bytes: bytes, since: s.now(), level: free + s.space.written}
+	s.space.unfreed = unfreed{bytes: bytes, since: s.now(), level: free + s.space.written}
 }
 
 // TestWhetherAFileCanBeSparedRoomIsKnownToTheByte: a warming that hears no goes on with smaller files, and one that hears a wrong

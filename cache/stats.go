@@ -10,6 +10,7 @@ type counters struct {
 	stored, storedBytes          atomic.Int64
 	memoryHits                   atomic.Int64
 	noRoom, copiesDropped        atomic.Int64
+	owedEvicted                  atomic.Int64
 }
 
 // Stats are the store's numbers at one moment.
@@ -26,6 +27,9 @@ type Stats struct {
 	BeginningBytes int64
 	// Pinned is how many of Bytes are of pinned files.
 	Pinned int64
+	// Owed are the entries whose bytes a shared store is still to get, and OwedBytes the size of their files.
+	Owed      int
+	OwedBytes int64
 	// MaxSize is the limit in force.
 	MaxSize int64
 	// MemoryBytes is what the memory tier takes, and MemoryBlobs how many files it holds.
@@ -45,13 +49,14 @@ type Stats struct {
 
 	// These count since the start: entries evicted, bytes of files removed, errors of the disk, bodies and files whose
 	// checksum was wrong, files found damaged or gone, files stored, files opened from memory, fills refused for want of
-	// room, and copies of uploads that gave way to others.
+	// room, copies of uploads that gave way to others, and entries evicted although they were owed.
 	Evictions, FreedBytes        int64
 	DiskErrors, ChecksumFailures int64
 	Damaged                      int64
 	Stored, StoredBytes          int64
 	MemoryHits                   int64
 	NoRoom, CopiesDropped        int64
+	OwedEvicted                  int64
 }
 
 // Stats returns the store's numbers.
@@ -65,7 +70,7 @@ func (s *Store) Stats() Stats {
 		Lingering: s.space.lingering + copies.lingering, MaxSize: s.limits.MaxSize,
 		Copies: copies.number, CopyBytes: copies.bytes(),
 		Beginnings: len(s.beginnings.kept), BeginningBytes: s.space.beginnings,
-		Pinned: s.pins.bytes, MemoryBytes: s.memory.bytes(), MemoryBlobs: s.memory.files.Len(),
+		Pinned: s.pins.bytes, Owed: len(s.owed.sizes), OwedBytes: s.owed.bytes, MemoryBytes: s.memory.bytes(), MemoryBlobs: s.memory.files.Len(),
 		Fills: int64(len(s.fills.running)), Pending: s.durability.waiting(), Loading: s.starting.loading,
 		IndexFailing: s.durability.failing && s.durability.waiting() > 0,
 		FoundBlobs:   s.starting.foundBlobs, FoundBytes: s.starting.foundBytes,
@@ -73,7 +78,7 @@ func (s *Store) Stats() Stats {
 		DiskErrors: s.counters.diskErrors.Load(), ChecksumFailures: s.counters.checksumFailures.Load(),
 		Damaged: s.counters.damaged.Load(), Stored: s.counters.stored.Load(), StoredBytes: s.counters.storedBytes.Load(),
 		MemoryHits: s.counters.memoryHits.Load(), NoRoom: s.counters.noRoom.Load(),
-		CopiesDropped: s.counters.copiesDropped.Load(),
+		CopiesDropped: s.counters.copiesDropped.Load(), OwedEvicted: s.counters.owedEvicted.Load(),
 	}
 }
 
@@ -84,7 +89,7 @@ func (s Stats) Since(earlier Stats) Stats {
 		DiskErrors: s.DiskErrors - earlier.DiskErrors, ChecksumFailures: s.ChecksumFailures - earlier.ChecksumFailures,
 		Damaged: s.Damaged - earlier.Damaged, Stored: s.Stored - earlier.Stored, StoredBytes: s.StoredBytes - earlier.StoredBytes,
 		MemoryHits: s.MemoryHits - earlier.MemoryHits, NoRoom: s.NoRoom - earlier.NoRoom,
-		CopiesDropped: s.CopiesDropped - earlier.CopiesDropped,
+		CopiesDropped: s.CopiesDropped - earlier.CopiesDropped, OwedEvicted: s.OwedEvicted - earlier.OwedEvicted,
 	}
 }
 
@@ -95,6 +100,6 @@ func (s Stats) Plus(other Stats) Stats {
 		DiskErrors: s.DiskErrors + other.DiskErrors, ChecksumFailures: s.ChecksumFailures + other.ChecksumFailures,
 		Damaged: s.Damaged + other.Damaged, Stored: s.Stored + other.Stored, StoredBytes: s.StoredBytes + other.StoredBytes,
 		MemoryHits: s.MemoryHits + other.MemoryHits, NoRoom: s.NoRoom + other.NoRoom,
-		CopiesDropped: s.CopiesDropped + other.CopiesDropped,
+		CopiesDropped: s.CopiesDropped + other.CopiesDropped, OwedEvicted: s.OwedEvicted + other.OwedEvicted,
 	}
 }

@@ -9,7 +9,7 @@ import (
 func TestCountsOfTwoTimesAreToldApartAndAddedUp(t *testing.T) {
 	noCounts := map[string]bool{
 		"Entries": true, "Blobs": true, "Bytes": true, "Reserved": true, "Lingering": true, "Copies": true, "CopyBytes": true,
-		"Beginnings": true, "BeginningBytes": true, "Pinned": true, "MaxSize": true, "MemoryBytes": true, "MemoryBlobs": true,
+		"Beginnings": true, "BeginningBytes": true, "Pinned": true, "Owed": true, "OwedBytes": true, "MaxSize": true, "MemoryBytes": true, "MemoryBlobs": true,
 		"Fills": true, "Pending": true, "IndexFailing": true, "Loading": true, "FoundBlobs": true, "FoundBytes": true,
 	}
 	var earlier, later Stats

@@ -97,8 +97,9 @@ type Store struct {
 	beginnings beginnings
 	// space: who takes how many bytes, and who waits for some (space.go).
 	space space
-	// pins: what stays, whatever is evicted (pins.go).
+	// pins: what stays, whatever is evicted (pins.go); owed: what a shared store is still to get (owed.go).
 	pins pins
+	owed owed
 	// durability: entries' records that memory has, and what the index and the disk don't have for sure yet (durability.go).
 	durability durability
 	// leaving: entries and files on their way out (leaving.go, stuck.go).
@@ -114,8 +115,8 @@ type Store struct {
 
 // Open opens the store in cfg.Dir and returns at once, whatever its size: look-ups ask the index while the rest loads.
 // ErrLocked says that another process holds the directory, ErrSplit that it isn't on one file system, ErrOccupied that it holds
-// somebody else's files, ErrNewerFormat that a later version wrote it. A damaged index, and one of an earlier version, is set
-// aside and an empty one begun.
+// somebody else's files, ErrNewerFormat that a later version wrote it. An index of an earlier version becomes one of
+// this version (format.go). A damaged one, and one from before there was that, is set aside and an empty one begun.
 func Open(cfg Config) (*Store, error) {
 	s := newStore(cfg)
 	if err := s.takeDirectory(); err != nil {
@@ -135,7 +136,7 @@ func newStore(cfg Config) *Store {
 		dir: cfg.Dir, fs: cfg.FS, logger: cfg.Logger, now: cfg.Now, limits: cfg.Limits, onFull: cfg.OnFull,
 		process:  rand.Uint64(), //nolint:gosec // it must only differ from earlier ones
 		starting: newStarting(), entries: newRecency(), blobs: make(map[Digest]*blobState), memory: newMemoryTier(),
-		fills: fills{running: make(map[*Fill]struct{})}, pins: newPins(), durability: newDurability(), leaving: newLeaving(),
+		fills: fills{running: make(map[*Fill]struct{})}, pins: newPins(), owed: newOwed(), durability: newDurability(), leaving: newLeaving(),
 		wake: make(chan struct{}, 1), synced: make(chan *batch, 1),
 	}
 	if s.fs == nil {

@@ -112,7 +112,7 @@ const verifyBatch = 256
 // digestsAfter returns the digests of the next entries in the index, and the last key; nil at the end.
 func (s *Store) digestsAfter(ctx context.Context, after []byte) (digests []Digest, last []byte, err error) {
 	last, err = s.walkIndex(ctx, nil, after, verifyBatch, func(_ *bolt.Tx, key, record []byte) error {
-		if digest, _, err := checkRecord(key, record); err == nil {
+		if digest, _, _, err := checkRecord(key, record); err == nil {
 			digests = append(digests, digest)
 		}
 		return nil

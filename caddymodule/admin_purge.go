@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/bucket"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
@@ -39,7 +40,7 @@ func (a *App) adminPurge(r *http.Request) (any, error) {
 			}
 			continue
 		}
-		purged, err := source.store.Purge(r.Context(), source.selector)
+		purged, err := source.store.PurgeTelling(r.Context(), source.selector, source.sharedObjectsInto(&answer))
 		answer.Entries += purged.Entries
 		answer.Bytes += purged.Bytes
 		answer.HeldBytes += purged.Held
@@ -51,6 +52,24 @@ func (a *App) adminPurge(r *http.Request) (any, error) {
 		zap.String("version", request.Version), zap.String("file", request.File), zap.Bool("soft", request.Soft),
 		zap.Int("entries", answer.Entries), zap.Int64("bytes", answer.Bytes))
 	return answer, nil
+}
+
+// maxSharedObjects bounds the objects that an answer names.
+const maxSharedObjects = 10_000
+
+// sharedObjectsInto returns a function that names the objects of the shared store with bytes that were purged here, for those who
+// must have them gone.
+func (s entrySource) sharedObjectsInto(answer *adminapi.PurgeAnswer) func(cache.Digest, int64) {
+	h := s.state.shares(func(*sharedStore) bool { return true })
+	return func(digest cache.Digest, size int64) {
+		switch {
+		case h == nil || !h.shared.takes(size):
+		case len(answer.SharedObjects) == maxSharedObjects:
+			answer.FurtherSharedObjects++
+		default:
+			answer.SharedObjects = append(answer.SharedObjects, h.shared.ObjectURL(bucket.SHA256(digest)))
+		}
+	}
 }
 
 // soften marks a source's entries as stale, those on their way in too: these first, since they are entries by the time

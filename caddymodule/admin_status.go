@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	metric "github.com/prometheus/client_model/go"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/buildinfo"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
@@ -106,6 +107,26 @@ func (s *state) status() adminapi.StoreStatus {
 	}
 	status.Evictions, status.NoRoom, status.DiskErrors = stats.Evictions, stats.NoRoom, stats.DiskErrors
 	status.ChecksumFailures, status.Damaged = stats.ChecksumFailures, stats.Damaged
+	status.SharedStore = s.sharedStatus(stats)
+	return status
+}
+
+// sharedStatus is how the shared store does, of the newest config; nil for none.
+func (s *state) sharedStatus(stats cache.Stats) *adminapi.SharedStoreStatus {
+	h := s.shares(func(*sharedStore) bool { return true })
+	if h == nil {
+		return nil
+	}
+	state := h.shared.State()
+	status := &adminapi.SharedStoreStatus{
+		Store: h.shared.String(), Endpoint: h.shared.Endpoint(), Reads: h.shared.reads, Writes: h.shared.writes,
+		State: string(state.Condition), Reason: state.Reason,
+		OwedFiles: stats.Owed, OwedBytes: stats.OwedBytes, OwedEvictions: stats.OwedEvicted,
+	}
+	if !state.Since.IsZero() {
+		since := state.Since.UTC()
+		status.Since = &since
+	}
 	return status
 }
 

@@ -114,6 +114,9 @@ func (a *App) Start() error {
 		at.state.adopt(at)
 		for _, h := range at.handlers {
 			h.client.UseBreakers(at.state.breakersOf(h.access))
+			if h.shared != nil {
+				h.shared.UseMemory(at.state.sharedMemory(at.settings.shared))
+			}
 		}
 		a.switches.useCopy(directoryCopy{at.directory, at.state.isHeld})
 	}

@@ -32,8 +32,11 @@ var borders = map[string][]string{
 	// What speaks GitLab knows neither the store nor Caddy.
 	"upstream":            {httpPackages},
 	"upstream/gitlabtest": {httpPackages},
-	// Caddy's face brings both together.
-	"caddymodule":                     {"cache", "upstream", "caddymodule/adminapi", "caddymodule/buildinfo", "caddymodule/command", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
+	// What speaks S3 knows neither of them, nor GitLab, nor Caddy.
+	"bucket":            {httpPackages},
+	"bucket/buckettest": {httpPackages},
+	// Caddy's face brings them together.
+	"caddymodule":                     {"bucket", "cache", "upstream", "caddymodule/adminapi", "caddymodule/buildinfo", "caddymodule/command", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
 	"caddymodule/adminapi":            {},
 	"caddymodule/buildinfo":           {"caddymodule/adminapi", caddyPackages},
 	"caddymodule/command":             {"caddymodule/adminapi", "caddymodule/buildinfo", "upstream/gitlabtest", caddyPackages, httpPackages},

@@ -59,6 +59,12 @@ func (h *Handler) provisionCache() (storeSettings, string, error) {
 	if limits.UploadRoom > limits.MaxSize {
 		return settings, "", fmt.Errorf("upload_room (%s) is more than max_size (%s)", sizeText(limits.UploadRoom), sizeText(limits.MaxSize))
 	}
+	if config.SharedStore != nil {
+		if _, err := config.SharedStore.config(); err != nil {
+			return settings, "", err
+		}
+		settings.shared = config.SharedStore.settings()
+	}
 	directory := config.Directory
 	if directory == "" {
 		directory = filepath.Join(caddy.AppDataDir(), "gitlab_packages")

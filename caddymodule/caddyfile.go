@@ -45,6 +45,18 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //			min_free   <size>
 //			verify_every <duration>
 //			verify_rate  <size>
+//			shared_store s3://<bucket>[/<prefix>] {
+//				endpoint   <url>
+//				region     <name>
+//				access_key <key>
+//				secret_key <key>
+//				secret     <secret>
+//				min_size   <size>
+//				direction  both | read | write
+//				first_byte <duration>
+//				refresh    <duration>
+//				transport http { ... }
+//			}
 //		}
 //		max_age           <duration>
 //		grant_ttl         <duration>
@@ -110,7 +122,7 @@ func (h *Handler) options(check *settingsCheck) map[string]optionParser {
 		"publish_timeout":   durationOption(func(value caddy.Duration) { h.PublishTimeout = &value }),
 		"stall_timeout":     durationOption(func(value caddy.Duration) { h.StallTimeout = &value }),
 		"grant_scope":       textOption(func(value string) { h.GrantScope = value }),
-		"api_token":         h.parseAPIToken,
+		"api_token":         literalSecretOption("GITLAB_EDGE_TOKEN", &h.APIToken),
 		"identity_headers":  listOption(&h.IdentityHeaders),
 		"storage_hosts":     listOption(&h.StorageHosts),
 		"drop_headers":      listOption(&h.DropHeaders),
@@ -144,7 +156,40 @@ func cacheOptions(config *Cache) map[string]optionParser {
 		"min_free":     sizeOption(func(value int64) { config.MinFree = &value }),
 		"verify_every": durationOption(func(value caddy.Duration) { config.VerifyEvery = value }),
 		"verify_rate":  positiveSizeOption(func(value int64) { config.VerifyRate = value }),
+		"shared_store": func(d *caddyfile.Dispenser) error { return parseSharedStore(d, config) },
 	}
+}
+
+// sharedStoreOptions are the words of the block shared_store.
+func sharedStoreOptions(shared *SharedStore) map[string]optionParser {
+	return map[string]optionParser{
+		"endpoint":   textOption(func(value string) { shared.Endpoint = value }),
+		"region":     textOption(func(value string) { shared.Region = value }),
+		"access_key": textOption(func(value string) { shared.AccessKey = value }),
+		"secret_key": literalSecretOption("S3_SECRET_KEY", &shared.SecretKey),
+		"secret":     literalSecretOption("EDGES_SECRET", &shared.Secret),
+		"min_size":   sizeOption(func(value int64) { shared.MinSize = &value }),
+		"direction":  textOption(func(value string) { shared.Direction = value }),
+		"first_byte": durationOption(func(value caddy.Duration) { shared.FirstByte = value }),
+		"refresh":    durationOption(func(value caddy.Duration) { shared.Refresh = value }),
+		"transport":  transportOption(&shared.TransportRaw),
+	}
+}
+
+func parseSharedStore(d *caddyfile.Dispenser, config *Cache) error {
+	shared := new(SharedStore)
+	if !d.NextArg() {
+		return d.Err("shared_store needs a bucket, such as s3://packages-edge/prefix")
+	}
+	shared.URL = d.Val()
+	if d.NextArg() {
+		return d.Errf("shared_store takes one bucket; %q is one too many", d.Val())
+	}
+	if err := parseBlock(d, "shared_store", sharedStoreOptions(shared)); err != nil {
+		return err
+	}
+	config.SharedStore = shared
+	return nil
 }
 
 // parseBlock reads the block after the present line. Each option may stand in it once; a word that isn't an option is

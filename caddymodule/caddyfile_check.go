@@ -50,6 +50,11 @@ func (h *Handler) checkParsed() error {
 	if strings.Contains(probe.GrantScope+strings.Join(slices.Concat(probe.IdentityHeaders, probe.DropHeaders, probe.StorageHosts), ""), "{") {
 		probe.GrantScope, probe.IdentityHeaders, probe.DropHeaders, probe.StorageHosts = "", nil, nil, nil
 	}
+	if probe.Cache != nil && probe.Cache.SharedStore != nil {
+		config := *probe.Cache
+		config.SharedStore = config.SharedStore.withoutPlaceholders()
+		probe.Cache = &config
+	}
 	if _, err := probe.provisionSettings(); err != nil {
 		return err
 	}
@@ -66,6 +71,7 @@ func whereItBelongs(word string) string {
 	}{
 		{"the block of " + directiveName, has(new(Handler).options(nil), word)},
 		{"cache { }", has(cacheOptions(new(Cache)), word)},
+		{"shared_store { }", has(sharedStoreOptions(new(SharedStore)), word)},
 		{"rules { }", has(rulesOptions(new(Rules)), word)},
 		{"projects { }", word == "on" || word == "off"},
 	}

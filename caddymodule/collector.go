@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/buildinfo"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
@@ -19,6 +20,7 @@ type stateCollector struct {
 	gauges, counters []stateMetric
 	breakersOpen     *prometheus.Desc
 	unusable         *prometheus.Desc
+	sharedDown       *prometheus.Desc
 
 	// mu guards totals. Under it stores are asked for their numbers, which waits for nothing.
 	mu sync.Mutex
@@ -57,6 +59,8 @@ func newStateCollector(states func() []*state) *stateCollector {
 			{describe("store_bytes", "Bytes that count towards max_size."), func(s cache.Stats) int64 { return s.Bytes }},
 			{describe("store_max_bytes", "What max_size allows, in bytes."), func(s cache.Stats) int64 { return s.MaxSize }},
 			{describe("store_pinned_bytes", "Bytes of files that are pinned."), func(s cache.Stats) int64 { return s.Pinned }},
+			{describe("shared_store_owed_files", "Files that the shared store is still to get."), func(s cache.Stats) int64 { return int64(s.Owed) }},
+			{describe("shared_store_owed_bytes", "Bytes of files that the shared store is still to get."), func(s cache.Stats) int64 { return s.OwedBytes }},
 			{describe("memory_bytes", "Bytes in the memory tier."), func(s cache.Stats) int64 { return s.MemoryBytes }},
 			{describe("entries", "Files by name."), func(s cache.Stats) int64 { return int64(s.Entries) }},
 			{describe("fills", "Files on their way in."), func(s cache.Stats) int64 { return s.Fills }},
@@ -68,9 +72,11 @@ func newStateCollector(states func() []*state) *stateCollector {
 			{describe("no_room_total", "Files that were not stored for want of room."), func(s cache.Stats) int64 { return s.NoRoom }},
 			{describe("checksum_failures_total", "Bodies and stored files whose checksum was wrong."), func(s cache.Stats) int64 { return s.ChecksumFailures }},
 			{describe("damaged_files_total", "Stored files that were found wrong, short or gone."), func(s cache.Stats) int64 { return s.Damaged }},
+			{describe("shared_store_owed_evictions_total", "Files evicted although the shared store was still to get them."), func(s cache.Stats) int64 { return s.OwedEvicted }},
 			{describe("disk_errors_total", "Errors of the disk."), func(s cache.Stats) int64 { return s.DiskErrors }},
 		},
 		unusable:     describe("directories_unusable", "Cache directories that can't be used, so that downloads stream uncached."),
+		sharedDown:   describe("shared_stores_down", "Shared stores that can't be used."),
 		breakersOpen: describe("breakers_open", "Servers that aren't asked, since they failed the edge's own probe.", "server"),
 	}
 }
@@ -85,12 +91,13 @@ func (c *stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	}
 	descriptions <- descGrants
 	descriptions <- c.unusable
+	descriptions <- c.sharedDown
 	descriptions <- c.breakersOpen
 }
 
 // Collect implements prometheus.Collector.
 func (c *stateCollector) Collect(collected chan<- prometheus.Metric) {
-	now, grants, unusable, open := make([]int64, len(c.gauges)), 0, 0, make(map[string]int)
+	now, grants, unusable, sharedDown, open := make([]int64, len(c.gauges)), 0, 0, 0, make(map[string]int)
 	for _, state := range c.states() {
 		stats := c.take(state)
 		for i, metric := range c.gauges {
@@ -99,6 +106,9 @@ func (c *stateCollector) Collect(collected chan<- prometheus.Metric) {
 		grants += state.grants.Len()
 		if !state.isUsable() {
 			unusable++
+		}
+		if shared := state.sharedStatus(stats); shared != nil && shared.State == adminapi.SharedDown {
+			sharedDown++
 		}
 		for _, breakers := range state.allBreakers() {
 			for _, server := range breakers.Down() {
@@ -119,6 +129,7 @@ func (c *stateCollector) Collect(collected chan<- prometheus.Metric) {
 	collected <- prometheus.MustNewConstMetric(descBuild, prometheus.GaugeValue, 1, build.Version, build.Commit, build.Caddy, build.Go)
 	collected <- prometheus.MustNewConstMetric(descGrants, prometheus.GaugeValue, float64(grants))
 	collected <- prometheus.MustNewConstMetric(c.unusable, prometheus.GaugeValue, float64(unusable))
+	collected <- prometheus.MustNewConstMetric(c.sharedDown, prometheus.GaugeValue, float64(sharedDown))
 	for _, server := range []string{upstream.ServerGitLab, upstream.ServerStorage} {
 		collected <- prometheus.MustNewConstMetric(c.breakersOpen, prometheus.GaugeValue, float64(open[server]), server)
 	}

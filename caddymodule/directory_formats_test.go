@@ -14,16 +14,20 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
-// keptDirectory is a cache directory that a real edge of format 3 wrote, for http://gitlab.example.com: package pkg of project 24
-// with three files of version 1.0.0 and a pinned one of version 2.0.0. When the format changes, keep it, and add one of the new
-// format: the first says what an upgrade does.
-const keptDirectory = "testdata/directory-of-format-3"
+// Kept directories are caches of http://gitlab.example.com: package pkg of project 24 with three files of version 1.0.0 and a pinned
+// one of version 2.0.0. A real edge of format 3 wrote the first; of the second, two files of version 1.0.0 are in a shared store, and
+// the others are owed to one. When the format changes, keep both, and add one of the new format: the earlier ones say what an upgrade
+// does.
+const (
+	keptDirectory3 = "testdata/directory-of-format-3"
+	keptDirectory4 = "testdata/directory-of-format-4"
+)
 
 func keptBody(number int) []byte {
 	return bytes.Repeat(fmt.Appendf(nil, "file %d of the fixture\n", number), 50)
 }
 
-// keptFiles are the files in keptDirectory by their URL paths.
+// keptFiles are the files in a kept directory by their URL paths.
 func keptFiles() map[string][]byte {
 	files := map[string][]byte{strings.Replace(filePath("pinned.txt"), "1.0.0", "2.0.0", 1): keptBody(9)}
 	for i := range 3 {
@@ -32,15 +36,15 @@ func keptFiles() map[string][]byte {
 	return files
 }
 
-// startOnKeptDirectory starts an edge on a copy of the kept directory, after prepare has been at it, with a stand-in that has the
+// startOnKeptDirectory starts an edge on a copy of a kept directory, after prepare has been at it, with a stand-in that has the
 // same files.
-func startOnKeptDirectory(t *testing.T, prepare func(directory string)) (*edge, *gitlabtest.Server) {
+func startOnKeptDirectory(t *testing.T, kept string, prepare func(directory string)) (*edge, *gitlabtest.Server) {
 	t.Helper()
 	if os.Getpagesize() != 4096 {
 		t.Skip("index.db has pages of 4096 bytes, as the machine that wrote it")
 	}
 	directory := filepath.Join(t.TempDir(), "kept")
-	if err := os.CopyFS(directory, os.DirFS(keptDirectory)); err != nil {
+	if err := os.CopyFS(directory, os.DirFS(kept)); err != nil {
 		t.Fatal(err)
 	}
 	prepare(directory)
@@ -61,7 +65,14 @@ func startOnKeptDirectory(t *testing.T, prepare func(directory string)) (*edge, 
 
 // TestADirectoryThatAnEarlierBuildWroteIsServed is an upgrade: files, their number, and pins are those that were left.
 func TestADirectoryThatAnEarlierBuildWroteIsServed(t *testing.T) {
-	e, gitlab := startOnKeptDirectory(t, func(string) {})
+	for _, kept := range []string{keptDirectory3, keptDirectory4} {
+		t.Run(filepath.Base(kept), func(t *testing.T) { testKeptDirectory(t, kept) })
+	}
+}
+
+func testKeptDirectory(t *testing.T, kept string) {
+	t.Helper()
+	e, gitlab := startOnKeptDirectory(t, kept, func(string) {})
 	for path, body := range keptFiles() {
 		got := e.do(t, call{path: path, token: developer})
 		if !bytes.Equal(got.body, body) || !strings.Contains(got.cacheStatus(), "; detail=confirmed") {
@@ -72,6 +83,11 @@ func TestADirectoryThatAnEarlierBuildWroteIsServed(t *testing.T) {
 		t.Errorf("%d files were fetched", fetches)
 	}
 	await(t, func() bool { return series(t)["store_pinned_bytes"] == 1100 }) // pins are loaded last
+	owed := map[string]float64{keptDirectory3: 0, keptDirectory4: 2}
+	await(t, func() bool { return series(t)["shared_store_owed_files"] == owed[kept] })
+	if aside, _ := filepath.Glob(filepath.Join(e.directory, "index.db.*")); len(aside) != 0 {
+		t.Errorf("set aside: %v", aside)
+	}
 	if entries := series(t)["entries"]; entries != 4 || blobsIn(t, e.directory) != 4 {
 		t.Errorf("%v entries, %d files", entries, blobsIn(t, e.directory))
 	}
@@ -81,7 +97,7 @@ func TestADirectoryThatAnEarlierBuildWroteIsServed(t *testing.T) {
 // is lost, callers are served, and the admin is told what to do.
 func TestADirectoryThatALaterBuildWroteIsLeftAndDownloadsStream(t *testing.T) {
 	var before []byte
-	e, _ := startOnKeptDirectory(t, func(directory string) {
+	e, _ := startOnKeptDirectory(t, keptDirectory4, func(directory string) {
 		index := filepath.Join(directory, "index.db")
 		db, err := bolt.Open(index, 0o600, nil)
 		if err != nil {
@@ -107,7 +123,7 @@ func TestADirectoryThatALaterBuildWroteIsLeftAndDownloadsStream(t *testing.T) {
 		}
 	}
 	e.expectCLI(t, 1, []string{"can't be used"}, "status", "--check")
-	for _, want := range []string{"written by a later version", "name another directory", `gitlab_packages 99`, `gitlab_packages 3`} {
+	for _, want := range []string{"written by a later version", "name another directory", `gitlab_packages 99`, `gitlab_packages 4`} {
 		if !strings.Contains(e.log(t), want) {
 			t.Errorf("the log doesn't say %q", want)
 		}

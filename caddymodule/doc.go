@@ -34,8 +34,19 @@
 // (verified_body.go). Where GitLab redirects, and so names no SHA-256, that of an upload counts (published_sums.go). An
 // answer that breaks off ends with a reset (hang_up.go).
 //
+// With a shared store (shared_store.go, package bucket) there are three ways to bytes that GitLab has named: GitLab, the bucket, and
+// GitLab again where the bucket's break off.
+//
+//	flight.ask     GitLab's head names the content ──┐
+//	flight.decide  its bytes are here: linked        │
+//	               else a fill begins, and           ▼
+//	               openShared ── in the bucket? ── yes: TakeFrom (upstream), and GitLab's body is closed
+//	flight.pump    reads the Download: the object, and from where that breaks off on GitLab (upstream.Download.resume)
+//
+// shared_read.go has this side, and shared_write.go the other one: what the bucket is owed is written there from the disk, later.
+//
 // Each answer says what happened: its outcome (outcome.go), Cache-Status (cache_status.go), the metrics (metrics.go,
-// collector.go). A PUT is publish.go. The body of any request is read no longer than its exchange lasts (body.go).
+// shared_metrics.go, collector.go). A PUT is publish.go. The body of any request is read no longer than its exchange lasts (body.go).
 //
 // # What a request changes for others
 //
@@ -56,11 +67,11 @@
 //
 // # What lives how long
 //
-// Settings come from the Caddyfile (caddyfile.go, caddyfile_check.go, cache_settings.go, size.go, literal_token.go) or as JSON,
+// Settings come from the Caddyfile (caddyfile.go, caddyfile_check.go, cache_settings.go, size.go, literal_secret.go) or as JSON,
 // whose fields are Handler's (handler.go); placeholders.go and timeouts.go check what both can say. A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What
 // outlives a reload has one owner (process.go), which also holds the clock and the pauses that tests change. What several
 // configs use of one directory, one after another, is in state (state.go): the store, which is opened anew when its directory
-// is lost (state_store.go), its regular verification (verify.go), its share of memory (memory_share.go), the grants, the flights, and the breakers that keep a dead
+// is lost (state_store.go), its regular verification (verify.go), its share of memory (memory_share.go), what the shared store is owed (shared_write.go), the grants, the flights, and the breakers that keep a dead
 // GitLab from being asked. Transports (transport.go) live until their last fetch has ended. At its start a config is told of
 // hosts that none of its sites answers (other_hosts.go), and of what it stands in front of: each GitLab is asked once whether
 // it is there (start_answers.go).

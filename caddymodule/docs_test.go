@@ -253,17 +253,17 @@ var (
 	backticked = regexp.MustCompile("`([^`]+)`")
 	goFile     = regexp.MustCompile(`\A(?:\w+/)*\w+\.go\z`)
 	goTest     = regexp.MustCompile(`\ATest\w+\z`)
-	goDoor     = regexp.MustCompile(`\A(?:cache\.|upstream\.)?(\w*)\.(\w+)\z`)
+	goDoor     = regexp.MustCompile(`\A(?:bucket\.|cache\.|upstream\.)?(\w*)\.(\w+)\z`)
 	testFunc   = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
-// testsAndCode returns the names of all tests of cache, upstream, and caddymodule with the packages below it, and the text of
+// testsAndCode returns the names of all tests of bucket, cache, upstream, and caddymodule with the packages below it, and the text of
 // all else in them.
 func testsAndCode(t *testing.T) (tests map[string]bool, code string) {
 	t.Helper()
 	tests = make(map[string]bool)
 	for _, folder := range goFolders(t) {
-		if folder != "cache" && folder != "upstream" && !strings.HasPrefix(folder, "caddymodule") {
+		if folder != "bucket" && folder != "cache" && folder != "upstream" && !strings.HasPrefix(folder, "caddymodule") {
 			continue
 		}
 		files, err := filepath.Glob(filepath.Join("..", folder, "*.go"))

@@ -18,6 +18,11 @@ const (
 	// upstream (its URL), server (gitlab, object storage).
 	eventUpstreamDown = "upstream_down"
 	eventUpstreamUp   = "upstream_up"
+	// eventSharedDown and eventSharedUp: the shared store can't be used; can be again. Data: store (its s3:// URL), and reason.
+	eventSharedDown = "shared_store_down"
+	eventSharedUp   = "shared_store_up"
+	// eventSharedWrong: an object of the shared store hasn't the bytes of its name. Data: store, object.
+	eventSharedWrong = "shared_store_wrong"
 	// eventSwitched: a project, or all, were switched at run time, here or by another instance. Data: upstream, project
 	// (empty for all), state (on, off, or config where the config's word holds again).
 	eventSwitched = "switched"

@@ -40,7 +40,7 @@ func (f *flight) run() {
 		close(f.head)
 		return
 	}
-	switch f.decide(body) {
+	switch f.decide(ctx, body) {
 	case bodyUnneeded:
 		close(f.head)
 		_ = body.Close()
@@ -62,6 +62,9 @@ func (f *flight) run() {
 // ask asks GitLab for the file, in the leader's name, and takes in what it says of the leader. Nil means that no body comes, and
 // err says why.
 func (f *flight) ask(ctx context.Context) *upstream.Download {
+	if body := f.takeNamed(ctx); body != nil {
+		return body
+	}
 	begun := time.Now()
 	// Others who are alike hear this fetch's answer instead of asking for themselves. Where one of them asks already, both do.
 	one, mine := f.state.asks.begin(f.leader.askKey)
@@ -128,7 +131,7 @@ const (
 )
 
 // decide takes in what the head of the body says of the file, and decides what becomes of the body.
-func (f *flight) decide(body *upstream.Download) bodyUse {
+func (f *flight) decide(ctx context.Context, body *upstream.Download) bodyUse {
 	f.noteHead(body)
 	f.expectSum(body)
 	switch {
@@ -138,6 +141,9 @@ func (f *flight) decide(body *upstream.Download) bodyUse {
 		return bodyForLeader
 	case f.fill == nil:
 		return bodyUnneeded
+	}
+	if !body.CameFromElsewhere() {
+		f.takeFromShared(ctx, body)
 	}
 	return bodyForAll
 }
@@ -245,7 +251,11 @@ func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 		err = f.compareWithUpload(ctx, f.fill.Sum())
 	}
 	if err == nil {
+		f.noteShared(body)
 		_, err = f.fill.Commit(f.generation)
+	}
+	if errors.Is(err, cache.ErrChecksum) {
+		f.noteWrong(body, err)
 	}
 	kept := f.endFill(body, err)
 	f.h.metrics.resumes.Add(float64(body.Resumed))

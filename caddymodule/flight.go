@@ -52,6 +52,9 @@ type flight struct {
 	// have (published_sums.go). Both are of the goroutine that fetches; zero for none.
 	proven, expected cache.Digest
 
+	// shared is what comes from the shared store; nil for nothing. Of the goroutine that fetches.
+	shared *fromShared
+
 	// mu guards all below.
 	mu sync.Mutex
 	// farBytes is how much was asked of GitLab for ranges far ahead of the fill.

@@ -136,6 +136,7 @@ type Handler struct {
 	// aliasTrouble keeps the log readable while GitLab doesn't say which names belong together.
 	aliasTrouble *rate.Sometimes
 	transports   *transports
+	shared       *sharedStore // nil for none
 	access       access
 	app          *App
 	attachment   *attachment
@@ -195,6 +196,9 @@ type Cache struct {
 
 	// How many bytes a second that reads at most. Default: 50 MiB.
 	VerifyRate int64 `json:"verify_rate,omitempty"`
+
+	// The bucket by which edges share the bytes of files. Default: none.
+	SharedStore *SharedStore `json:"shared_store,omitempty"`
 }
 
 // Projects says which projects the edge serves. One that is off is answered 404 for every method, as if it had no
@@ -283,6 +287,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := h.openShared(); err != nil {
+		return err
+	}
 	h.access = h.accessOf()
 	if h.APIToken != "" {
 		h.provisionAliases()
@@ -302,6 +309,9 @@ func (h *Handler) replacePlaceholders() error {
 	texts := []*string{&h.Upstream, &h.GrantScope, &h.APIToken}
 	if h.Cache != nil {
 		texts = append(texts, &h.Cache.Directory)
+		if shared := h.Cache.SharedStore; shared != nil {
+			texts = append(texts, &shared.URL, &shared.Endpoint, &shared.Region, &shared.AccessKey, &shared.SecretKey, &shared.Secret, &shared.Direction)
+		}
 	}
 	if h.Rules != nil {
 		texts = append(texts, &h.Rules.Version)

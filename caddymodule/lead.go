@@ -16,6 +16,9 @@ type leader struct {
 	// standing is what GitLab was known to think of the leader when the fetch was sent: what a stranger's request meets may be
 	// about the stranger alone.
 	standing upstream.Standing
+	// named is GitLab's yes to the leader by a check in this attempt, which names the content: its bytes can come from elsewhere than
+	// GitLab. nil where GitLab wasn't asked, or named none.
+	named *upstream.Answer
 	// insists says that the file is fetched although its last fetches failed.
 	insists bool
 	// keeps is set for a warming, which nobody waits for: what was used since that moment isn't evicted for the file, and its
@@ -80,7 +83,7 @@ func (d *download) lead() (done bool) {
 // leadNow is lead with a turn that is taken already; nil for none.
 func (d *download) leadNow(turn *turn) (done bool) {
 	fl := d.h.newFlight(d.state, d.store, d.target, d.generation, leader{
-		reader: d.reader(), askKey: d.askKey(), standing: d.standingOfLeader(), ctx: d.r.Context(),
+		reader: d.reader(), askKey: d.askKey(), standing: d.standingOfLeader(), ctx: d.r.Context(), named: d.namedToLeader(),
 	})
 	switch err := fl.begin(d.ruledOut, turn); {
 	case errors.Is(err, errOvertaken):
@@ -121,6 +124,14 @@ func (d *download) standingOfLeader() upstream.Standing {
 		return upstream.Trusted
 	}
 	return upstream.Stranger
+}
+
+// namedToLeader is GitLab's yes to this caller's check, if it is proven.
+func (d *download) namedToLeader() *upstream.Answer {
+	if d.answer == nil || d.answer.Verdict != upstream.Allowed || d.answer.Unproven {
+		return nil
+	}
+	return d.answer
 }
 
 // takeBody answers the leader with a body that is for nobody else.

@@ -25,6 +25,11 @@ type metrics struct {
 	checks, fetches map[askResult]prometheus.Observer
 	followers       prometheus.Gauge
 	resumes         prometheus.Counter
+	// sharedReads are observed by result, sharedWrites counted by it; sharedBytes are those written, and sharedWrong the objects with
+	// wrong bytes.
+	sharedReads              map[sharedResult]prometheus.Observer
+	sharedWrites             map[sharedResult]prometheus.Counter
+	sharedBytes, sharedWrong prometheus.Counter
 
 	collectors []prometheus.Collector
 }
@@ -71,7 +76,8 @@ func newMetrics(further ...prometheus.Collector) *metrics {
 	m := &metrics{
 		requests: make(map[outcome]map[string]prometheus.Counter), firstByte: make(map[outcome]prometheus.Observer),
 		duration: make(map[outcome]prometheus.Observer), checks: make(map[askResult]prometheus.Observer),
-		fetches: make(map[askResult]prometheus.Observer),
+		fetches:     make(map[askResult]prometheus.Observer),
+		sharedReads: make(map[sharedResult]prometheus.Observer), sharedWrites: make(map[sharedResult]prometheus.Counter),
 	}
 	requests := m.counter("requests_total", "Requests for generic packages by outcome and method.", "outcome", "method")
 	firstByte := m.histogram("first_byte_seconds", "Seconds until the head of the answer, by outcome.", firstByteBuckets, "outcome")
@@ -102,6 +108,7 @@ func newMetrics(further ...prometheus.Collector) *metrics {
 	})
 	m.followers, m.collectors = followers, append(m.collectors, followers)
 	m.resumes = m.counter("resumes_total", "Bodies from upstream that were asked for from where they, or an earlier fetch of the same file, broke off.").WithLabelValues()
+	m.addShared()
 	m.collectors = append(m.collectors, further...)
 	return m
 }

@@ -290,6 +290,9 @@ func (p *publish) end(status int) {
 	}
 	copied := p.copy
 	p.copy = nil
+	if p.h.shared.isOwed(copied.Written()) {
+		copied.Owe()
+	}
 	err := copied.Adopt()
 	if err == nil {
 		_, err = copied.Commit(after)

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/bucket"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
@@ -60,6 +61,11 @@ type state struct {
 	breakersMu sync.Mutex
 	breakers   map[access]*upstream.Breakers
 
+	// sharedMu guards what is known of the shared store, and of which that is.
+	sharedMu    sync.Mutex
+	sharedKnown *bucket.Memory
+	sharedOf    sharedSettings
+
 	verification verification
 	warmings     warmings
 
@@ -79,6 +85,8 @@ type storeSettings struct {
 	// verifyEvery is 0 for never, verifyRate in bytes per second.
 	verifyEvery time.Duration
 	verifyRate  int64
+	// shared is which bucket the bytes are shared by.
+	shared sharedSettings
 }
 
 // newState opens a directory's store. It never fails: without a store the edge streams uncached.
@@ -105,6 +113,8 @@ func newState(p *processWide, directory string, settings storeSettings) *state {
 	s.chores.Go(s.keepStore)
 	s.chores.Go(s.keepVerifying)
 	s.chores.Go(s.keepTelling)
+	s.chores.Go(s.keepSharing)
+	s.chores.Go(s.keepRefreshing)
 	return s
 }
 

@@ -24,6 +24,8 @@ import (
 // their connections.
 type transports struct {
 	gitlab, storage http.RoundTripper
+	// shared is a third, to the shared store; nil if there is none.
+	shared http.RoundTripper
 	// maxConnections is the setting max_conns_per_host of the transport to GitLab; 0 for no bound.
 	maxConnections int
 
@@ -58,11 +60,24 @@ func loadTransports(ctx caddy.Context, h *Handler) (*transports, error) {
 	if err == nil {
 		t.storage, err = t.connect(storage)
 	}
+	if err == nil && h.Cache != nil && h.Cache.SharedStore != nil {
+		t.shared, err = loadSharedTransport(lasting, h.Cache.SharedStore)
+	}
 	if err != nil {
 		t.close()
 		return nil, err
 	}
 	return t, nil
+}
+
+// loadSharedTransport loads the transport to the shared store. It is no upstream.Connections: where a connection is dead the bucket
+// is given up soon, and nobody waits for a second try.
+func loadSharedTransport(ctx caddy.Context, shared *SharedStore) (http.RoundTripper, error) {
+	transport, err := loadTransport(ctx, "shared_store transport", shared.TransportRaw)
+	if err != nil {
+		return nil, err
+	}
+	return isolatedTransport{transport}, nil
 }
 
 // isEmptyObject reports whether a part of the config says nothing: missing, null, or an object without fields.

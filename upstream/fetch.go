@@ -186,6 +186,8 @@ type Download struct {
 
 	body   io.ReadCloser
 	offset int64
+	// isElsewhere says that body comes from elsewhere than GitLab, cameFromElsewhere that it did once (elsewhere.go).
+	isElsewhere, cameFromElsewhere bool
 	// partial says that body is a part of the file, whose end needn't be the file's.
 	partial bool
 	// takesAll says that an answer with all of the file is as good as the part that was asked for.
@@ -241,7 +243,7 @@ func (d *Download) Read(p []byte) (int, error) {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		if !d.resumable() {
+		if !d.resumable() && !d.isElsewhere {
 			return n, fmt.Errorf("reading the body: %w", err)
 		}
 		if err := d.resume(err); err != nil {
@@ -283,8 +285,14 @@ func (d *Download) resume(cause error) error {
 	if d.offset-d.tried >= retryProgress {
 		d.tries = 0
 	}
-	for d.tries < d.client.cfg.Retries {
-		timer := time.NewTimer(d.retryPause())
+	retries, pause := d.client.cfg.Retries, d.retryPause()
+	if d.isElsewhere {
+		// GitLab wasn't asked for this yet, or not for long.
+		retries, pause = max(retries, 1), 0
+		d.isElsewhere = false
+	}
+	for ; d.tries < retries; pause = d.retryPause() {
+		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-d.ctx.Done():

@@ -19,7 +19,8 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 		`{"build":{"version":"v1.2.3","commit":"c","modified":true,"caddy":"v2","go":"go1"},"started":"2026-11-28T12:00:00Z","uptime_seconds":1,"working":true,"switches":"read","requests":{"hit":2},"hit_ratio":0.5,` +
 			`"bytes_sent":{"disk":3},"bytes_upstream":4,"bytes_saved":5,"bytes_warmed":6,` +
 			`"stores":[{"directory":"d","usable":true,"loading":true,"bytes":1,"max_size":2,"pinned_bytes":3,"memory_bytes":4,"entries":5,"files":6,"fills":7,` +
-			`"found_files":14,"found_bytes":15,"grants":8,"evictions":9,"no_room":10,"disk_errors":11,"checksum_failures":12,"damaged_files":13}],` +
+			`"found_files":14,"found_bytes":15,"grants":8,"evictions":9,"no_room":10,"disk_errors":11,"checksum_failures":12,"damaged_files":13,` +
+			`"shared_store":{"store":"s3://b","endpoint":"https://e","reads":true,"writes":true,"state":"down","since":"2026-11-28T12:00:00Z","reason":"r","owed_files":16,"owed_bytes":17,"owed_evictions":18}}],` +
 			`"upstreams":[{"upstream":"u","gitlab":"up","object_storage":"down","at_start":{"asked":"2026-11-28T12:00:00Z","seconds":0.5,"status":401,"text":"t",` +
 			`"looks_like_gitlab":true},"rules":["13.5"],"probe_answered":true,"switched":"on","from":"config","since":"2026-11-28T12:00:00Z"}],` +
 			`"recent_failures":[{"time":"2026-11-28T12:00:00Z","what":"w","file":"f","error":"e","times":2}]}`: adminapi.Status{
@@ -29,6 +30,7 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 			Stores: []adminapi.StoreStatus{{
 				Directory: "d", Usable: true, Loading: true, Bytes: 1, MaxSize: 2, PinnedBytes: 3, MemoryBytes: 4, Entries: 5, Files: 6, Fills: 7, FoundFiles: 14, FoundBytes: 15, Grants: 8,
 				Evictions: 9, NoRoom: 10, DiskErrors: 11, ChecksumFailures: 12, Damaged: 13,
+				SharedStore: &adminapi.SharedStoreStatus{Store: "s3://b", Endpoint: "https://e", Reads: true, Writes: true, State: adminapi.SharedDown, Since: &at, Reason: "r", OwedFiles: 16, OwedBytes: 17, OwedEvictions: 18},
 			}},
 			Upstreams: []adminapi.UpstreamStatus{{
 				Upstream: "u", GitLab: adminapi.Up, ObjectStorage: adminapi.Down,

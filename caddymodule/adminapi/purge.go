@@ -56,6 +56,10 @@ type PurgeAnswer struct {
 	// They become free by themselves.
 	HeldBytes int64 `json:"held_bytes,omitempty"`
 	Grants    int   `json:"grants"`
+	// SharedObjects are the objects of the shared store that may still have the bytes of what was removed, each by its s3:// URL: no
+	// edge deletes any. They are 10,000 at most; FurtherSharedObjects is how many more there may be.
+	SharedObjects        []string `json:"shared_objects,omitempty"`
+	FurtherSharedObjects int      `json:"further_shared_objects,omitempty"`
 	// Names are the other names of the project that were known; what is stored by them is gone, too. Warning says what may
 	// be stored by names that aren't known, and stays.
 	Names   []string `json:"names,omitempty"`

@@ -87,7 +87,38 @@ type StoreStatus struct {
 	DiskErrors       int64 `json:"disk_errors"`
 	ChecksumFailures int64 `json:"checksum_failures"`
 	Damaged          int64 `json:"damaged_files"`
+	// SharedStore is the bucket by which the files' bytes are shared; null for none.
+	SharedStore *SharedStoreStatus `json:"shared_store,omitempty"`
 }
+
+// SharedStoreStatus is how a shared store does. Its trouble is none of the edge's: Status.Working doesn't depend on it.
+type SharedStoreStatus struct {
+	// Store is its s3:// URL, Endpoint the storage's.
+	Store    string `json:"store"`
+	Endpoint string `json:"endpoint"`
+	// Reads and Writes say what this edge does with it.
+	Reads  bool `json:"reads"`
+	Writes bool `json:"writes"`
+	// State is SharedUntried, SharedUp, SharedSlowed or SharedDown; Since is when that began, and Reason why, in words.
+	State  string     `json:"state"`
+	Since  *time.Time `json:"since,omitempty"`
+	Reason string     `json:"reason,omitempty"`
+	// OwedFiles and OwedBytes are still to be written there. OwedEvictions counts those since the start that were evicted before.
+	OwedFiles     int   `json:"owed_files"`
+	OwedBytes     int64 `json:"owed_bytes"`
+	OwedEvictions int64 `json:"owed_evictions"`
+}
+
+// Values of SharedStoreStatus.State.
+const (
+	// SharedUntried: nobody has asked it yet.
+	SharedUntried = "untried"
+	SharedUp      = "up"
+	// SharedSlowed: it has said that there are too many requests, and is left alone for some seconds.
+	SharedSlowed = "slowed"
+	// SharedDown: it failed several times, and is tried every ten seconds.
+	SharedDown = "down"
+)
 
 // UpstreamStatus is how one GitLab does.
 type UpstreamStatus struct {

@@ -121,6 +121,42 @@ func (i *invocation) showStores(stores []adminapi.StoreStatus) {
 		})
 	}
 	i.table("CACHE DIRECTORY | USABLE | USED | OF | ENTRIES | PINNED | FILLS | GRANTS | EVICTED | DISK ERRORS | DAMAGED", rows)
+	i.showSharedStores(stores)
+}
+
+func (i *invocation) showSharedStores(stores []adminapi.StoreStatus) {
+	var rows [][]string
+	for _, store := range stores {
+		shared := store.SharedStore
+		if shared == nil {
+			continue
+		}
+		state := shared.State + sinceText(shared.Since)
+		if shared.Reason != "" {
+			state += ": " + shared.Reason
+		}
+		rows = append(rows, []string{
+			shared.Store, shared.Endpoint, strconv.Itoa(shared.OwedFiles), sizeText(shared.OwedBytes), strconv.FormatInt(shared.OwedEvictions, 10), state,
+		})
+	}
+	if len(rows) > 0 {
+		printf(i.out, "\n")
+		i.table("SHARED STORE | ENDPOINT | OWED FILES | OWED | EVICTED UNSHARED | STATE", rows)
+	}
+}
+
+// showSharedObjects names what a purge leaves in the shared store.
+func (i *invocation) showSharedObjects(answer adminapi.PurgeAnswer) {
+	if len(answer.SharedObjects)+answer.FurtherSharedObjects == 0 {
+		return
+	}
+	printf(i.out, "The shared store may still have these objects, which no edge deletes:\n")
+	for _, object := range answer.SharedObjects {
+		printf(i.out, "  %s\n", object)
+	}
+	if answer.FurtherSharedObjects > 0 {
+		printf(i.out, "  and %d more\n", answer.FurtherSharedObjects)
+	}
 }
 
 func (i *invocation) showUpstreams(upstreams []adminapi.UpstreamStatus) {
@@ -357,6 +393,7 @@ and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
 			if answer.HeldBytes > 0 {
 				printf(i.out, "%s aren't free yet: downloads still read them, or the disk doesn't remove them now\n", sizeText(answer.HeldBytes))
 			}
+			i.showSharedObjects(answer)
 			i.warn(answer.Warning)
 		})
 	})

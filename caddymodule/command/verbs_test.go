@@ -160,8 +160,8 @@ func TestAVerbCallsTheAPIAndPrintsItsAnswer(t *testing.T) {
 		},
 		{args: "entries 24", answers: []any{adminapi.EntryList{}}, calls: []string{"GET /gitlab_packages/entries?limit=100&project=24"}, printed: []string{"nothing is stored under that name\n"}},
 		{
-			args: "purge 24 p", answers: []any{adminapi.PurgeAnswer{Entries: 2, Bytes: 1024, HeldBytes: 2048, Warning: "no other name is known"}},
-			calls: []string{`POST /gitlab_packages/purge {"project":"24","package":"p"}`}, printed: []string{"2 files are removed, 1.0 KiB became free\n", "2.0 KiB aren't free yet", "Warning: no other name is known.\n"},
+			args: "purge 24 p", answers: []any{adminapi.PurgeAnswer{Entries: 2, Bytes: 1024, HeldBytes: 2048, Warning: "no other name is known", SharedObjects: []string{"s3://b/blobs/ab/abc"}, FurtherSharedObjects: 3}},
+			calls: []string{`POST /gitlab_packages/purge {"project":"24","package":"p"}`}, printed: []string{"2 files are removed, 1.0 KiB became free\n", "2.0 KiB aren't free yet", "these objects, which no edge deletes:\n  s3://b/blobs/ab/abc\n  and 3 more\n", "Warning: no other name is known.\n"},
 		},
 		{args: "purge 24 p 1 f --soft", answers: []any{adminapi.PurgeAnswer{Entries: 2}}, calls: []string{`POST /gitlab_packages/purge {"project":"24","package":"p","version":"1","file":"f","soft":true}`}, printed: []string{"2 files are marked as stale\n"}},
 		{args: "purge --all --grants", answers: []any{adminapi.PurgeAnswer{Grants: 2}}, calls: []string{`POST /gitlab_packages/purge {"all":true,"grants":true}`}, printed: []string{"2 grants are forgotten\n"}},

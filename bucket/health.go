@@ -1,0 +1,183 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+const (
+	// failuresToRest is after how many failures in a row the bucket isn't asked for restPause. Then one request tries.
+	failuresToRest = 3
+	restPause      = 10 * time.Second
+	// leastSlowPause is how long a bucket that says "slow down" is left alone; it doubles up to maxSlowPause while it goes on.
+	leastSlowPause = time.Second
+	maxSlowPause   = time.Minute
+)
+
+// ErrResting says that the bucket isn't asked for now, since it failed lately or is to be left alone.
+var ErrResting = errors.New("the bucket isn't asked for a while")
+
+// Condition is how a bucket is, in one word.
+type Condition string
+
+const (
+	// Untried: nobody has asked it yet.
+	Untried Condition = "untried"
+	// Up: it answered last time.
+	Up Condition = "up"
+	// Slowed: it has said that there are too many requests, and is left alone for some seconds.
+	Slowed Condition = "slowed"
+	// Down: it failed several times, and is tried every ten seconds.
+	Down Condition = "down"
+)
+
+// State is how a bucket is, since when, and why.
+type State struct {
+	Condition Condition
+	Since     time.Time
+	// Reason is in words, and empty while it is well.
+	Reason string
+}
+
+// health decides whether the bucket is asked.
+type health struct {
+	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+
+	// mu guards all below; the breaker's own lock is taken before it.
+	mu sync.Mutex
+	// down says that the breaker isn't closed; slowUntil when a bucket that wants rest may be asked again, after a pause of slow.
+	down      bool
+	slowUntil time.Time
+	slow      time.Duration
+	// answered says that it was ever asked. since is when its condition last changed, reason why it last failed.
+	answered bool
+	since    time.Time
+	reason   string
+	// onChange is told when it goes down or comes up.
+	onChange func(up bool, reason string)
+}
+
+func (h *health) begin() {
+	h.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Timeout:       restPause,
+		ReadyToTrip:   func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= failuresToRest },
+		OnStateChange: func(_ string, _, to gobreaker.State) { h.changed(to) },
+		IsExcluded:    func(err error) bool { return errors.Is(err, errNotTheBuckets) },
+	})
+}
+
+// OnChange has a function told whenever the bucket goes down and comes up. It must wait for nothing.
+func (m *Memory) OnChange(told func(up bool, reason string)) {
+	m.health.mu.Lock()
+	defer m.health.mu.Unlock()
+	m.health.onChange = told
+}
+
+// State is how the bucket is now.
+func (m *Memory) State() State {
+	h := &m.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.down:
+		return State{Down, h.since, h.reason}
+	case time.Now().Before(h.slowUntil):
+		return State{Slowed, h.since, h.reason}
+	case !h.answered:
+		return State{Untried, h.since, ""}
+	}
+	return State{Up, h.since, ""}
+}
+
+// errNotTheBuckets says that a request ended for reasons that aren't the bucket's.
+var errNotTheBuckets = errors.New("the request ended for other reasons than the bucket's")
+
+// ask begins a request. Who gets no error calls done, once, with how the bucket was.
+func (h *health) ask() (done func(error), err error) {
+	h.mu.Lock()
+	slowed := time.Now().Before(h.slowUntil)
+	h.mu.Unlock()
+	if slowed {
+		return nil, ErrResting
+	}
+	ended, err := h.breaker.Allow()
+	if err != nil {
+		return nil, ErrResting
+	}
+	return func(err error) {
+		h.note(err)
+		ended(err)
+	}, nil
+}
+
+// note takes in how a request ended, before the breaker does.
+func (h *health) note(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if errors.Is(err, errNotTheBuckets) {
+		return
+	}
+	now := time.Now()
+	if !h.answered {
+		h.answered, h.since = true, now
+	}
+	trouble, ok := errors.AsType[*TroubleError](err)
+	if !ok {
+		h.slow = 0
+		return
+	}
+	h.reason = trouble.Error()
+	if !trouble.SlowDown {
+		return
+	}
+	if now.After(h.slowUntil) {
+		h.slow = min(max(2*h.slow, leastSlowPause), maxSlowPause)
+		h.slowUntil, h.since = now.Add(jittered(h.slow)), now
+	}
+}
+
+// changed takes in what the breaker has become.
+func (h *health) changed(to gobreaker.State) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	down := to != gobreaker.StateClosed
+	if down == h.down {
+		return // it only tries again
+	}
+	h.down, h.since = down, time.Now()
+	if h.onChange != nil {
+		h.onChange(!down, h.reason)
+	}
+}
+
+// jittered is a pause that several edges don't take alike: half of it, and up to as much again.
+func jittered(pause time.Duration) time.Duration {
+	return pause/2 + rand.N(pause/2+1) //nolint:gosec // not a secret
+}
+
+// exchange runs one exchange with the bucket, unless that rests: in a context that ends when it stood still for limit. What it
+// returns is classified (trouble.go).
+func (b *Bucket) exchange(ctx context.Context, doing string, limit time.Duration, run func(ctx context.Context, alive func()) error) error {
+	done, err := b.memory.health.ask()
+	if err != nil {
+		return err
+	}
+	patient, alive, end := patiently(ctx, limit, limit)
+	defer end(nil)
+	err = b.classified(ctx, patient, doing, run(patient, alive))
+	done(asHealth(err))
+	return err
+}
+
+// asHealth is what an exchange's end says of the bucket: nil if it answered as buckets do.
+func asHealth(err error) error {
+	if _, ok := errors.AsType[*TroubleError](err); ok || errors.Is(err, errNotTheBuckets) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package bucket
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// storage is a transport that answers by itself, so that time can be the test's.
+type storage func(*http.Request) (status int, code string)
+
+// RoundTrip implements http.RoundTripper.
+func (s storage) RoundTrip(r *http.Request) (*http.Response, error) {
+	status, code := s(r)
+	if status == 0 {
+		return nil, errors.New("connection refused")
+	}
+	body := ""
+	if code != "" && r.Method != http.MethodHead {
+		body = fmt.Sprintf(`<Error><Code>%s</Code><Message>as the test has it</Message></Error>`, code)
+	}
+	return &http.Response{
+		StatusCode: status, Header: http.Header{"Date": {time.Now().Add(-20 * time.Minute).UTC().Format(http.TimeFormat)}}, Request: r,
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+	}, nil
+}
+
+func bucketAt(t *testing.T, answers storage) *Bucket {
+	t.Helper()
+	b, err := New(Config{Name: "edges", AccessKey: "a", SecretKey: "b", Transport: answers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// ask asks for some object that wasn't asked for before, and returns the error.
+func (b *Bucket) ask(t *testing.T, number int) error {
+	t.Helper()
+	_, err := b.Open(t.Context(), contentOf([]byte(fmt.Sprint(number))), 0, b.FirstByte())
+	return err
+}
+
+func TestABucketThatFailsRestsAndComesBackByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, status := 0, 0
+		b := bucketAt(t, func(*http.Request) (int, string) {
+			asked++
+			if status == http.StatusNotFound {
+				return status, "NoSuchKey"
+			}
+			return status, ""
+		})
+		var told []string
+		b.memory.OnChange(func(up bool, reason string) { told = append(told, fmt.Sprintf("%v %s", up, reason)) })
+		if condition := b.State().Condition; condition != Untried {
+			t.Errorf("before: %s", condition)
+		}
+		for i := range failuresToRest {
+			if err := b.ask(t, i); errors.Is(err, ErrResting) {
+				t.Fatalf("it rests after %d failures", i)
+			}
+		}
+		for i := range 10 {
+			if err := b.ask(t, 10+i); !errors.Is(err, ErrResting) {
+				t.Errorf("asked: %v", err)
+			}
+		}
+		if asked != failuresToRest {
+			t.Errorf("asked %d times", asked)
+		}
+		if state := b.State(); state.Condition != Down || !strings.Contains(state.Reason, "can't be reached") {
+			t.Errorf("%+v", state)
+		}
+		// One try, in vain, and it rests on.
+		time.Sleep(restPause + time.Second)
+		if err := b.ask(t, 20); errors.Is(err, ErrResting) {
+			t.Errorf("it isn't tried: %v", err)
+		}
+		if err := b.ask(t, 21); !errors.Is(err, ErrResting) {
+			t.Errorf("after a try in vain: %v", err)
+		}
+		status = http.StatusNotFound
+		time.Sleep(restPause + time.Second)
+		for i := range 3 {
+			if err := b.ask(t, 30+i); !errors.Is(err, ErrAbsent) {
+				t.Errorf("it is well again: %v", err)
+			}
+		}
+		if state := b.State(); state.Condition != Up || state.Reason != "" {
+			t.Errorf("%+v", state)
+		}
+		if len(told) != 2 || !strings.HasPrefix(told[0], "false reading an object") || !strings.HasPrefix(told[1], "true") {
+			t.Errorf("told: %q", told)
+		}
+	})
+}
+
+func TestABucketThatSaysSlowDownIsLeftAloneLongerAndLonger(t *testing.T) {
+	for _, answer := range []struct {
+		status int
+		code   string
+	}{{http.StatusServiceUnavailable, "SlowDown"}, {http.StatusTooManyRequests, "TooManyRequests"}} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := 0
+			b := bucketAt(t, func(*http.Request) (int, string) {
+				asked++
+				return answer.status, answer.code
+			})
+			if err := b.ask(t, 0); err == nil {
+				t.Fatal("no error")
+			}
+			if err := b.ask(t, 1); !errors.Is(err, ErrResting) || asked != 1 || b.State().Condition != Slowed {
+				t.Errorf("at once: %v, %s", err, b.State().Condition)
+			}
+			time.Sleep(leastSlowPause)
+			if err := b.ask(t, 2); errors.Is(err, ErrResting) {
+				t.Error("a second later it isn't asked")
+			}
+			time.Sleep(leastSlowPause - time.Millisecond)
+			if err := b.ask(t, 3); !errors.Is(err, ErrResting) {
+				t.Errorf("the second pause isn't longer: %v", err)
+			}
+		})
+	}
+}
+
+func TestTroubleIsSaidInWords(t *testing.T) {
+	for _, test := range []struct {
+		status int
+		code   string
+		want   string
+	}{
+		{0, "", "can't be reached"},
+		{403, "InvalidAccessKeyId", "doesn't know the access key"},
+		{403, "SignatureDoesNotMatch", "secret key is wrong"},
+		{403, "AccessDenied", "s3:ListBucket"},
+		{403, "RequestTimeTooSkewed", "20m0s ahead of the storage's"},
+		{404, "NoSuchBucket", "no such bucket"},
+		{400, "ExpiredToken", "expired"},
+		{500, "InternalError", "500 InternalError"},
+		{507, "InsufficientStorage", "full"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := bucketAt(t, func(*http.Request) (int, string) { return test.status, test.code })
+			err := b.ask(t, 0)
+			var trouble *TroubleError
+			if !errors.As(err, &trouble) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%d %s: %v", test.status, test.code, err)
+			}
+			if err != nil && strings.Contains(err.Error(), "Signature=") {
+				t.Errorf("it shows a signature: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,111 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+)
+
+// ErrWrong says that the object isn't what it should be, and ErrDistrusted that it was found so before, and hasn't been written
+// anew since.
+var (
+	ErrWrong      = errors.New("what the bucket has isn't what it should be")
+	ErrDistrusted = errors.New("what the bucket has wasn't what it should be")
+)
+
+// Open returns the bytes of an object from offset on. Its head is waited for as long as within says, and each read of the object
+// as long as Config.FirstByte does.
+//
+// ErrAbsent: the bucket hasn't it. ErrWrong and ErrDistrusted: what it has isn't that. ErrResting: it isn't asked for now. A *TroubleError: it
+// couldn't be asked. What is read may be wrong all the same: who has read all of it, from wherever, compares the sum, and says so
+// if it is another (Distrust).
+func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within time.Duration) (*Object, error) {
+	if b.memory.isWrong(content.SHA256) {
+		return nil, ErrDistrusted
+	}
+	name := b.BlobName(content.SHA256)
+	if b.memory.isAbsent(name) {
+		return nil, ErrAbsent
+	}
+	const doing = "reading an object"
+	done, err := b.memory.health.ask()
+	if err != nil {
+		return nil, err
+	}
+	patient, alive, end := patiently(ctx, within, b.cfg.FirstByte)
+	object, err := b.open(patient, name, content, offset)
+	err = b.classified(ctx, patient, doing, err)
+	done(asHealth(err))
+	switch {
+	case err == nil:
+		object.alive, object.end = alive, end
+		object.failed = func(err error) error { return b.classified(ctx, patient, doing, err) }
+		return object, nil
+	case errors.Is(err, ErrAbsent):
+		b.memory.noteAbsent(name)
+	case errors.Is(err, ErrWrong):
+		b.Distrust(content.SHA256)
+	}
+	end(nil)
+	return nil, err
+}
+
+func (b *Bucket) open(ctx context.Context, name string, content Content, offset int64) (*Object, error) {
+	var options minio.GetObjectOptions
+	if offset > 0 {
+		if err := options.SetRange(offset, 0); err != nil {
+			return nil, err
+		}
+	}
+	body, info, _, err := b.core.GetObject(ctx, b.cfg.Name, name, options)
+	if err != nil {
+		return nil, err
+	}
+	if rest := content.Size - offset; info.Size != rest {
+		_ = body.Close()
+		return nil, fmt.Errorf("%w: from byte %d on it has %d bytes, and should have %d", ErrWrong, offset, info.Size, rest)
+	}
+	return &Object{body: body, left: content.Size - offset, written: info.LastModified}, nil
+}
+
+// Distrust says that the object of that sum had other bytes. It isn't read again for Config.Refresh, or until it was written anew.
+func (b *Bucket) Distrust(sum SHA256) { b.memory.noteWrong(sum, b.cfg.Refresh) }
+
+// Object is an object's bytes on their way. It is for one reader.
+type Object struct {
+	body    io.ReadCloser
+	left    int64
+	written time.Time
+	alive   func()
+	end     context.CancelCauseFunc
+	failed  func(error) error
+}
+
+// Written is when the object was written.
+func (o *Object) Written() time.Time { return o.written }
+
+// Read implements io.Reader. Its error is io.EOF only when all has come.
+func (o *Object) Read(p []byte) (int, error) {
+	o.alive()
+	n, err := o.body.Read(p)
+	o.left -= int64(n)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF) && o.left == 0:
+	case errors.Is(err, io.EOF):
+		err = o.failed(&TroubleError{Doing: "reading an object", Words: "the storage ended before its end", Err: io.ErrUnexpectedEOF})
+	default:
+		err = o.failed(err)
+	}
+	return n, err
+}
+
+// Close ends the reading.
+func (o *Object) Close() error {
+	o.end(nil)
+	return o.body.Close()
+}

@@ -1,0 +1,124 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+)
+
+const (
+	// maxSinglePut is what one PUT holds at most (AWS's PutObject). Larger files go in parts.
+	maxSinglePut = 5 << 30
+	// leastPart is a part's size, as long as that makes no more than maxParts of them.
+	leastPart = 64 << 20
+	maxParts  = 10_000
+)
+
+// Put writes bytes under their sum, unless they are there already and young enough for the bucket's life-cycle rule; it reports
+// whether it wrote them, and when the object was written last. open returns the bytes from their beginning; it isn't called if they
+// are there.
+//
+// ErrDamagedFile: the bytes aren't those of the sum, and nothing was written. ErrResting and a *TroubleError are those of Open.
+func (b *Bucket) Put(ctx context.Context, content Content, open func() (io.ReadCloser, error)) (wrote bool, written time.Time, err error) {
+	name := b.BlobName(content.SHA256)
+	err = b.exchange(ctx, "writing an object", b.cfg.Patience, func(ctx context.Context, alive func()) error {
+		present, err := b.isPresent(ctx, name, content)
+		if err != nil {
+			return err
+		}
+		if written = present; !written.IsZero() {
+			return nil
+		}
+		source, err := open()
+		if err != nil {
+			return fmt.Errorf("%w: %w", errSource, err)
+		}
+		defer source.Close()
+		if err := b.put(ctx, name, newChecked(source, content, alive), content, alive); err != nil {
+			return err
+		}
+		wrote, written = true, time.Now()
+		b.memory.forgetWrong(content.SHA256)
+		return nil
+	})
+	if err == nil {
+		b.memory.forgetAbsent(name)
+	}
+	return wrote, written, err
+}
+
+// isPresent returns when the object was written, if it needn't be written anew: the zero time else.
+func (b *Bucket) isPresent(ctx context.Context, name string, content Content) (time.Time, error) {
+	info, err := b.core.StatObject(ctx, b.cfg.Name, name, minio.StatObjectOptions{})
+	if err != nil {
+		if err := b.classified(ctx, ctx, "looking for an object", err); !errors.Is(err, ErrAbsent) {
+			return time.Time{}, err
+		}
+		return time.Time{}, nil
+	}
+	if info.Size != content.Size || b.memory.isWrong(content.SHA256) || !b.isYoung(info.LastModified) {
+		return time.Time{}, nil
+	}
+	return info.LastModified, nil
+}
+
+// isYoung reports whether an object needn't be written anew yet.
+func (b *Bucket) isYoung(written time.Time) bool { return time.Since(written) < b.cfg.Refresh }
+
+const blobType = "application/octet-stream"
+
+func (b *Bucket) put(ctx context.Context, name string, source *checked, content Content, alive func()) error {
+	if content.Size > b.singlePut {
+		return b.putInParts(ctx, name, source, content.Size, alive)
+	}
+	// The sum is signed, so that the storage compares it as well. Without DisableContentSha256, and without TLS, minio-go signs
+	// pieces of the body instead, and leaves the sum out.
+	_, err := b.core.PutObject(ctx, b.cfg.Name, name, source, content.Size, "", content.SHA256.String(),
+		minio.PutObjectOptions{ContentType: blobType, DisableContentSha256: true})
+	return err
+}
+
+// putInParts writes a large file. It is there only once all of its parts are, and its sum was right: else they are given up.
+func (b *Bucket) putInParts(ctx context.Context, name string, source *checked, size int64, alive func()) error {
+	upload, err := b.core.NewMultipartUpload(ctx, b.cfg.Name, name, minio.PutObjectOptions{ContentType: blobType})
+	if err != nil {
+		return err
+	}
+	err = b.putParts(ctx, name, upload, source, size, alive)
+	if err != nil {
+		// What is left of it costs money until somebody aborts it. The caller may have left, and this must not.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.cfg.Patience)
+		defer cancel()
+		_ = b.core.AbortMultipartUpload(last, b.cfg.Name, name, upload) // else the bucket's own rule does
+	}
+	return err
+}
+
+func (b *Bucket) putParts(ctx context.Context, name, upload string, source *checked, size int64, alive func()) error {
+	length := partSize(size, b.least)
+	var parts []minio.CompletePart
+	for number, from := 1, int64(0); from < size; number, from = number+1, from+length {
+		part, err := b.core.PutObjectPart(ctx, b.cfg.Name, name, upload, number, io.LimitReader(source, length), min(length, size-from),
+			minio.PutObjectPartOptions{DisableContentSha256: true}) // the whole file's sum is compared, by source
+		if err != nil {
+			return err
+		}
+		parts = append(parts, minio.CompletePart{PartNumber: number, ETag: part.ETag})
+		alive()
+	}
+	_, err := b.core.CompleteMultipartUpload(ctx, b.cfg.Name, name, upload, parts, minio.PutObjectOptions{ContentType: blobType})
+	return err
+}
+
+// partSize is how large the parts of a file are, in whole MiB.
+func partSize(size, least int64) int64 {
+	const mebibyte = 1 << 20
+	if size <= least*maxParts {
+		return least
+	}
+	return max(least, (size/maxParts/mebibyte+1)*mebibyte)
+}

@@ -1,0 +1,254 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/bucket"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+)
+
+const (
+	// sharedWriters is how many files are written to the shared store at a time.
+	sharedWriters = 4
+	// leastSharedPause is how long writing pauses after trouble; it doubles up to maxSharedPause while that goes on.
+	leastSharedPause = time.Second
+	maxSharedPause   = time.Minute
+	// sharedLookPause is how often somebody looks whether there is a shared store, and something for it.
+	sharedLookPause = 5 * time.Second
+	// refreshPause is how long a walk over the index rests between its steps, which have refreshStep entries each; and walksPause is
+	// how long it is from one walk to the next.
+	refreshPause = time.Second
+	refreshStep  = 512
+	walksPause   = time.Hour
+	// mostOwedForRefresh is with how many owed files a walk rests: what is new goes first.
+	mostOwedForRefresh = 1000
+)
+
+// keepSharing writes to the shared store what it is owed, a few files at a time, and nobody waits for it. It ends with ctx.
+func (s *state) keepSharing() {
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	slots := make(chan struct{}, sharedWriters)
+	rest := newSharedPause()
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-s.ctx.Done():
+			return
+		}
+		job, ok := s.nextShared()
+		if !ok {
+			<-slots
+			if !s.awaitShared() {
+				return
+			}
+			continue
+		}
+		if pause(s.ctx, rest.now()) != nil {
+			job.giveBack()
+			return
+		}
+		// Ends with the file, or with ctx.
+		writers.Go(func() {
+			defer func() { <-slots }()
+			rest.note(job.run(s.ctx))
+		})
+	}
+}
+
+// awaitShared waits until there may be something for the shared store. False means that the edge closes.
+func (s *state) awaitShared() bool {
+	var arrived <-chan struct{} // never, of a store that isn't there
+	if store := s.store.Load(); store != nil && s.sharing() != nil {
+		arrived = store.OwedArrived()
+	}
+	timer := time.NewTimer(sharedLookPause)
+	defer timer.Stop()
+	select {
+	case <-arrived:
+	case <-timer.C:
+	case <-s.ctx.Done():
+		return false
+	}
+	return true
+}
+
+// sharing is the handler whose shared store is written to; nil for none.
+func (s *state) sharing() *Handler {
+	return s.shares(func(shared *sharedStore) bool { return shared.writes })
+}
+
+// shares is a handler of the newest config with such a shared store; nil for none.
+func (s *state) shares(such func(*sharedStore) bool) *Handler {
+	s.holdersMu.Lock()
+	defer s.holdersMu.Unlock()
+	if len(s.holders) == 0 {
+		return nil
+	}
+	for _, h := range s.holders[len(s.holders)-1].handlers {
+		if h.shared != nil && such(h.shared) {
+			return h
+		}
+	}
+	return nil
+}
+
+// sharedJob is one file that the shared store is owed.
+type sharedJob struct {
+	state *state
+	store *cache.Store
+	h     *Handler
+	entry cache.Entry
+}
+
+// nextShared takes the next file that is owed.
+func (s *state) nextShared() (job sharedJob, ok bool) {
+	store, h := s.store.Load(), s.sharing()
+	if store == nil || h == nil || h.shared.State().Condition == bucket.Slowed {
+		return job, false
+	}
+	entry, err := store.NextOwed()
+	if err != nil {
+		return job, false // none, or the index can't be read now
+	}
+	return sharedJob{s, store, h, entry}, true
+}
+
+func (j sharedJob) giveBack() { j.store.ReturnOwed(j.entry) }
+
+// run writes a file to the shared store, unless it is there already, and what its location is called.
+func (j sharedJob) run(ctx context.Context) error {
+	j.h.transports.hold()
+	defer j.h.transports.release()
+	shared, entry := j.h.shared, j.entry
+	if !shared.takes(entry.Size) {
+		j.store.SettleOwed(entry, time.Time{}) // min_size is another by now
+		return nil
+	}
+	content := bucket.Content{SHA256: bucket.SHA256(entry.Digest), Size: entry.Size}
+	var file *cache.Blob
+	wrote, written, err := shared.Put(ctx, content, func() (_ io.ReadCloser, err error) {
+		file, err = j.store.OpenOwed(entry)
+		return file, err
+	})
+	if errors.Is(err, bucket.ErrDamagedFile) && file != nil {
+		file.ReportDamaged()
+	}
+	if err == nil {
+		err = j.putLocation(ctx, content)
+	}
+	j.h.metrics.sharedWritten(wrote, entry.Size, err)
+	if err != nil {
+		j.giveBack() // what is gone isn't given out again
+		return err
+	}
+	j.store.SettleOwed(entry, written)
+	return nil
+}
+
+// putLocation says in the shared store what the file's location holds, if GitLab redirected there, and named no sum.
+func (j sharedJob) putLocation(ctx context.Context, content bucket.Content) error {
+	identity := j.entry.Identity
+	if identity.Location == "" || identity.ETag == "" || !j.h.shared.HasSecret() {
+		return nil
+	}
+	return j.h.shared.PutLocation(ctx, placeOf(j.entry.Key.Upstream, identity.Location), bucket.Location{Content: content, ETag: identity.ETag})
+}
+
+// sharedPause is how long writing pauses before the next file: nothing, or after trouble longer and longer.
+type sharedPause struct {
+	mu   sync.Mutex
+	next time.Duration
+}
+
+func newSharedPause() *sharedPause { return new(sharedPause) }
+
+// now is the pause, of which several edges take different parts.
+func (p *sharedPause) now() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.next == 0 {
+		return 0
+	}
+	return p.next/2 + rand.N(p.next/2+1) //nolint:gosec // not a secret
+}
+
+func (p *sharedPause) note(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		p.next = 0
+		return
+	}
+	p.next = min(max(2*p.next, leastSharedPause), maxSharedPause)
+}
+
+// keepRefreshing marks as owed what the shared store should have and may have lost, or never had: files that were used lately, and
+// weren't written, or found there, for longer than refresh. It goes over the index now and then, slowly. It ends with ctx.
+func (s *state) keepRefreshing() {
+	for pause(s.ctx, walksPause) == nil {
+		store, h := s.store.Load(), s.sharing()
+		if store == nil || h == nil {
+			continue
+		}
+		if err := s.refreshShared(store, h.shared); err != nil && s.ctx.Err() == nil {
+			s.logger.Warn("looking for files that the shared store should have failed; it is tried again in an hour", zap.Error(err))
+		}
+	}
+}
+
+// refreshShared goes over the index once.
+func (s *state) refreshShared(store *cache.Store, shared *sharedStore) error {
+	old := s.now().Add(-shared.Refresh())
+	which := cache.Unshared{Least: max(shared.minSize, 1), Shared: old, Used: old}
+	for after, more := []byte(nil), true; more; {
+		next, err := store.OweUnshared(s.ctx, after, refreshStep, which)
+		if err != nil {
+			return err
+		}
+		after, more = next, next != nil
+		for wait := refreshPause; more; wait = sharedLookPause {
+			if err := pause(s.ctx, wait); err != nil {
+				return err
+			}
+			if store.Stats().Owed < mostOwedForRefresh {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// tellShared tells that the shared store can't be used, or can be used again.
+func (s *state) tellShared(settings sharedSettings, up bool, reason string) {
+	about := map[string]any{"store": settings.url}
+	if up {
+		s.tell(eventSharedUp, about)
+		s.logger.Info("the shared store can be used again", zap.String("store", settings.url))
+		return
+	}
+	about["reason"] = reason
+	s.tell(eventSharedDown, about)
+	s.tellTrouble(trouble{
+		what: "the shared store can't be used", consequence: "files come from GitLab, and are written there later; it is tried every ten seconds",
+		where: zap.String("store", settings.url), further: []zap.Field{zap.String("reason", reason)},
+	})
+}
+
+// sharedMemory returns what is known of a bucket: what one config has found out, the next needn't learn anew.
+func (s *state) sharedMemory(settings sharedSettings) *bucket.Memory {
+	s.sharedMu.Lock()
+	defer s.sharedMu.Unlock()
+	if s.sharedKnown == nil || s.sharedOf != settings {
+		s.sharedKnown, s.sharedOf = bucket.NewMemory(), settings
+		s.sharedKnown.OnChange(func(up bool, reason string) { s.later(func() { s.tellShared(settings, up, reason) }) })
+	}
+	return s.sharedKnown
+}
