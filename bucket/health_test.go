@@ -142,6 +142,7 @@ func TestTroubleIsSaidInWords(t *testing.T) {
 		{403, "AccessDenied", "s3:ListBucket"},
 		{403, "RequestTimeTooSkewed", "20m0s ahead of the storage's"},
 		{404, "NoSuchBucket", "no such bucket"},
+		{400, "XAmzContentSHA256Mismatch", "changed on their way"},
 		{400, "ExpiredToken", "expired"},
 		{500, "InternalError", "500 InternalError"},
 		{507, "InsufficientStorage", "full"},

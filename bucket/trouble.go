@@ -34,9 +34,12 @@ func (e *TroubleError) Unwrap() error { return e.Err }
 
 // wordsOfCodes say what the storage's codes mean for who set the bucket up.
 var wordsOfCodes = map[string]string{
-	"InvalidAccessKeyId":           "the storage doesn't know the access key",
-	"SignatureDoesNotMatch":        "the secret key is wrong",
-	"AccessDenied":                 "the key may not do that. It needs s3:GetObject and s3:PutObject for the objects, and s3:ListBucket for the bucket, without which absent objects look forbidden",
+	"InvalidAccessKeyId":    "the storage doesn't know the access key",
+	"SignatureDoesNotMatch": "the secret key is wrong",
+	"AccessDenied":          "the key may not do that. It needs s3:GetObject and s3:PutObject for the objects, and s3:ListBucket for the bucket, without which absent objects look forbidden",
+	// The file is what its sum says (checked.go).
+	"XAmzContentSHA256Mismatch":    "the bytes were changed on their way to the storage",
+	"BadDigest":                    "the bytes were changed on their way to the storage",
 	"NoSuchBucket":                 "there is no such bucket",
 	"PermanentRedirect":            "the bucket is in another region",
 	"AuthorizationHeaderMalformed": "the bucket is in another region",
@@ -76,8 +79,6 @@ func (b *Bucket) classifiedAnswer(doing string, answer minio.ErrorResponse) erro
 	switch {
 	case answer.Code == "NoSuchKey", answer.StatusCode == http.StatusNotFound && answer.Code != "NoSuchBucket":
 		return fmt.Errorf("%s: %w", doing, ErrAbsent)
-	case answer.Code == "XAmzContentSHA256Mismatch", answer.Code == "BadDigest", answer.Code == "XAmzContentChecksumMismatch":
-		return fmt.Errorf("%s: %w: %w", doing, errNotTheBuckets, ErrDamagedFile)
 	case answer.Code == "RequestTimeTooSkewed":
 		trouble.Words = "the clocks differ too much: " + b.skewInWords()
 	case answer.StatusCode == http.StatusTooManyRequests, answer.Code == "SlowDown", answer.Code == "SlowDownRead", answer.Code == "SlowDownWrite":
