@@ -194,6 +194,41 @@ var further = []string{
 	"--set", "trustedProxies={10.0.0.1,10.0.0.2},cache.volume.storageClassName=fast,image.tag=1,podAnnotations.a=b,rules=current",
 	"--set", "imagePullSecrets[0].name=mine,nodeSelector.disk=fast,tolerations[0].operator=Exists",
 	"--set-string", "extraSettings=projects on {\n\toff 24 group/app\n}\nretries 3",
+	"--set", "sharedStore.url=s3://packages-edge/prefix,sharedStore.endpoint=https://minio.example.com,sharedStore.region=eu-west-1",
+	"--set", "sharedStore.existingSecret=bucket,serviceAccountName=edge",
+	"--set-string", "sharedStore.extraSettings=min_size 1MiB\nrefresh 7d",
+}
+
+// TestPodsWithoutDisksHaveASharedStore is a fleet whose pods come and go.
+func TestPodsWithoutDisksHaveASharedStore(t *testing.T) {
+	all := render(t, "--set", gitlabURL+",replicas=3,cache.volume.persistent=false,sharedStore.url=s3://edges,sharedStore.existingSecret=bucket")
+	pod := all.edges.Spec.Template.Spec
+	if len(all.edges.Spec.VolumeClaimTemplates) != 0 || all.edges.Spec.PersistentVolumeClaimRetentionPolicy != nil {
+		t.Error("it wants disks")
+	}
+	found := false
+	for _, volume := range pod.Volumes {
+		found = found || (volume.Name == "cache" && volume.EmptyDir != nil && volume.EmptyDir.SizeLimit.String() == "100Gi")
+	}
+	if !found {
+		t.Errorf("no emptyDir for the cache: %v", pod.Volumes)
+	}
+	names := make(map[string]string)
+	for _, variable := range pod.Containers[0].Env {
+		names[variable.Name] = variable.ValueFrom.SecretKeyRef.Key
+	}
+	for name, key := range map[string]string{"S3_ACCESS_KEY": "access-key", "S3_SECRET_KEY": "secret-key", "EDGES_SECRET": "edges-secret"} {
+		if names[name] != key || !strings.Contains(all.config.Data["Caddyfile"], "{env."+name+"}") {
+			t.Errorf("%s is %q, in\n%s", name, names[name], all.config.Data["Caddyfile"])
+		}
+	}
+	all = render(t, "--set", gitlabURL+",sharedStore.url=s3://edges,sharedStore.podIdentity=true,sharedStore.existingSecret=bucket,serviceAccountName=edge")
+	if config := all.config.Data["Caddyfile"]; strings.Contains(config, "access_key") || !strings.Contains(config, "secret {env.EDGES_SECRET}") {
+		t.Errorf("with the pod's identity:\n%s", config)
+	}
+	if all.edges.Spec.Template.Spec.ServiceAccountName != "edge" || len(all.edges.Spec.Template.Spec.Containers[0].Env) != 1 {
+		t.Error("the pod has another account, or keys")
+	}
 }
 
 func TestAllThatCanBeTurnedOnIsWhatKubernetesUnderstands(t *testing.T) {
@@ -219,7 +254,8 @@ func TestTheEdgeStartsWithTheChartsCaddyfile(t *testing.T) {
 				t.Fatal(err)
 			}
 			command := exec.CommandContext(t.Context(), caddy, "validate", "--config", caddyfile) //nolint:gosec // the test's own
-			command.Env = append(os.Environ(), "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home, "GITLAB_EDGE_TOKEN=glpat-of-the-chart")
+			command.Env = append(os.Environ(), "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home, "GITLAB_EDGE_TOKEN=glpat-of-the-chart",
+				"S3_ACCESS_KEY=key", "S3_SECRET_KEY=secret", "EDGES_SECRET=what only the edges know")
 			if said, err := command.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s\n%s", err, said, text)
 			}
