@@ -182,11 +182,11 @@ func (t noting) RoundTrip(request *http.Request) (*http.Response, error) {
 var errStandsStill = errors.New("the bucket brings nothing")
 
 // patiently runs one exchange with the bucket in a context that ends, with errStandsStill, when first has passed, or next since the
-// last call of alive.
-func patiently(ctx context.Context, first, next time.Duration) (patient context.Context, alive func(), end context.CancelCauseFunc) {
+// last call of alive, unless rest was called since.
+func patiently(ctx context.Context, first, next time.Duration) (patient context.Context, alive, rest func(), end context.CancelCauseFunc) {
 	patient, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(first, func() { cancel(errStandsStill) })
-	return patient, func() { timer.Reset(next) }, func(cause error) {
+	return patient, func() { timer.Reset(next) }, func() { timer.Stop() }, func(cause error) {
 		timer.Stop()
 		cancel(cause)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
 )
 
 // ErrDamagedFile says that the bytes which were to be written aren't those of their sum.
@@ -18,20 +19,29 @@ var errSource = errors.New("reading the file failed")
 // sum is another: the storage gets too few then, and keeps nothing. Some storages, and all over plain HTTP that are asked by a
 // streaming signature, take whatever comes.
 type checked struct {
-	source  io.Reader
 	content Content
-	hash    hash.Hash
-	read    int64
 	alive   func()
+
+	// mu guards all below: the transport may read on after its request has ended.
+	mu     sync.Mutex
+	source io.ReadCloser
+	hash   hash.Hash
+	read   int64
+	closed bool
 }
 
-func newChecked(source io.Reader, content Content, alive func()) *checked {
+func newChecked(source io.ReadCloser, content Content, alive func()) *checked {
 	return &checked{source: source, content: content, hash: sha256.New(), alive: alive}
 }
 
 // Read implements io.Reader.
 func (c *checked) Read(p []byte) (int, error) {
 	c.alive()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, errSource
+	}
 	if left := c.content.Size - c.read; int64(len(p)) > left {
 		p = p[:left]
 	}
@@ -53,4 +63,12 @@ func (c *checked) Read(p []byte) (int, error) {
 		return n, fmt.Errorf("%w: %w", errSource, err)
 	}
 	return n, nil
+}
+
+// close closes the source. It isn't named Close, so that no transport does.
+func (c *checked) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	_ = c.source.Close() // it was only read
 }

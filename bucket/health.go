@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +45,8 @@ type State struct {
 	Reason string
 }
 
-// health decides whether the bucket is asked.
+// health decides whether the bucket is asked: for reading and for writing by itself, since keys that may not write, and a bucket that
+// is full, keep nobody from reading.
 type health struct {
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
 
@@ -71,16 +73,29 @@ func (h *health) begin() {
 	})
 }
 
-// OnChange has a function told whenever the bucket goes down and comes up. It must wait for nothing.
+// OnChange has a function told whenever reading from the bucket, or writing to it, comes to rest, and when it goes on. It must wait
+// for nothing.
 func (m *Memory) OnChange(told func(up bool, reason string)) {
-	m.health.mu.Lock()
-	defer m.health.mu.Unlock()
-	m.health.onChange = told
+	for _, h := range []*health{&m.reading, &m.writing} {
+		h.mu.Lock()
+		h.onChange = told
+		h.mu.Unlock()
+	}
 }
 
-// State is how the bucket is now.
+// State is how the bucket is now: as bad as it is for reading or for writing.
 func (m *Memory) State() State {
-	h := &m.health
+	reading, writing := m.reading.state(), m.writing.state()
+	if slices.Index(byTrouble, writing.Condition) > slices.Index(byTrouble, reading.Condition) {
+		return writing
+	}
+	return reading
+}
+
+// byTrouble are the conditions, the worst last.
+var byTrouble = []Condition{Untried, Up, Slowed, Down}
+
+func (h *health) state() State {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -160,18 +175,46 @@ func jittered(pause time.Duration) time.Duration {
 	return pause/2 + rand.N(pause/2+1) //nolint:gosec // not a secret
 }
 
-// exchange runs one exchange with the bucket, unless that rests: in a context that ends when it stood still for limit. What it
-// returns is classified (trouble.go).
-func (b *Bucket) exchange(ctx context.Context, doing string, limit time.Duration, run func(ctx context.Context, alive func()) error) error {
-	done, err := b.memory.health.ask()
+// exchange runs one exchange with the bucket, unless that rests: in a context that ends when it stood still for limit. It returns
+// then, whatever becomes of run: minio-go waits for credentials without heeding a context. The error is classified (trouble.go).
+func exchange[T any](ctx context.Context, b *Bucket, h *health, doing string, limit time.Duration, run func(ctx context.Context, alive func()) (T, error)) (got T, err error) {
+	done, err := h.ask()
 	if err != nil {
-		return err
+		return got, err
 	}
-	patient, alive, end := patiently(ctx, limit, limit)
+	patient, alive, _, end := patiently(ctx, limit, limit)
 	defer end(nil)
-	err = b.classified(ctx, patient, doing, run(patient, alive))
+	got, err = within(patient, func() (T, error) { return run(patient, alive) }, func(T) {})
+	err = b.classified(ctx, patient, doing, err)
 	done(asHealth(err))
-	return err
+	return got, err
+}
+
+// within returns what run does, or the cause of ctx's end, whichever comes first. What comes too late is let go.
+func within[T any](ctx context.Context, run func() (T, error), letGo func(T)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	results := make(chan result, 1)
+	// Ends with run, which has a context that ends with ctx, and heeds it but for credentials (identityTimeout).
+	go func() {
+		value, err := run()
+		results <- result{value, err}
+	}()
+	select {
+	case got := <-results:
+		return got.value, got.err
+	case <-ctx.Done():
+	}
+	// Ends as that one.
+	go func() {
+		if late := <-results; late.err == nil {
+			letGo(late.value)
+		}
+	}()
+	var none T
+	return none, context.Cause(ctx)
 }
 
 // asHealth is what an exchange's end says of the bucket: nil if it answered as buckets do.

@@ -54,15 +54,13 @@ func (b *Bucket) LocationOf(ctx context.Context, place string) (Location, error)
 	if b.memory.isAbsent(name) {
 		return Location{}, ErrAbsent
 	}
-	var text []byte
-	err := b.exchange(ctx, "reading a location", b.cfg.FirstByte, func(ctx context.Context, _ func()) error {
+	text, err := exchange(ctx, b, &b.memory.reading, "reading a location", b.cfg.FirstByte, func(ctx context.Context, _ func()) ([]byte, error) {
 		body, _, _, err := b.core.GetObject(ctx, b.cfg.Name, name, minio.GetObjectOptions{})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer body.Close()
-		text, err = io.ReadAll(io.LimitReader(body, maxLocationNote+1))
-		return err
+		return io.ReadAll(io.LimitReader(body, maxLocationNote+1))
 	})
 	if errors.Is(err, ErrAbsent) {
 		b.memory.noteAbsent(name)
@@ -75,6 +73,14 @@ func (b *Bucket) LocationOf(ctx context.Context, place string) (Location, error)
 		b.memory.noteAbsent(name)
 	}
 	return found, err
+}
+
+// DistrustLocation says that what a location says is wrong: it isn't asked for again for a while, and written over by whoever knows
+// better.
+func (b *Bucket) DistrustLocation(place string) {
+	if b.seal != nil {
+		b.memory.noteAbsent(b.locationName(place))
+	}
 }
 
 // openLocation returns ErrAbsent for what nobody said who knows the secret.
@@ -102,18 +108,19 @@ func (b *Bucket) PutLocation(ctx context.Context, place string, is Location) err
 	if err != nil {
 		return fmt.Errorf("writing a location: %w", err)
 	}
-	return b.exchange(ctx, "writing a location", b.cfg.Patience, func(ctx context.Context, _ func()) error {
+	_, err = exchange(ctx, b, &b.memory.writing, "writing a location", b.cfg.Patience, func(ctx context.Context, _ func()) (struct{}, error) {
 		if b.saysAlready(ctx, name, text) {
-			return nil
+			return struct{}{}, nil
 		}
 		_, err := b.core.PutObject(ctx, b.cfg.Name, name, bytes.NewReader(text), int64(len(text)), "", sumOf(text).String(), minio.PutObjectOptions{
 			ContentType: "application/json", DisableContentSha256: true, // see put
 		})
-		if err == nil {
-			b.memory.forgetAbsent(name)
-		}
-		return err
+		return struct{}{}, err
 	})
+	if err == nil {
+		b.memory.forgetAbsent(name)
+	}
+	return err
 }
 
 // saysAlready reports whether a location is there as it is to be, and young enough.

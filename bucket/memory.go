@@ -18,7 +18,8 @@ const (
 // Memory is what is known of a bucket: whether it answers, what it hasn't, and what it has wrong. It outlives the settings by which
 // the bucket is asked. Safe for concurrent use.
 type Memory struct {
-	health health
+	// reading and writing are how it does; each guards itself.
+	reading, writing health
 
 	// mu guards both below; nothing is waited for under it.
 	mu sync.Mutex
@@ -31,7 +32,8 @@ type Memory struct {
 // NewMemory knows nothing yet.
 func NewMemory() *Memory {
 	m := &Memory{absent: newLRU[string, time.Time](maxAbsent), wrong: newLRU[SHA256, time.Time](maxWrong)}
-	m.health.begin()
+	m.reading.begin()
+	m.writing.begin()
 	return m
 }
 

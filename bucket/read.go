@@ -31,18 +31,25 @@ func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within
 	if b.memory.isAbsent(name) {
 		return nil, ErrAbsent
 	}
+	if within < b.cfg.FirstByte/leastOfFirstByte {
+		return nil, ErrResting // hardly any time is left, and too little to blame the bucket
+	}
 	const doing = "reading an object"
-	done, err := b.memory.health.ask()
+	done, err := b.memory.reading.ask()
 	if err != nil {
 		return nil, err
 	}
-	patient, alive, end := patiently(ctx, within, b.cfg.FirstByte)
-	object, err := b.open(patient, name, content, offset)
+	patient, alive, rest, end := patiently(ctx, within, b.cfg.FirstByte)
+	object, err := b.openWithin(patient, name, content, offset)
+	rest() // only reads are waited for, and not who reads
 	err = b.classified(ctx, patient, doing, err)
+	if within < b.cfg.FirstByte && errors.Is(err, errStandsStill) {
+		err = fmt.Errorf("%w: %w", errNotTheBuckets, err) // with all of its time it may have answered
+	}
 	done(asHealth(err))
 	switch {
 	case err == nil:
-		object.alive, object.end = alive, end
+		object.alive, object.rest, object.end = alive, rest, end
 		object.failed = func(err error) error { return b.classified(ctx, patient, doing, err) }
 		return object, nil
 	case errors.Is(err, ErrAbsent):
@@ -52,6 +59,13 @@ func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within
 	}
 	end(nil)
 	return nil, err
+}
+
+// leastOfFirstByte is which part of FirstByte must be left to ask for an object: one in so many.
+const leastOfFirstByte = 10
+
+func (b *Bucket) openWithin(ctx context.Context, name string, content Content, offset int64) (*Object, error) {
+	return within(ctx, func() (*Object, error) { return b.open(ctx, name, content, offset) }, func(late *Object) { _ = late.body.Close() })
 }
 
 func (b *Bucket) open(ctx context.Context, name string, content Content, offset int64) (*Object, error) {
@@ -64,6 +78,10 @@ func (b *Bucket) open(ctx context.Context, name string, content Content, offset 
 	body, info, _, err := b.core.GetObject(ctx, b.cfg.Name, name, options)
 	if err != nil {
 		return nil, err
+	}
+	if info.Size < 0 {
+		_ = body.Close()
+		return nil, &TroubleError{Doing: "reading an object", Words: "the storage doesn't say how long it is"}
 	}
 	if rest := content.Size - offset; info.Size != rest {
 		_ = body.Close()
@@ -81,6 +99,7 @@ type Object struct {
 	left    int64
 	written time.Time
 	alive   func()
+	rest    func()
 	end     context.CancelCauseFunc
 	failed  func(error) error
 }
@@ -92,6 +111,7 @@ func (o *Object) Written() time.Time { return o.written }
 func (o *Object) Read(p []byte) (int, error) {
 	o.alive()
 	n, err := o.body.Read(p)
+	o.rest()
 	o.left -= int64(n)
 	switch {
 	case err == nil:

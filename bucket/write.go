@@ -16,6 +16,8 @@ const (
 	// leastPart is a part's size, as long as that makes no more than maxParts of them.
 	leastPart = 64 << 20
 	maxParts  = 10_000
+	// abortPatience is how long a stop may wait for the parts of an upload to be given up.
+	abortPatience = 2 * time.Second
 )
 
 // Put writes bytes under their sum, unless they are there already and young enough for the bucket's life-cycle rule; it reports
@@ -25,30 +27,31 @@ const (
 // ErrDamagedFile: the bytes aren't those of the sum, and nothing was written. ErrResting and a *TroubleError are those of Open.
 func (b *Bucket) Put(ctx context.Context, content Content, open func() (io.ReadCloser, error)) (wrote bool, written time.Time, err error) {
 	name := b.BlobName(content.SHA256)
-	err = b.exchange(ctx, "writing an object", b.cfg.Patience, func(ctx context.Context, alive func()) error {
+	type result struct {
+		wrote   bool
+		written time.Time
+	}
+	got, err := exchange(ctx, b, &b.memory.writing, "writing an object", b.cfg.Patience, func(ctx context.Context, alive func()) (result, error) {
 		present, err := b.isPresent(ctx, name, content)
+		if err != nil || !present.IsZero() {
+			return result{written: present}, err
+		}
+		opened, err := open()
 		if err != nil {
-			return err
+			return result{}, fmt.Errorf("%w: %w", errSource, err)
 		}
-		if written = present; !written.IsZero() {
-			return nil
+		source := newChecked(opened, content, alive)
+		defer source.close()
+		if err := b.put(ctx, name, source, content, alive); err != nil {
+			return result{}, err
 		}
-		source, err := open()
-		if err != nil {
-			return fmt.Errorf("%w: %w", errSource, err)
-		}
-		defer source.Close()
-		if err := b.put(ctx, name, newChecked(source, content, alive), content, alive); err != nil {
-			return err
-		}
-		wrote, written = true, time.Now()
 		b.memory.forgetWrong(content.SHA256)
-		return nil
+		return result{true, time.Now()}, nil
 	})
 	if err == nil {
 		b.memory.forgetAbsent(name)
 	}
-	return wrote, written, err
+	return got.wrote, got.written, err
 }
 
 // isPresent returns when the object was written, if it needn't be written anew: the zero time else.
@@ -91,7 +94,7 @@ func (b *Bucket) putInParts(ctx context.Context, name string, source *checked, s
 	err = b.putParts(ctx, name, upload, source, size, alive)
 	if err != nil {
 		// What is left of it costs money until somebody aborts it. The caller may have left, and this must not.
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.cfg.Patience)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortPatience)
 		defer cancel()
 		_ = b.core.AbortMultipartUpload(last, b.cfg.Name, name, upload) // else the bucket's own rule does
 	}

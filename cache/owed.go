@@ -15,8 +15,8 @@ const owedShare = 4
 // knows it. What is owed isn't evicted while all of it together is at most a part of the room; then it goes like the rest, since
 // nobody waits for a shared store. Guarded by Store.mu, with which held all methods are called.
 type owed struct {
-	// sizes are those of their files; bytes is the sum.
-	sizes map[keyHash]int64
+	// files are those of the entries; bytes is the sum of their sizes.
+	files map[keyHash]*owedFile
 	bytes int64
 	// queue are those to be given out, the oldest first. Some may be owed no more.
 	queue []keyHash
@@ -24,14 +24,17 @@ type owed struct {
 	arrived chan struct{}
 }
 
-func newOwed() owed {
-	return owed{sizes: make(map[keyHash]int64), arrived: make(chan struct{}, 1)}
+type owedFile struct {
+	size int64
+	// queued says that it is in the queue, and thus given out to nobody.
+	queued bool
 }
 
-func (o *owed) has(h keyHash) bool {
-	_, has := o.sizes[h]
-	return has
+func newOwed() owed {
+	return owed{files: make(map[keyHash]*owedFile), arrived: make(chan struct{}, 1)}
 }
+
+func (o *owed) has(h keyHash) bool { return o.files[h] != nil }
 
 // keeps reports whether a key's entry is kept from eviction, of a room of that size.
 func (o *owed) keeps(h keyHash, room int64) bool { return o.keepsAny(room) && o.has(h) }
@@ -42,14 +45,22 @@ func (o *owed) add(h keyHash, size int64) {
 	if o.has(h) {
 		return
 	}
-	o.sizes[h] = size
+	o.files[h] = &owedFile{size: size}
 	o.bytes += size
 	o.giveBack(h)
+	o.tell()
 }
 
 // giveBack has one given out once more, after all others.
 func (o *owed) giveBack(h keyHash) {
-	o.queue = append(o.queue, h)
+	if file := o.files[h]; file != nil && !file.queued {
+		file.queued = true
+		o.queue = append(o.queue, h)
+	}
+}
+
+// tell tells who waits for more.
+func (o *owed) tell() {
 	select {
 	case o.arrived <- struct{}{}:
 	default:
@@ -57,12 +68,12 @@ func (o *owed) giveBack(h keyHash) {
 }
 
 func (o *owed) drop(h keyHash) {
-	if size, has := o.sizes[h]; has {
-		delete(o.sizes, h)
-		o.bytes -= size
+	if file := o.files[h]; file != nil {
+		delete(o.files, h)
+		o.bytes -= file.size
 	}
-	if len(o.sizes) == 0 {
-		o.sizes, o.queue = make(map[keyHash]int64), nil // a map doesn't get smaller by itself
+	if len(o.files) == 0 {
+		o.files, o.queue = make(map[keyHash]*owedFile), nil // a map doesn't get smaller by itself
 	}
 }
 
@@ -70,7 +81,8 @@ func (o *owed) drop(h keyHash) {
 func (o *owed) next() (h keyHash, ok bool) {
 	for len(o.queue) > 0 {
 		h, o.queue = o.queue[0], o.queue[1:]
-		if o.has(h) {
+		if file := o.files[h]; file != nil && file.queued {
+			file.queued = false
 			return h, true
 		}
 	}
@@ -81,46 +93,57 @@ func (o *owed) next() (h keyHash, ok bool) {
 func (s *Store) OwedArrived() <-chan struct{} { return s.owed.arrived }
 
 // NextOwed gives out an entry whose bytes a shared store is to get; ErrMiss if there is none. Who gets one ends with SettleOwed or
-// ReturnOwed. It is given out once until then. It is no use of the file; OpenBlob opens it.
+// ReturnOwed. It is given out once until then. It is no use of the file; OpenOwed opens it. Other errors are those of the index; what
+// it could not tell of is given out later.
 func (s *Store) NextOwed() (Entry, error) {
 	for {
-		s.mu.Lock()
-		h, ok := s.owed.next()
-		closed := s.closed
-		var entry Entry
-		var recorded bool
-		switch n := s.entries.peek(h); {
-		case !ok || n == nil:
-		case n.blob.damaged:
-			s.forgetEntryLocked(n)
-			s.mu.Unlock()
-			continue
-		default:
-			if record := s.durability.record(h); record != nil {
-				entry, recorded = s.entryLocked(record, n), true
-			}
-		}
-		s.mu.Unlock()
-		switch {
-		case closed:
-			return Entry{}, ErrClosed
-		case !ok:
-			return Entry{}, ErrMiss
-		case recorded:
-			return entry, nil
-		}
-		entry, err := s.lookupHash(h)
-		if err == nil || !errors.Is(err, ErrMiss) {
-			if err != nil {
-				s.mu.Lock()
-				s.owed.giveBack(h)
-				s.mu.Unlock()
-			}
+		h, entry, err := s.takeOwed()
+		if err == nil || !errors.Is(err, errUnrecorded) {
 			return entry, err
 		}
+		entry, err = s.lookupHash(h)
 		s.mu.Lock()
-		s.owed.drop(h) // the index has it no more
+		switch {
+		case errors.Is(err, ErrMiss):
+			s.owed.drop(h) // the index has it no more
+		case err != nil:
+			s.owed.giveBack(h)
+		}
 		s.mu.Unlock()
+		if !errors.Is(err, ErrMiss) {
+			return entry, err
+		}
+	}
+}
+
+// errUnrecorded says that memory has no record of an entry, and the index is to be asked.
+var errUnrecorded = errors.New("its record isn't in memory")
+
+// takeOwed takes the oldest owed entry that isn't damaged, of which memory may have no record.
+func (s *Store) takeOwed() (keyHash, Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return keyHash{}, Entry{}, ErrClosed
+	}
+	for {
+		h, ok := s.owed.next()
+		if !ok {
+			return keyHash{}, Entry{}, ErrMiss
+		}
+		n := s.entries.peek(h)
+		switch {
+		case n == nil:
+			s.owed.drop(h)
+			continue
+		case n.blob.damaged:
+			s.forgetEntryLocked(n)
+			continue
+		}
+		if record := s.durability.record(h); record != nil {
+			return h, s.entryLocked(record, n), nil
+		}
+		return h, Entry{}, errUnrecorded
 	}
 }
 
@@ -155,8 +178,9 @@ func (s *Store) ReturnOwed(e Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := e.Key.hash()
-	if n := s.entries.peek(h); n != nil && n.serial == e.serial && s.owed.has(h) {
+	if n := s.entries.peek(h); n != nil && n.serial == e.serial {
 		s.owed.giveBack(h)
+		s.owed.tell()
 	}
 }
 

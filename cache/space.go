@@ -222,7 +222,7 @@ func (s *Store) keptLocked() int64 {
 		}
 	}
 	if s.owed.keepsAny(s.limits.main()) {
-		kept += s.owed.bytes // some of it may be counted twice: of one part of the room, that is little
+		kept += max(s.owed.bytes-s.space.open, 0) // those that are being read are counted
 	}
 	for file := range s.leaving.stuck.files {
 		if blob, ok := file.(*blobState); ok && blob.entries == 0 && blob.open == 0 {

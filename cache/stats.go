@@ -70,7 +70,7 @@ func (s *Store) Stats() Stats {
 		Lingering: s.space.lingering + copies.lingering, MaxSize: s.limits.MaxSize,
 		Copies: copies.number, CopyBytes: copies.bytes(),
 		Beginnings: len(s.beginnings.kept), BeginningBytes: s.space.beginnings,
-		Pinned: s.pins.bytes, Owed: len(s.owed.sizes), OwedBytes: s.owed.bytes, MemoryBytes: s.memory.bytes(), MemoryBlobs: s.memory.files.Len(),
+		Pinned: s.pins.bytes, Owed: len(s.owed.files), OwedBytes: s.owed.bytes, MemoryBytes: s.memory.bytes(), MemoryBlobs: s.memory.files.Len(),
 		Fills: int64(len(s.fills.running)), Pending: s.durability.waiting(), Loading: s.starting.loading,
 		IndexFailing: s.durability.failing && s.durability.waiting() > 0,
 		FoundBlobs:   s.starting.foundBlobs, FoundBytes: s.starting.foundBytes,

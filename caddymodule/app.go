@@ -111,13 +111,13 @@ func (a *App) Start() error {
 			return fmt.Errorf("opening the state of %s: %w", at.directory, err)
 		}
 		at.state = value.(*state)
-		at.state.adopt(at)
 		for _, h := range at.handlers {
 			h.client.UseBreakers(at.state.breakersOf(h.access))
 			if h.shared != nil {
 				h.shared.UseMemory(at.state.sharedMemory(at.settings.shared))
 			}
 		}
+		at.state.adopt(at) // whereupon files may be written to the shared store
 		a.switches.useCopy(directoryCopy{at.directory, at.state.isHeld})
 	}
 	a.switches.keepCopies()

@@ -48,7 +48,8 @@ func (f *flight) fetchRemainder(ctx context.Context, kept *cache.Beginning) (*up
 // nobody wants the rest, and one whose sum is wrong is begun anew.
 func (f *flight) endFill(body *upstream.Download, err error) (kept bool) {
 	progress := body.Progress()
-	if err == nil || errors.Is(err, upstream.ErrChanged) || errors.Is(err, cache.ErrChecksum) ||
+	// What came from a shared store wasn't compared with anything yet, and the next fill mightn't know with what to compare it.
+	if err == nil || body.CameFromElsewhere() || errors.Is(err, upstream.ErrChanged) || errors.Is(err, cache.ErrChecksum) ||
 		!progress.IsExact() || progress.Offset() != f.fill.Written() {
 		f.fill.Abort(err)
 		return false

@@ -26,6 +26,9 @@ type diskBody struct {
 	size func() int64
 	// identity is how GitLab names the content; what comes from GitLab must have the same.
 	identity upstream.Identity
+	// uncompared says that what comes from the source wasn't compared with its sum yet, and came from a shared store: it is joined to
+	// nothing of GitLab's without a comparison.
+	uncompared bool
 	// ctx ends with close: whoever still waits for bytes then gets none.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -120,12 +123,7 @@ func (b *diskBody) isAtEndLocked() bool {
 
 func (b *diskBody) goOnFromGitLabLocked() error {
 	x := b.exchange
-	begun := time.Now()
-	rest, err := x.h.client.FetchFrom(b.ctx, x.caller(), x.ref, b.offset, b.identity)
-	x.h.metrics.fetched(err, time.Since(begun))
-	if errors.Is(err, upstream.ErrChanged) && b.size() < 0 && b.identity.SHA256 == "" {
-		rest, err = b.fetchAgainLocked()
-	}
+	rest, err := b.fetchRestLocked()
 	if err != nil {
 		if refused, ok := errors.AsType[*upstream.RefusedError](err); ok {
 			x.h.hear(x.state, x.store, x.key, x.reader(), answerOfFetch(nil, refused))
@@ -137,8 +135,22 @@ func (b *diskBody) goOnFromGitLabLocked() error {
 	return nil
 }
 
+// fetchRestLocked asks GitLab for what comes after the bytes that were sent.
+func (b *diskBody) fetchRestLocked() (*upstream.Download, error) {
+	if b.uncompared && b.offset > 0 {
+		return b.fetchAgainLocked()
+	}
+	x, begun := b.exchange, time.Now()
+	rest, err := x.h.client.FetchFrom(b.ctx, x.caller(), x.ref, b.offset, b.identity)
+	x.h.metrics.fetched(err, time.Since(begun))
+	if errors.Is(err, upstream.ErrChanged) && b.size() < 0 && b.identity.SHA256 == "" {
+		return b.fetchAgainLocked()
+	}
+	return rest, err
+}
+
 // fetchAgainLocked fetches the whole of a file whose length GitLab doesn't tell, and nothing else by which the rest of it
-// could be asked for. What was sent before is skipped, after a comparison: if it is the beginning of the file that
+// could be asked for; or of which what was sent may be wrong. What was sent before is skipped, after a comparison: if it is the beginning of the file that
 // GitLab has now, all that is sent is that file.
 func (b *diskBody) fetchAgainLocked() (*upstream.Download, error) {
 	x := b.exchange

@@ -40,7 +40,18 @@ func (f *flight) run() {
 		close(f.head)
 		return
 	}
-	switch f.decide(ctx, body) {
+	use := f.decide(ctx, body)
+	if use == bodyForLeader && body.CameFromElsewhere() {
+		// Nobody keeps it, so that nobody would hear of wrong bytes: the leader gets GitLab's.
+		_ = body.Close()
+		f.shared, f.leader.named = nil, nil
+		if body = f.ask(ctx); body == nil {
+			close(f.head)
+			return
+		}
+		use = f.decide(ctx, body)
+	}
+	switch use {
 	case bodyUnneeded:
 		close(f.head)
 		_ = body.Close()
@@ -255,7 +266,7 @@ func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 		_, err = f.fill.Commit(f.generation)
 	}
 	if errors.Is(err, cache.ErrChecksum) {
-		f.noteWrong(body, err)
+		f.noteWrong(body, f.fill.Sum(), err)
 	}
 	kept := f.endFill(body, err)
 	f.h.metrics.resumes.Add(float64(body.Resumed))

@@ -52,7 +52,7 @@ type flight struct {
 	// have (published_sums.go). Both are of the goroutine that fetches; zero for none.
 	proven, expected cache.Digest
 
-	// shared is what comes from the shared store; nil for nothing. Of the goroutine that fetches.
+	// shared is what comes from the shared store; nil for nothing. Fixed when head is closed.
 	shared *fromShared
 
 	// mu guards all below.

@@ -40,6 +40,7 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 		defer func() { d.report.bytesUpstream += fl.fill.Written() - fl.kept }()
 	}
 	body := newDiskBody(d.exchange, sourceFill, fl.fill.Size, fl.identity)
+	body.uncompared = fl.shared != nil
 	defer body.close()
 	reader, err := fl.fill.NewReader(body.ctx)
 	if err != nil {

@@ -126,12 +126,18 @@ func (d *download) standingOfLeader() upstream.Standing {
 	return upstream.Stranger
 }
 
-// namedToLeader is GitLab's yes to this caller's check, if it is proven.
+// namedToLeader is GitLab's yes to this caller's check, if it is proven, and still as good as it was: the caller may have waited since.
+// Else GitLab is asked by the fetch itself.
 func (d *download) namedToLeader() *upstream.Answer {
-	if d.answer == nil || d.answer.Verdict != upstream.Allowed || d.answer.Unproven {
+	answer := d.answer
+	switch {
+	case answer == nil, answer.Verdict != upstream.Allowed, answer.Unproven,
+		d.state.now().Sub(answer.Sent) >= max(min(d.h.maxAge, d.h.grantTTL), ownRequest), !d.isStillAllowed(),
+		// The doubt that this very answer has made isn't one of it.
+		d.store.IsDoubted(d.key, answer.Sent.Add(1)), d.store.IsQuestioned(d.key, answer.Sent), d.state.formers.has(d.key, answer.Identity, answer.Sent):
 		return nil
 	}
-	return d.answer
+	return answer
 }
 
 // takeBody answers the leader with a body that is for nobody else.

@@ -113,7 +113,7 @@ func (g *gateway) object(body []byte) string {
 
 // TestARealStorageWarmsANewEdge shares a large file, over HTTP and over HTTPS, by both kinds of GitLab.
 func TestARealStorageWarmsANewEdge(t *testing.T) {
-	body := someBytes(256<<20, 31)
+	body := someBytes(64<<20, 31)
 	for _, encrypted := range []bool{false, true} {
 		for name, gitlab := range map[string]func(*testing.T) *gitlabtest.Server{
 			"GitLab sends": naming, "GitLab redirects": func(t *testing.T) *gitlabtest.Server { return redirecting(t, nil) },
@@ -145,7 +145,7 @@ func TestARealStorageWarmsANewEdge(t *testing.T) {
 						t.Errorf("GitLab itself sent %d bytes", request.Sent)
 					}
 				}
-				if sent := bytesSent(gitlab); sent > 16<<20 {
+				if sent := bytesSent(gitlab); sent > 24<<20 {
 					t.Errorf("%d bytes were sent of %d", sent, len(body))
 				}
 			})
@@ -155,7 +155,7 @@ func TestARealStorageWarmsANewEdge(t *testing.T) {
 
 // TestWhateverARealStorageDoesNobodyGetsAWrongByte stops, hangs, empties and damages the storage while files come from there.
 func TestWhateverARealStorageDoesNobodyGetsAWrongByte(t *testing.T) {
-	body := someBytes(64<<20, 32)
+	body := someBytes(16<<20, 32)
 	for what, harm := range map[string]func(*testing.T, *gateway) (mend func()){
 		"killed": func(_ *testing.T, g *gateway) func() {
 			g.stop()

@@ -38,7 +38,9 @@ func (f *flight) takeNamed(ctx context.Context) *upstream.Download {
 // takeFromShared reads the body from the shared store instead of GitLab, if it is there. GitLab's own answer has come by then, and
 // its body waits unread: what of that is on its way already is lost, a few MiB at most.
 func (f *flight) takeFromShared(ctx context.Context, body *upstream.Download) {
-	if object := f.openShared(ctx, body.Identity, body.Length); object != nil {
+	identity := body.Identity
+	identity.SHA256 = body.SHA256() // its storage's, where GitLab names none
+	if object := f.openShared(ctx, identity, body.Length); object != nil {
 		body.TakeFrom(object)
 		// Commit compares the sum, which GitLab has named, or another edge of its location.
 		f.fill.Expect(cache.Digest(f.shared.content.SHA256))
@@ -57,7 +59,7 @@ func (f *flight) openShared(ctx context.Context, identity upstream.Identity, len
 	content, err := f.sharedContent(ctx, identity, length)
 	var object *bucket.Object
 	if err == nil {
-		object, err = shared.Open(ctx, content, 0, max(shared.FirstByte()-time.Since(begun), time.Millisecond))
+		object, err = shared.Open(ctx, content, 0, shared.FirstByte()-time.Since(begun))
 	}
 	f.h.metrics.sharedRead(err, time.Since(begun))
 	switch {
@@ -119,8 +121,13 @@ func (f *flight) noteShared(body *upstream.Download) {
 
 // noteWrong takes in that the whole file hadn't the sum that it should have. Where it came from the shared store, at least in part,
 // that isn't believed again.
-func (f *flight) noteWrong(body *upstream.Download, err error) {
+func (f *flight) noteWrong(body *upstream.Download, came cache.Digest, err error) {
 	if f.shared == nil || !body.CameFromElsewhere() {
+		return
+	}
+	if came == cache.Digest(f.shared.content.SHA256) {
+		// The object is what its name says. What was said of the location isn't.
+		f.h.shared.DistrustLocation(f.sharedPlace(f.identity))
 		return
 	}
 	f.h.shared.Distrust(f.shared.content.SHA256)

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/bucket"
 	"github.com/gitlab-edge/caddy-gitlab-packages/bucket/buckettest"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache/cachetest"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
@@ -347,6 +351,107 @@ func TestWhatACheckNamesCostsGitLabNoBody(t *testing.T) {
 			e.mustGet(t, "app.bin", developer, want)
 			if sent := bytesSent(gitlab); sent > 1 {
 				t.Errorf("GitLab sent %d bytes", sent)
+			}
+		})
+	}
+}
+
+// TestWhatBrokeOffFromTheSharedStoreIsNoBeginning has a wrong object break off while GitLab is down: nobody knows by then that it is
+// wrong, and who goes on later mightn't know what to compare it with.
+func TestWhatBrokeOffFromTheSharedStoreIsNoBeginning(t *testing.T) {
+	inBothModes(t, func(t *testing.T, gitlab *gitlabtest.Server, storage *buckettest.Server) {
+		body := someBytes(8<<20, 24)
+		publishOld(gitlab, "app.bin", body)
+		options := func() string { return sharedOptions(t.TempDir(), storage, "first_byte 2s") + "\nretries 0" }
+		e := startEdge(t, gitlab.URL, options())
+		e.mustGet(t, "app.bin", developer, body)
+		awaitNothingOwed(t)
+		e.reload(t, options())
+		wrong := bytes.Clone(body)
+		wrong[1000]++
+		storage.Set(objectOf(body), wrong, time.Now())
+		storage.Inject(buckettest.Fault{Method: http.MethodGet, Part: "/blobs/", HangAt: 4 << 20})
+		_, rest := e.beginDownload(t, "app.bin", developer, 1<<20)
+		gitlab.SetDown(true)
+		gitlab.SetStorageDown(true)
+		if _, err := io.ReadAll(rest); err == nil {
+			t.Error("it didn't break off")
+		}
+		awaitNoFlight(t)
+		if stats := runningState().store.Load().Stats(); stats.Beginnings != 0 {
+			t.Errorf("%d beginnings are kept", stats.Beginnings)
+		}
+		gitlab.SetDown(false)
+		gitlab.SetStorageDown(false)
+		storage.Delete(objectOf(body))
+		await(t, func() bool {
+			got := e.do(t, call{path: filePath("app.bin"), token: developer})
+			if got.StatusCode == http.StatusOK && got.err == nil && !bytes.Equal(got.body, body) {
+				t.Fatal("wrong bytes look whole")
+			}
+			return got.StatusCode == http.StatusOK && got.err == nil
+		})
+	})
+}
+
+// TestAnOldYesBringsNothingFromTheSharedStore is of a caller who was asked about, and had to wait before they could lead a fetch.
+func TestAnOldYesBringsNothingFromTheSharedStore(t *testing.T) {
+	startSharing(t, naming(t), newSharedStore(t), "")
+	s := runningState()
+	h, store := s.sharing(), s.store.Load()
+	newDownload := func(file string) *download {
+		x := &exchange{h: h, state: s, store: store, r: httptest.NewRequest(http.MethodGet, filePath(file), nil)}
+		x.r.Header.Set("Private-Token", developer)
+		x.target = h.targetOf(upstream.Ref{Project: strconv.Itoa(project), Package: "pkg", Version: "1.0.0", File: file})
+		d := &download{exchange: x, answer: &upstream.Answer{Verdict: upstream.Allowed, Sent: s.now(), Identity: upstream.Identity{SHA256: hexSHA256(nil)}}}
+		h.hear(s, store, x.key, reader{upstream.Caller{}, x.grantKey()}, *d.answer)
+		if d.namedToLeader() == nil {
+			t.Fatal("a fresh yes names nothing")
+		}
+		return d
+	}
+	for what, later := range map[string]func(*download){
+		"it is old":            func(d *download) { d.answer.Sent = d.answer.Sent.Add(-h.grantTTL) },
+		"it is unproven":       func(d *download) { d.answer.Unproven = true },
+		"other content":        func(d *download) { store.Doubt(d.key, s.now().Add(time.Second), cache.OtherContentNamed) },
+		"the grant is no more": func(d *download) { s.grants.Forget(h.client.Upstream(), "", s.now()) },
+	} {
+		d := newDownload(strings.ReplaceAll(what, " ", "-"))
+		later(d)
+		if d.namedToLeader() != nil {
+			t.Errorf("%s, and it still names something", what)
+		}
+	}
+}
+
+// TestADiskThatFailsJoinsNothingToWrongBytesOfTheSharedStore has a wrong object on its way in when the disk fails: the download goes on
+// from GitLab, which must not make the file look whole.
+func TestADiskThatFailsJoinsNothingToWrongBytesOfTheSharedStore(t *testing.T) {
+	for what, isWrong := range map[string]bool{"wrong": true, "right": false} {
+		t.Run(what, func(t *testing.T) {
+			disk := cachetest.NewFailingFS(nil)
+			process.fileSystem = disk
+			t.Cleanup(func() { process.fileSystem = nil }) // after the edge has ended
+			gitlab, storage, body := naming(t), newSharedStore(t), someBytes(8<<20, 25)
+			publishOld(gitlab, "app.bin", body)
+			e := startSharing(t, gitlab, storage, "first_byte 1s")
+			e.mustGet(t, "app.bin", developer, body)
+			e.anotherEdge(t, storage, "first_byte 1s")
+			there := bytes.Clone(body)
+			if isWrong {
+				there[1000]++
+			}
+			storage.Set(objectOf(body), there, time.Now())
+			storage.Inject(buckettest.Fault{Method: http.MethodGet, Part: "/blobs/", HangAt: 2 << 20})
+			first, rest := e.beginDownload(t, "app.bin", developer, 1<<20)
+			disk.Fail(0, 1, syscall.ENOSPC)
+			whole, err := io.ReadAll(io.MultiReader(bytes.NewReader(first), rest))
+			disk.Heal()
+			if isWrong && err == nil {
+				t.Errorf("%d bytes look whole", len(whole))
+			}
+			if !isWrong && (err != nil || !bytes.Equal(whole, body)) {
+				t.Errorf("%d bytes, %v", len(whole), err)
 			}
 		})
 	}

@@ -43,6 +43,9 @@ func (s *state) keepSharing() {
 		case <-s.ctx.Done():
 			return
 		}
+		if pause(s.ctx, rest.now()) != nil {
+			return
+		}
 		job, ok := s.nextShared()
 		if !ok {
 			<-slots
@@ -50,10 +53,6 @@ func (s *state) keepSharing() {
 				return
 			}
 			continue
-		}
-		if pause(s.ctx, rest.now()) != nil {
-			job.giveBack()
-			return
 		}
 		// Ends with the file, or with ctx.
 		writers.Go(func() {
@@ -217,6 +216,9 @@ func (s *state) refreshShared(store *cache.Store, shared *sharedStore) error {
 		for wait := refreshPause; more; wait = sharedLookPause {
 			if err := pause(s.ctx, wait); err != nil {
 				return err
+			}
+			if s.store.Load() != store {
+				return nil // another one by now
 			}
 			if store.Stats().Owed < mostOwedForRefresh {
 				break

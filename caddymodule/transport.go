@@ -77,6 +77,7 @@ func loadSharedTransport(ctx caddy.Context, shared *SharedStore) (http.RoundTrip
 	if err != nil {
 		return nil, err
 	}
+	transport.Transport.DisableCompression = true // lengths are compared
 	return isolatedTransport{transport}, nil
 }
 
