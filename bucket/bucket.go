@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -38,8 +39,6 @@ type Config struct {
 	// Refresh is how old an object must be to be written anew, and how long one isn't read again that had wrong bytes; 14 days by
 	// default.
 	Refresh time.Duration
-	// Memory is what is known of the bucket; it can be another Bucket's for the same one. Its own by default.
-	Memory *Memory
 }
 
 const (
@@ -73,10 +72,7 @@ func New(cfg Config) (*Bucket, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	b := &Bucket{cfg: cfg, memory: cfg.Memory, singlePut: maxSinglePut, least: leastPart}
-	if b.memory == nil {
-		b.memory = NewMemory()
-	}
+	b := &Bucket{cfg: cfg, memory: NewMemory(), singlePut: maxSinglePut, least: leastPart}
 	if cfg.Secret != "" {
 		sealed, err := newSeal(cfg.Secret)
 		if err != nil {
@@ -134,14 +130,7 @@ func (c Config) Check() error {
 }
 
 // String names the bucket as people do: s3://name/prefix.
-func (b *Bucket) String() string { return nameOf(b.cfg.Name, b.cfg.Prefix) }
-
-func nameOf(name, prefix string) string {
-	if prefix == "" {
-		return "s3://" + name
-	}
-	return "s3://" + name + "/" + prefix
-}
+func (b *Bucket) String() string { return "s3://" + path.Join(b.cfg.Name, b.cfg.Prefix) }
 
 // Endpoint is the storage's URL.
 func (b *Bucket) Endpoint() string { return b.cfg.Endpoint.Scheme + "://" + b.cfg.Endpoint.Host }
@@ -152,7 +141,7 @@ func (b *Bucket) HasSecret() bool { return b.seal != nil }
 // FirstByte is how long the head of an object is waited for by whom others wait for.
 func (b *Bucket) FirstByte() time.Duration { return b.cfg.FirstByte }
 
-// UseMemory has the bucket use what is known of it already. Call it before all else.
+// UseMemory has the bucket use what is known of it already, by another Bucket for the same one. Call it before all else.
 func (b *Bucket) UseMemory(memory *Memory) { b.memory = memory }
 
 // State is how the bucket is now.

@@ -152,7 +152,7 @@ func (h *health) note(err error) {
 	}
 	if now.After(h.slowUntil) {
 		h.slow = min(max(2*h.slow, leastSlowPause), maxSlowPause)
-		h.slowUntil, h.since = now.Add(jittered(h.slow)), now
+		h.slowUntil, h.since = now.Add(Jittered(h.slow)), now
 	}
 }
 
@@ -170,8 +170,8 @@ func (h *health) changed(to gobreaker.State) {
 	}
 }
 
-// jittered is a pause that several edges don't take alike: half of it, and up to as much again.
-func jittered(pause time.Duration) time.Duration {
+// Jittered is a pause that several edges don't take alike: half of it, and up to as much again.
+func Jittered(pause time.Duration) time.Duration {
 	return pause/2 + rand.N(pause/2+1) //nolint:gosec // not a secret
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 )
@@ -51,26 +52,22 @@ func (b *Bucket) LocationOf(ctx context.Context, place string) (Location, error)
 		return Location{}, ErrNoSecret
 	}
 	name := b.locationName(place)
-	if b.memory.isAbsent(name) {
+	if b.memory.absent.has(name) {
 		return Location{}, ErrAbsent
 	}
 	text, err := exchange(ctx, b, &b.memory.reading, "reading a location", b.cfg.FirstByte, func(ctx context.Context, _ func()) ([]byte, error) {
-		body, _, _, err := b.core.GetObject(ctx, b.cfg.Name, name, minio.GetObjectOptions{})
-		if err != nil {
-			return nil, err
-		}
-		defer body.Close()
-		return io.ReadAll(io.LimitReader(body, maxLocationNote+1))
+		text, _, err := b.readNote(ctx, name)
+		return text, err
 	})
 	if errors.Is(err, ErrAbsent) {
-		b.memory.noteAbsent(name)
+		b.memory.absent.note(name, absentFor)
 	}
 	if err != nil {
 		return Location{}, err
 	}
 	found, err := b.openLocation(place, text)
 	if err != nil {
-		b.memory.noteAbsent(name)
+		b.memory.absent.note(name, absentFor)
 	}
 	return found, err
 }
@@ -79,7 +76,7 @@ func (b *Bucket) LocationOf(ctx context.Context, place string) (Location, error)
 // better.
 func (b *Bucket) DistrustLocation(place string) {
 	if b.seal != nil {
-		b.memory.noteAbsent(b.locationName(place))
+		b.memory.absent.note(b.locationName(place), absentFor)
 	}
 }
 
@@ -118,18 +115,24 @@ func (b *Bucket) PutLocation(ctx context.Context, place string, is Location) err
 		return struct{}{}, err
 	})
 	if err == nil {
-		b.memory.forgetAbsent(name)
+		b.memory.absent.forget(name)
 	}
 	return err
 }
 
 // saysAlready reports whether a location is there as it is to be, and young enough.
 func (b *Bucket) saysAlready(ctx context.Context, name string, text []byte) bool {
+	present, written, err := b.readNote(ctx, name) // trouble shows when it is written
+	return err == nil && bytes.Equal(present, text) && b.isYoung(written)
+}
+
+// readNote reads what should be a location, and a byte more than one has at most, and returns when it was written.
+func (b *Bucket) readNote(ctx context.Context, name string) (text []byte, written time.Time, err error) {
 	body, info, _, err := b.core.GetObject(ctx, b.cfg.Name, name, minio.GetObjectOptions{})
 	if err != nil {
-		return false // trouble shows when it is written
+		return nil, time.Time{}, err
 	}
 	defer body.Close()
-	present, err := io.ReadAll(io.LimitReader(body, maxLocationNote+1))
-	return err == nil && bytes.Equal(present, text) && b.isYoung(info.LastModified)
+	text, err = io.ReadAll(io.LimitReader(body, maxLocationNote+1))
+	return text, info.LastModified, err
 }

@@ -21,66 +21,49 @@ type Memory struct {
 	// reading and writing are how it does; each guards itself.
 	reading, writing health
 
-	// mu guards both below; nothing is waited for under it.
-	mu sync.Mutex
-	// absent are names of objects, with the time until which they aren't asked for.
-	absent *simplelru.LRU[string, time.Time]
-	// wrong are sums of objects that had other bytes, with the time until which they aren't read.
-	wrong *simplelru.LRU[SHA256, time.Time]
+	// absent are names of objects that aren't asked for, wrong sums of those that had other bytes and aren't read.
+	absent notes[string]
+	wrong  notes[SHA256]
 }
 
 // NewMemory knows nothing yet.
 func NewMemory() *Memory {
-	m := &Memory{absent: newLRU[string, time.Time](maxAbsent), wrong: newLRU[SHA256, time.Time](maxWrong)}
+	m := &Memory{absent: newNotes[string](maxAbsent), wrong: newNotes[SHA256](maxWrong)}
 	m.reading.begin()
 	m.writing.begin()
 	return m
 }
 
-// newLRU makes one of a constant size.
-func newLRU[K comparable, V any](size int) *simplelru.LRU[K, V] {
-	lru, err := simplelru.NewLRU[K, V](size, nil)
+// notes hold something for a while, each until a time of its own. Those used last stay. Safe for concurrent use.
+type notes[K comparable] struct {
+	// mu guards until; nothing is waited for under it.
+	mu    *sync.Mutex
+	until *simplelru.LRU[K, time.Time]
+}
+
+func newNotes[K comparable](size int) notes[K] {
+	until, err := simplelru.NewLRU[K, time.Time](size, nil)
 	if err != nil {
 		panic(err) // only of a size below one
 	}
-	return lru
+	return notes[K]{new(sync.Mutex), until}
 }
 
-func (m *Memory) isAbsent(name string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	until, ok := m.absent.Get(name)
+func (n notes[K]) has(key K) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	until, ok := n.until.Get(key)
 	return ok && time.Now().Before(until)
 }
 
-func (m *Memory) noteAbsent(name string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.absent.Add(name, time.Now().Add(absentFor))
+func (n notes[K]) note(key K, period time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.until.Add(key, time.Now().Add(period))
 }
 
-func (m *Memory) forgetAbsent(name string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.absent.Remove(name)
-}
-
-// isWrong reports whether the object of that sum had other bytes, and wasn't written anew since.
-func (m *Memory) isWrong(sum SHA256) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	until, ok := m.wrong.Get(sum)
-	return ok && time.Now().Before(until)
-}
-
-func (m *Memory) noteWrong(sum SHA256, period time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.wrong.Add(sum, time.Now().Add(period))
-}
-
-func (m *Memory) forgetWrong(sum SHA256) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.wrong.Remove(sum)
+func (n notes[K]) forget(key K) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.until.Remove(key)
 }

@@ -24,11 +24,11 @@ var (
 // couldn't be asked. What is read may be wrong all the same: who has read all of it, from wherever, compares the sum, and says so
 // if it is another (Distrust).
 func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within time.Duration) (*Object, error) {
-	if b.memory.isWrong(content.SHA256) {
+	if b.memory.wrong.has(content.SHA256) {
 		return nil, ErrDistrusted
 	}
 	name := b.BlobName(content.SHA256)
-	if b.memory.isAbsent(name) {
+	if b.memory.absent.has(name) {
 		return nil, ErrAbsent
 	}
 	if within < b.cfg.FirstByte/leastOfFirstByte {
@@ -53,7 +53,7 @@ func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within
 		object.failed = func(err error) error { return b.classified(ctx, patient, doing, err) }
 		return object, nil
 	case errors.Is(err, ErrAbsent):
-		b.memory.noteAbsent(name)
+		b.memory.absent.note(name, absentFor)
 	case errors.Is(err, ErrWrong):
 		b.Distrust(content.SHA256)
 	}
@@ -91,7 +91,7 @@ func (b *Bucket) open(ctx context.Context, name string, content Content, offset 
 }
 
 // Distrust says that the object of that sum had other bytes. It isn't read again for Config.Refresh, or until it was written anew.
-func (b *Bucket) Distrust(sum SHA256) { b.memory.noteWrong(sum, b.cfg.Refresh) }
+func (b *Bucket) Distrust(sum SHA256) { b.memory.wrong.note(sum, b.cfg.Refresh) }
 
 // Object is an object's bytes on their way. It is for one reader.
 type Object struct {

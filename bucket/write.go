@@ -45,11 +45,11 @@ func (b *Bucket) Put(ctx context.Context, content Content, open func() (io.ReadC
 		if err := b.put(ctx, name, source, content, alive); err != nil {
 			return result{}, err
 		}
-		b.memory.forgetWrong(content.SHA256)
+		b.memory.wrong.forget(content.SHA256)
 		return result{true, time.Now()}, nil
 	})
 	if err == nil {
-		b.memory.forgetAbsent(name)
+		b.memory.absent.forget(name)
 	}
 	return got.wrote, got.written, err
 }
@@ -63,7 +63,7 @@ func (b *Bucket) isPresent(ctx context.Context, name string, content Content) (t
 		}
 		return time.Time{}, nil
 	}
-	if info.Size != content.Size || b.memory.isWrong(content.SHA256) || !b.isYoung(info.LastModified) {
+	if info.Size != content.Size || b.memory.wrong.has(content.SHA256) || !b.isYoung(info.LastModified) {
 		return time.Time{}, nil
 	}
 	return info.LastModified, nil

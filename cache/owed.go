@@ -247,7 +247,10 @@ func (s *Store) OweUnshared(ctx context.Context, after []byte, limit int, which 
 // loadOwedLocked takes in what the index has marked, when all is loaded. What was stored since the start has marks of its own.
 func (s *Store) loadOwedLocked(found []loaded) {
 	for _, e := range found {
-		if n := s.entries.peek(e.hash); e.owed && n != nil && n.serial == 0 && n.blob.digest == e.digest {
+		if !e.owed {
+			continue // nearly all, and requests wait for the lock
+		}
+		if n := s.entries.peek(e.hash); n != nil && n.serial == 0 && n.blob.digest == e.digest {
 			s.owed.add(e.hash, n.blob.size)
 		}
 	}

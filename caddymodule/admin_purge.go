@@ -60,7 +60,7 @@ const maxSharedObjects = 10_000
 // sharedObjectsInto returns a function that names the objects of the shared store with bytes that were purged here, for those who
 // must have them gone.
 func (s entrySource) sharedObjectsInto(answer *adminapi.PurgeAnswer) func(cache.Digest, int64) {
-	h := s.state.shares(func(*sharedStore) bool { return true })
+	h := s.state.shares()
 	return func(digest cache.Digest, size int64) {
 		switch {
 		case h == nil || !h.shared.takes(size):

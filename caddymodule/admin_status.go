@@ -113,7 +113,7 @@ func (s *state) status() adminapi.StoreStatus {
 
 // sharedStatus is how the shared store does, of the newest config; nil for none.
 func (s *state) sharedStatus(stats cache.Stats) *adminapi.SharedStoreStatus {
-	h := s.shares(func(*sharedStore) bool { return true })
+	h := s.shares()
 	if h == nil {
 		return nil
 	}

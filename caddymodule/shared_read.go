@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"time"
 
@@ -84,9 +83,11 @@ func (f *flight) sharedContent(ctx context.Context, identity upstream.Identity, 
 	case length < 0:
 		return content, errUnnamed
 	case identity.SHA256 != "":
-		if n, err := hex.Decode(content.SHA256[:], []byte(identity.SHA256)); err != nil || n != len(content.SHA256) {
+		digest, err := cache.ParseDigest(identity.SHA256)
+		if err != nil {
 			return content, errUnnamed
 		}
+		content.SHA256 = bucket.SHA256(digest)
 		return content, nil
 	case !f.proven.IsZero():
 		content.SHA256 = bucket.SHA256(f.proven)

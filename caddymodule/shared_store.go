@@ -73,8 +73,8 @@ type sharedStore struct {
 
 // sharedSettings are what all handlers of a cache directory must agree on, comparable, and without a secret.
 type sharedSettings struct {
-	// url and endpoint are for people; empty for no shared store.
-	url, endpoint string
+	// url is for people; empty for no shared store.
+	url string
 	// all stands for all settings.
 	all string
 }
@@ -133,17 +133,14 @@ func (s *SharedStore) withoutPlaceholders() *SharedStore {
 	return &checked
 }
 
-// settings are the comparable form; the zero value for none.
+// settings are the comparable form.
 func (s *SharedStore) settings() sharedSettings {
-	if s == nil {
-		return sharedSettings{}
-	}
 	text, err := json.Marshal(s) //nolint:gosec // G117: only its sum is kept
 	if err != nil {
 		text = fmt.Appendf(nil, "%v", err) // only of a transport that is no JSON, and that doesn't load
 	}
 	sum := sha256.Sum256(text)
-	return sharedSettings{s.URL, s.Endpoint, hex.EncodeToString(sum[:])}
+	return sharedSettings{s.URL, hex.EncodeToString(sum[:])}
 }
 
 // open makes the way to the bucket, by a transport that was loaded for it.

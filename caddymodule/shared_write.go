@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -36,7 +35,7 @@ func (s *state) keepSharing() {
 	var writers sync.WaitGroup
 	defer writers.Wait()
 	slots := make(chan struct{}, sharedWriters)
-	rest := newSharedPause()
+	var rest sharedPause
 	for {
 		select {
 		case slots <- struct{}{}:
@@ -81,18 +80,21 @@ func (s *state) awaitShared() bool {
 
 // sharing is the handler whose shared store is written to; nil for none.
 func (s *state) sharing() *Handler {
-	return s.shares(func(shared *sharedStore) bool { return shared.writes })
+	if h := s.shares(); h != nil && h.shared.writes {
+		return h
+	}
+	return nil
 }
 
-// shares is a handler of the newest config with such a shared store; nil for none.
-func (s *state) shares(such func(*sharedStore) bool) *Handler {
+// shares is a handler of the newest config with a shared store, on which all of them agree; nil for none.
+func (s *state) shares() *Handler {
 	s.holdersMu.Lock()
 	defer s.holdersMu.Unlock()
 	if len(s.holders) == 0 {
 		return nil
 	}
 	for _, h := range s.holders[len(s.holders)-1].handlers {
-		if h.shared != nil && such(h.shared) {
+		if h.shared != nil {
 			return h
 		}
 	}
@@ -101,7 +103,6 @@ func (s *state) shares(such func(*sharedStore) bool) *Handler {
 
 // sharedJob is one file that the shared store is owed.
 type sharedJob struct {
-	state *state
 	store *cache.Store
 	h     *Handler
 	entry cache.Entry
@@ -117,10 +118,8 @@ func (s *state) nextShared() (job sharedJob, ok bool) {
 	if err != nil {
 		return job, false // none, or the index can't be read now
 	}
-	return sharedJob{s, store, h, entry}, true
+	return sharedJob{store, h, entry}, true
 }
-
-func (j sharedJob) giveBack() { j.store.ReturnOwed(j.entry) }
 
 // run writes a file to the shared store, unless it is there already, and what its location is called.
 func (j sharedJob) run(ctx context.Context) error {
@@ -145,7 +144,7 @@ func (j sharedJob) run(ctx context.Context) error {
 	}
 	j.h.metrics.sharedWritten(wrote, entry.Size, err)
 	if err != nil {
-		j.giveBack() // what is gone isn't given out again
+		j.store.ReturnOwed(entry) // what is gone isn't given out again
 		return err
 	}
 	j.store.SettleOwed(entry, written)
@@ -167,16 +166,11 @@ type sharedPause struct {
 	next time.Duration
 }
 
-func newSharedPause() *sharedPause { return new(sharedPause) }
-
 // now is the pause, of which several edges take different parts.
 func (p *sharedPause) now() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.next == 0 {
-		return 0
-	}
-	return p.next/2 + rand.N(p.next/2+1) //nolint:gosec // not a secret
+	return bucket.Jittered(p.next)
 }
 
 func (p *sharedPause) note(err error) {
