@@ -25,6 +25,10 @@ type Config struct {
 	// GitLab alone, such as a client certificate.
 	StorageTransport http.RoundTripper
 
+	// PartTransport and PartStorageTransport carry requests for parts of a file, beside those for its beginning (parts.go): each on
+	// a connection of its own, which one by HTTP/2 isn't. Without one there are no parts from that server.
+	PartTransport, PartStorageTransport http.RoundTripper
+
 	// ProbeTransport and StorageProbeTransport carry the breakers' probes. By default they are Transport and StorageTransport.
 	// Where those bound their connections and aren't Connections, which give a probe one beyond the bound, these must have
 	// others: whoever holds all of those must not look like an outage.
@@ -130,6 +134,11 @@ func NewClient(cfg Config) (*Client, error) {
 	}
 	upgrading := cfg.Transport
 	cfg.Transport, cfg.StorageTransport = neverUpgraded{cfg.Transport}, neverUpgraded{cfg.StorageTransport}
+	for _, transport := range []*http.RoundTripper{&cfg.PartTransport, &cfg.PartStorageTransport} {
+		if *transport != nil {
+			*transport = neverUpgraded{*transport}
+		}
+	}
 	base := *cfg.Base
 	base.Scheme, base.Host = strings.ToLower(base.Scheme), strings.ToLower(base.Host)
 	base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), strings.TrimRight(base.RawPath, "/")
@@ -297,7 +306,7 @@ func (c *Client) askGitLab(request *http.Request, timeout time.Duration) (*http.
 	if trying {
 		timeout = min(timeout, c.cfg.CheckTimeout)
 	}
-	response, shown, err := c.roundTrip(c.cfg.Transport, request, timeout)
+	response, shown, err := c.roundTrip(forParts(request.Context(), c.cfg.PartTransport, c.cfg.Transport), request, timeout)
 	report(shown)
 	return c.unlessForbidden(response, server.unlessOpen(err))
 }
@@ -324,7 +333,7 @@ func (c *Client) askStorage(request *http.Request, by requester) (*http.Response
 	if trying {
 		timeout = c.cfg.CheckTimeout
 	}
-	response, shown, err := c.roundTrip(c.cfg.StorageTransport, request, timeout)
+	response, shown, err := c.roundTrip(forParts(request.Context(), c.cfg.PartStorageTransport, c.cfg.StorageTransport), request, timeout)
 	report(shown)
 	if err == nil {
 		server.hear(response.StatusCode, false)

@@ -10,9 +10,7 @@ import (
 // must begin at Offset, and end with io.EOF only when all has come; what it brings is compared with nothing here, so that only who
 // compares the whole file's sum may do this. Call it before the first Read.
 func (d *Download) TakeFrom(body io.ReadCloser) {
-	if d.body != nil {
-		_ = d.body.Close()
-	}
+	d.closeBody()
 	d.body, d.isElsewhere, d.cameFromElsewhere = body, true, true
 }
 

@@ -40,10 +40,12 @@ var ErrChanged = errors.New("the file has changed upstream")
 // Its errors are a *RefusedError, with GitLab's answer read, or an *UnreachableError. The download ends with ctx.
 func (c *Client) Fetch(ctx context.Context, caller Caller, ref Ref, known ...Identity) (*Download, error) {
 	d := &Download{client: c, ctx: ctx, caller: caller, ref: ref, Sent: c.cfg.Now()}
-	response, identity, err := c.get(ctx, caller, ref, nil, known)
+	response, identity, target, err := c.get(ctx, caller, ref, nil, known)
 	if err != nil {
 		return nil, err
 	}
+	d.link = newStorageLink(target)
+	d.takesRanges = takesRanges(response.Header)
 	if response.StatusCode != http.StatusOK {
 		_ = response.Body.Close()
 		return nil, &UnreachableError{Status: response.StatusCode, Err: errors.New("it answered a part that nobody asked for")}
@@ -86,42 +88,48 @@ func (c *Client) remainderOf(ctx context.Context, caller Caller, ref Ref, offset
 	}
 }
 
-// get sends one GET and returns the response that carries the bytes, with the identity of the whole file.
-func (c *Client) get(ctx context.Context, caller Caller, ref Ref, header http.Header, known []Identity) (*http.Response, Identity, error) {
+// get sends one GET and returns the response that carries the bytes, with the identity of the whole file, and where in the object
+// storage GitLab sent us; nil if it sent them itself.
+func (c *Client) get(ctx context.Context, caller Caller, ref Ref, header http.Header, known []Identity) (*http.Response, Identity, *redirectTarget, error) {
 	sent := c.cfg.Now()
 	request, err := c.newRequest(ctx, http.MethodGet, caller, ref)
 	if err != nil {
-		return nil, Identity{}, unreachable("fetching", err)
+		return nil, Identity{}, nil, unreachable("fetching", err)
 	}
 	maps.Copy(request.Header, header)
 	response, err := c.askGitLab(request, c.cfg.HeaderTimeout)
 	if err != nil {
-		return nil, Identity{}, unreachable("fetching", err)
+		return nil, Identity{}, nil, unreachable("fetching", err)
 	}
 	switch c.judge(response, known) {
 	case file:
-		return response, c.identityOf(response, sent), nil
+		return response, c.identityOf(response, sent), nil, nil
 	case storageRedirect:
 		location, _ := c.storageLocation(response)
 		_ = response.Body.Close()
 		response, identity, err := c.getFromStorage(ctx, location, header, sent)
-		if trouble, ok := errors.AsType[*UnreachableError](err); ok {
-			trouble.Server = ServerStorage
-		}
-		return response, identity, err
+		return response, identity, location, err
 	case serverError:
 		_ = response.Body.Close()
-		return nil, Identity{}, statusUnreachable(response)
+		return nil, Identity{}, nil, statusUnreachable(response)
 	case rateLimited, refusal:
 	}
 	refused := &RefusedError{RefusedAnswer: *c.readRefusal(response), Sent: sent}
 	_ = response.Body.Close()
-	return nil, Identity{}, refused
+	return nil, Identity{}, nil, refused
 }
 
 // getFromStorage fetches from the location that GitLab signed. What goes wrong there is no word of GitLab's about
 // the caller, so it is never a refusal.
 func (c *Client) getFromStorage(ctx context.Context, location *redirectTarget, header http.Header, sent time.Time) (*http.Response, Identity, error) {
+	response, identity, err := c.readFromStorage(ctx, location, header, sent)
+	if trouble, ok := errors.AsType[*UnreachableError](err); ok {
+		trouble.Server = ServerStorage
+	}
+	return response, identity, err
+}
+
+func (c *Client) readFromStorage(ctx context.Context, location *redirectTarget, header http.Header, sent time.Time) (*http.Response, Identity, error) {
 	response, err := c.followStorage(ctx, theEdge, http.MethodGet, location, header)
 	if err != nil {
 		return nil, Identity{}, err
@@ -184,8 +192,15 @@ type Download struct {
 	sum     sum
 	summing *summing
 
+	// body is nil of a download that goes on where parts were taken in, until it is read (parts.go).
 	body   io.ReadCloser
 	offset int64
+	// until is where a part ends; 0 for the whole file.
+	until int64
+	// takesRanges says that the first answer's server has said so, and link is where in the object storage the file lies; nil if
+	// GitLab sends it itself.
+	takesRanges bool
+	link        *storageLink
 	// isElsewhere says that body comes from elsewhere than GitLab, cameFromElsewhere that it did once (elsewhere.go).
 	isElsewhere, cameFromElsewhere bool
 	// partial says that body is a part of the file, whose end needn't be the file's.
@@ -224,8 +239,11 @@ func (d *Download) HasSum() bool { return d.Identity.SHA256 != "" || d.sum.value
 // object storage named another sum, however many answers the body came in. Where the length is known the last bytes don't
 // come then, else they may.
 func (d *Download) Read(p []byte) (int, error) {
-	if d.summing == nil && (!d.Verified || d.sum.kind != sumSHA256) {
-		d.summing = d.sum.begin()
+	d.beginSum()
+	if d.body == nil {
+		if err := d.open(); err != nil {
+			return 0, err
+		}
 	}
 	for {
 		n, err := d.body.Read(p)
@@ -255,13 +273,27 @@ func (d *Download) Read(p []byte) (int, error) {
 	}
 }
 
+func (d *Download) beginSum() {
+	if d.summing == nil && (!d.Verified || d.sum.kind != sumSHA256) {
+		d.summing = d.sum.begin()
+	}
+}
+
 // isAtEnd reports whether the end of the present answer's body is the file's. Of a file of unknown length only an answer
 // with all of it tells: a part may end anywhere (RFC 9110, section 15.3.7).
 func (d *Download) isAtEnd() bool {
 	if d.Length < 0 {
 		return !d.partial
 	}
-	return d.offset == d.Length
+	return d.offset == d.end()
+}
+
+// end is where the download ends.
+func (d *Download) end() int64 {
+	if d.until > 0 {
+		return d.until
+	}
+	return d.Length
 }
 
 // Close gives up the rest of the body.
@@ -281,7 +313,7 @@ func (d *Download) resumable() bool {
 
 // resume asks for the body again until it goes on or the retries are used up.
 func (d *Download) resume(cause error) error {
-	_ = d.body.Close()
+	d.closeBody()
 	if d.offset-d.tried >= retryProgress {
 		d.tries = 0
 	}
@@ -321,7 +353,7 @@ func (d *Download) resume(cause error) error {
 				d.caller = other
 			}
 		}
-		if errors.Is(err, ErrChanged) {
+		if errors.Is(err, ErrChanged) || d.isPart() && endsParts(err) {
 			return err
 		}
 		cause = err
@@ -343,14 +375,14 @@ func (d *Download) retryPause() time.Duration {
 
 // reopen asks for the bytes from d.offset on and makes sure that they continue what was read.
 func (d *Download) reopen() error {
-	header := http.Header{"Range": {"bytes=" + strconv.FormatInt(d.offset, 10) + "-"}}
+	header := http.Header{"Range": {d.rangeLeft()}}
 	// RFC 9110, section 13.1.5: with If-Range a changed file comes whole, and we see that it changed.
 	if d.Identity.ETag != "" {
 		header.Set("If-Range", d.Identity.ETag)
 	} else if !d.Identity.LastModified.IsZero() {
 		header.Set("If-Range", d.Identity.LastModified.UTC().Format(http.TimeFormat))
 	}
-	response, identity, err := d.client.get(d.ctx, d.caller, d.ref, header, []Identity{d.Identity})
+	response, identity, err := d.getRest(header)
 	if err != nil {
 		var refused *RefusedError
 		if errors.As(err, &refused) && refused.Status == http.StatusRequestedRangeNotSatisfiable {
@@ -363,6 +395,7 @@ func (d *Download) reopen() error {
 		return err
 	}
 	d.partial = response.StatusCode == http.StatusPartialContent
+	d.takesRanges = d.takesRanges || d.partial
 	d.Disposition = cmp.Or(d.Disposition, response.Header.Get("Content-Disposition"))
 	if d.Length < 0 {
 		d.Length = contentLength(response)
@@ -383,6 +416,9 @@ func (d *Download) reopen() error {
 // continues checks that a second answer is the rest of the first. Equal validators that prove nothing (a Last-Modified
 // of this very second) are good enough only where the SHA-256 is named and will be checked at the end.
 func (d *Download) continues(response *http.Response, identity Identity) error {
+	if d.isPart() {
+		return d.isPartOf(response, identity)
+	}
 	switch Compare(d.Identity, identity) {
 	case Same:
 	case Unknown:

@@ -89,7 +89,7 @@ func (l *line) Write(p []byte) (int, error) {
 				return written, errClaimed
 			}
 		}
-		if !l.server.pace.take(l.request.Context(), n) {
+		if !l.server.pace.take(l.request.Context(), n) || !l.paceOfConnection().take(l.request.Context(), n) {
 			panic(http.ErrAbortHandler)
 		}
 		n, err := l.ResponseWriter.Write(l.corrupted(piece[:n]))
@@ -101,6 +101,17 @@ func (l *line) Write(p []byte) (int, error) {
 		}
 	}
 	return written, nil
+}
+
+// paceOfConnection is that of the connection by which the body is sent, over HTTP/2 together with others.
+func (l *line) paceOfConnection() *pacer {
+	perSecond := l.server.connectionRate.Load()
+	c, ok := l.request.Context().Value(connectionKey{}).(*connection)
+	if !ok || perSecond == 0 {
+		return new(pacer)
+	}
+	c.pace.begin(perSecond)
+	return &c.pace
 }
 
 // passable returns how many of the next n bytes may pass before a fault strikes. Where one strikes now, it does not

@@ -70,6 +70,8 @@ func (d *door) setShut(shut bool) {
 type connection struct {
 	net.Conn
 	door *door
+	// pace is that of the bodies sent over it (Server.SetConnectionRate).
+	pace pacer
 }
 
 // Close implements net.Conn.

@@ -24,6 +24,16 @@ func (p *pacer) set(perSecond int64) {
 	p.changed = make(chan struct{})
 }
 
+// begin sets the rate, unless it is that already.
+func (p *pacer) begin(perSecond int64) {
+	p.mu.Lock()
+	same := p.perSecond == perSecond
+	p.mu.Unlock()
+	if !same {
+		p.set(perSecond)
+	}
+}
+
 // pieceSize is how much of a body goes through at once: small enough for even rates and exact faults.
 const pieceSize = 32 << 10
 

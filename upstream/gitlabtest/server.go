@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,8 @@ type Server struct {
 	signingKey [32]byte
 	client     *http.Client
 	pace       pacer
+	// connectionRate is SetConnectionRate's.
+	connectionRate atomic.Int64
 
 	servers       []*http.Server
 	gitlab, store *door
@@ -223,6 +226,10 @@ func (s *Server) now() time.Time {
 // SetRate bounds the bytes per second of all bodies together, sent and received; 0 is no bound. It takes effect at
 // once, also for bodies under way.
 func (s *Server) SetRate(bytesPerSecond int64) { s.pace.set(bytesPerSecond) }
+
+// SetConnectionRate bounds the bytes per second of bodies that are sent over each connection by itself, as a long line does; 0 is no
+// bound. It takes effect with the next piece of each body.
+func (s *Server) SetConnectionRate(bytesPerSecond int64) { s.connectionRate.Store(max(bytesPerSecond, 0)) }
 
 // SetDown takes GitLab itself down, or up again: while down, its connections are broken off and new ones reset.
 func (s *Server) SetDown(down bool) { s.gitlab.setShut(down) }

@@ -131,6 +131,26 @@ func TestTheRateBoundsAllBodiesTogether(t *testing.T) {
 	}
 }
 
+// TestTheRateOfAConnectionBoundsItAlone has one connection bring a body, and then four a quarter of it each: downwards only, too.
+func TestTheRateOfAConnectionBoundsItAlone(t *testing.T) {
+	s, body := newBig(t)
+	s.SetConnectionRate(4_000_000)
+	begun := time.Now()
+	var callers sync.WaitGroup
+	for range 2 {
+		callers.Go(func() {
+			if _, got, err := fetch(t, s, "GET", file(24), nil); err != nil || got != body {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+	callers.Wait()
+	least := time.Duration(len(body)) * time.Second / 4_000_000 / 2 // some of it is made up for
+	if took := time.Since(begun); took < least {
+		t.Errorf("%d bytes took %v, want %v", len(body), took, least)
+	}
+}
+
 func TestLiftingTheRateFreesBodiesUnderWay(t *testing.T) {
 	s, body := newBig(t)
 	s.SetRate(1) // the body would take two days
