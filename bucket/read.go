@@ -17,13 +17,18 @@ var (
 	ErrDistrusted = errors.New("what the bucket has wasn't what it should be")
 )
 
-// Open returns the bytes of an object from offset on. Its head is waited for as long as within says, and each read of the object
+// Open is OpenPart up to the object's end.
+func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within time.Duration) (*Object, error) {
+	return b.OpenPart(ctx, content, offset, content.Size, within)
+}
+
+// OpenPart returns the bytes of an object from one up to another. Its head is waited for as long as within says, and each read of the object
 // as long as Config.FirstByte does.
 //
 // ErrAbsent: the bucket hasn't it. ErrWrong and ErrDistrusted: what it has isn't that. ErrResting: it isn't asked for now. A *TroubleError: it
 // couldn't be asked. What is read may be wrong all the same: who has read all of it, from wherever, compares the sum, and says so
 // if it is another (Distrust).
-func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within time.Duration) (*Object, error) {
+func (b *Bucket) OpenPart(ctx context.Context, content Content, from, until int64, within time.Duration) (*Object, error) {
 	if b.memory.wrong.has(content.SHA256) {
 		return nil, ErrDistrusted
 	}
@@ -40,7 +45,7 @@ func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within
 		return nil, err
 	}
 	patient, alive, rest, end := patiently(ctx, within, b.cfg.FirstByte)
-	object, err := b.openWithin(patient, name, content, offset)
+	object, err := b.openWithin(patient, name, content, from, until)
 	rest() // only reads are waited for, and not who reads
 	err = b.classified(ctx, patient, doing, err)
 	if within < b.cfg.FirstByte && errors.Is(err, errStandsStill) {
@@ -65,16 +70,21 @@ func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within
 // leastOfFirstByte is which part of FirstByte must be left to ask for an object: one in so many.
 const leastOfFirstByte = 10
 
-func (b *Bucket) openWithin(ctx context.Context, name string, content Content, offset int64) (*Object, error) {
-	return within(ctx, func() (*Object, error) { return b.open(ctx, name, content, offset) }, func(late *Object) { _ = late.body.Close() })
+func (b *Bucket) openWithin(ctx context.Context, name string, content Content, from, until int64) (*Object, error) {
+	return within(ctx, func() (*Object, error) { return b.open(ctx, name, content, from, until) }, func(late *Object) { _ = late.body.Close() })
 }
 
-func (b *Bucket) open(ctx context.Context, name string, content Content, offset int64) (*Object, error) {
+func (b *Bucket) open(ctx context.Context, name string, content Content, from, until int64) (*Object, error) {
 	var options minio.GetObjectOptions
-	if offset > 0 {
-		if err := options.SetRange(offset, 0); err != nil {
-			return nil, err
-		}
+	var err error
+	switch {
+	case until < content.Size:
+		err = options.SetRange(from, until-1)
+	case from > 0:
+		err = options.SetRange(from, 0)
+	}
+	if err != nil {
+		return nil, err
 	}
 	body, info, _, err := b.core.GetObject(ctx, b.cfg.Name, name, options)
 	if err != nil {
@@ -84,11 +94,11 @@ func (b *Bucket) open(ctx context.Context, name string, content Content, offset 
 		_ = body.Close()
 		return nil, &TroubleError{Doing: "reading an object", Words: "the storage doesn't say how long it is"}
 	}
-	if rest := content.Size - offset; info.Size != rest {
+	if length := until - from; info.Size != length {
 		_ = body.Close()
-		return nil, fmt.Errorf("%w: from byte %d on it has %d bytes, and should have %d", ErrWrong, offset, info.Size, rest)
+		return nil, fmt.Errorf("%w: from byte %d to byte %d it has %d bytes, and should have %d", ErrWrong, from, until, info.Size, length)
 	}
-	return &Object{body: body, left: content.Size - offset, written: info.LastModified}, nil
+	return &Object{body: body, left: until - from, written: info.LastModified}, nil
 }
 
 // Distrust says that the object of that sum had other bytes. It isn't read again for Config.Refresh, or until it was written anew.

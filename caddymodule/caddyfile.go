@@ -72,6 +72,9 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //		drop_headers      <name>...
 //		range_wait        <size>
 //		fetches_per_caller <number>
+//		fetch_connections <number>
+//		fetch_parallel_from <size>
+//		fetch_connections_total <number>
 //		header_timeout    <duration>
 //		check_timeout     <duration>
 //		publish_timeout   <duration>
@@ -131,8 +134,12 @@ func (h *Handler) options(check *settingsCheck) map[string]optionParser {
 		"transport":         transportOption(&h.TransportRaw),
 		"storage_transport": transportOption(&h.StorageTransportRaw),
 
-		"fetches_per_caller":     numberOption(func(value int) { h.FetchesPerCaller = &value }),
-		"forward_other_requests": flagOption(func() { h.ForwardOtherRequests = true }),
+		"fetches_per_caller": numberOption(func(value int) { h.FetchesPerCaller = &value }),
+
+		"fetch_connections":       numberOption(func(value int) { h.FetchConnections = &value }),
+		"fetch_parallel_from":     sizeOption(func(value int64) { h.FetchParallelFrom = &value }),
+		"fetch_connections_total": numberOption(func(value int) { h.FetchConnectionsTotal = &value }),
+		"forward_other_requests":  flagOption(func() { h.ForwardOtherRequests = true }),
 	}
 }
 

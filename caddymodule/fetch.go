@@ -212,7 +212,7 @@ func (f *flight) beginStoring(body *upstream.Download) (err error) {
 func (f *flight) specOf(body *upstream.Download) cache.FillSpec {
 	spec := cache.FillSpec{
 		Size: body.Length, Identity: cache.Identity(body.Identity), Disposition: body.Disposition, Confirmed: body.Sent,
-		Keeps: f.leader.keeps,
+		Keeps: f.leader.keeps, Parts: f.h.hasParts(body.Length),
 	}
 	spec.SHA256, _ = cache.ParseDigest(body.SHA256()) // zero for none
 	if spec.SHA256.IsZero() {
@@ -254,7 +254,7 @@ var pumpBuffers = sync.Pool{New: func() any { return new([pumpPiece]byte) }}
 func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
 	defer pumpBuffers.Put(buffer)
-	_, err := io.CopyBuffer(struct{ io.Writer }{f.fill}, &countedReader{Reader: body, read: f.received}, buffer[:])
+	err := f.move(ctx, body, buffer[:])
 	if errors.Is(err, upstream.ErrChecksum) {
 		err = fmt.Errorf("%w: %w", cache.ErrChecksum, err)
 	}
@@ -286,6 +286,15 @@ func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 			zap.Int64("bytes", f.fill.Written()), zap.Bool("next_goes_on_from_there", kept), zap.Int("resumed", body.Resumed),
 		}})
 	}
+	return err
+}
+
+// move moves the body into the fill: by several connections where that may be worth it.
+func (f *flight) move(ctx context.Context, body *upstream.Download, buffer []byte) error {
+	if a := f.assemblyOf(body); a != nil {
+		return a.run(ctx, buffer)
+	}
+	_, err := io.CopyBuffer(struct{ io.Writer }{f.fill}, &countedReader{Reader: body, read: f.received}, buffer)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
@@ -54,6 +55,9 @@ type flight struct {
 
 	// shared is what comes from the shared store; nil for nothing. Fixed when head is closed.
 	shared *fromShared
+
+	// connections is by how many connections parts of the file come now, beside the first answer's.
+	connections atomic.Int32
 
 	// mu guards all below.
 	mu sync.Mutex

@@ -89,6 +89,20 @@ type Handler struct {
 	// Default: 32.
 	FetchesPerCaller *int `json:"fetches_per_caller,omitempty"`
 
+	// How many connections bring one large file, where one alone brings it slowly: over a long line a connection has a fraction of what
+	// the line has, and object storage caps each. Further ones ask for parts of the file, from where its first answer's bytes don't
+	// come soon. They are used only where that answer named the content by a SHA-256 or a strong entity tag. GitLab itself, to which
+	// each part is a request, is asked for parts of 64 MiB or more, one after 2 s, and goes on to be asked only if all its bodies
+	// together have become faster by a fifth. Parts go by HTTP/1.1; where a transport's `versions` don't have that, there are none.
+	// Default: 4; 1 for one connection.
+	FetchConnections *int `json:"fetch_connections,omitempty"`
+
+	// How many bytes a file must have at least for that. Default: 64 MiB.
+	FetchParallelFrom *int64 `json:"fetch_parallel_from,omitempty"`
+
+	// How many connections all such files together may have to one server. Each file has one, and the same share of the others. Default: 32.
+	FetchConnectionsTotal *int `json:"fetch_connections_total,omitempty"`
+
 	// How long GitLab may take to begin its answer to a fetch, a question, or a download that is forwarded. Default: 60s.
 	HeaderTimeout *caddy.Duration `json:"header_timeout,omitempty"`
 
@@ -145,72 +159,9 @@ type Handler struct {
 	maxAge, grantTTL, offlineGrace time.Duration
 	rangeWait                      int64
 	fetchesPerCaller               int
-}
-
-// Rules says which names are legal. Either Version alone, or own patterns.
-type Rules struct {
-	// "13.5" for the rules of GitLab 13.5's documentation, which are the default, or "current" for today's GitLab with
-	// its nested directories.
-	Version string `json:"version,omitempty"`
-
-	// Own patterns (RE2), always matched against the whole value. An empty one is the pattern of 13.5. They can't
-	// allow what is never legal: an empty name, `.`, `..`, a slash, control characters, more than 255 bytes.
-	PackageName    string `json:"package_name,omitempty"`
-	PackageVersion string `json:"package_version,omitempty"`
-	FileName       string `json:"file_name,omitempty"`
-}
-
-// Cache says where files are kept, and how many.
-type Cache struct {
-	// The directory. It is created if need be. One process at a time can hold it. Default: `gitlab_packages` below
-	// Caddy's data directory.
-	Directory string `json:"directory,omitempty"`
-
-	// How many bytes the files may take, those on their way in included. Default: 10 GiB.
-	MaxSize int64 `json:"max_size,omitempty"`
-
-	// How many of these bytes are kept for copies of uploads whose sender GitLab hasn't said yes to yet. Such an upload
-	// evicts nothing until GitLab has taken it; when this room is full, the copy that has gone longest without a byte is
-	// dropped, and the first download of its file fetches it from GitLab. One address has a quarter of the room at most. 0
-	// keeps no such copies. Default: a 16th of max_size.
-	UploadRoom *int64 `json:"upload_room,omitempty"`
-
-	// How many bytes of memory hold files of up to 256 KiB that were used twice, and of up to a 64th of it where it is less than
-	// 16 MiB. It lies outside of what Go counts, and is taken off GOMEMLIMIT. 0 for none.
-	// Default: 256 MiB.
-	Memory *int64 `json:"memory,omitempty"`
-
-	// How many bytes the files may take that are pinned (warm --pin). Default: half of max_size.
-	MaxPinned int64 `json:"max_pinned,omitempty"`
-
-	// Files of more bytes stream through and aren't kept. Default: what max_size allows without upload_room.
-	MaxObject int64 `json:"max_object,omitempty"`
-
-	// How many bytes of the file system stay free; a file that would take of them streams through and isn't kept.
-	// Default: 1 GiB.
-	MinFree *int64 `json:"min_free,omitempty"`
-
-	// How often all files are read in the background and compared with their SHA-256; a bad one is removed, and fetched
-	// again when it is next asked for. 0 for never, which is the default. The time counts across restarts.
-	VerifyEvery caddy.Duration `json:"verify_every,omitempty"`
-
-	// How many bytes a second that reads at most. Default: 50 MiB.
-	VerifyRate int64 `json:"verify_rate,omitempty"`
-
-	// The bucket by which edges share the bytes of files. Default: none.
-	SharedStore *SharedStore `json:"shared_store,omitempty"`
-}
-
-// Projects says which projects the edge serves. One that is off is answered 404 for every method, as if it had no
-// packages.
-type Projects struct {
-	// "on" (the default) or "off": what holds for all projects that aren't named.
-	Default string `json:"default,omitempty"`
-
-	// Projects that are on, or off, whatever the default. Each is a list of all names of one project: its numeric id,
-	// its path, its former paths. Case and percent-encoding don't matter.
-	On  [][]string `json:"on,omitempty"`
-	Off [][]string `json:"off,omitempty"`
+	fetchConnections               int
+	fetchConnectionsTotal          int
+	fetchParallelFrom              int64
 }
 
 // Defaults of Handler and Cache.
@@ -226,6 +177,12 @@ const (
 	defaultRangeWait    = 8 << 20
 	defaultRetries      = 5
 	defaultFetches      = 32 // for each caller
+
+	defaultFetchConnections      = 4
+	defaultFetchConnectionsTotal = 32
+	defaultFetchParallelFrom     = 64 << 20
+
+	maxFetchConnections = 64
 )
 
 // CaddyModule returns the Caddy module information.
@@ -271,14 +228,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Base:             base,
 		Transport:        h.transports.gitlab,
 		StorageTransport: h.transports.storage,
-		StorageHosts:     h.StorageHosts,
-		HeaderTimeout:    orDefault(h.HeaderTimeout),
-		CheckTimeout:     cmp.Or(orDefault(h.CheckTimeout), h.process.checkTimeout),
-		PublishTimeout:   orDefault(h.PublishTimeout),
-		StallTimeout:     orDefault(h.StallTimeout),
-		Retries:          *h.Retries,
-		Now:              h.process.clock,
-		MaxConnections:   h.transports.maxConnections,
+		PartTransport:    h.transports.gitlabParts, PartStorageTransport: h.transports.storageParts,
+		StorageHosts:   h.StorageHosts,
+		HeaderTimeout:  orDefault(h.HeaderTimeout),
+		CheckTimeout:   cmp.Or(orDefault(h.CheckTimeout), h.process.checkTimeout),
+		PublishTimeout: orDefault(h.PublishTimeout),
+		StallTimeout:   orDefault(h.StallTimeout),
+		Retries:        *h.Retries,
+		Now:            h.process.clock,
+		MaxConnections: h.transports.maxConnections,
 		Hold: func() (release func()) {
 			h.transports.hold()
 			return h.transports.release
@@ -408,10 +366,36 @@ func (h *Handler) provisionSettings() (*url.URL, error) {
 	if h.rangeWait < 0 || *h.Retries < 0 {
 		return nil, errors.New("range_wait and retries must not be negative")
 	}
+	if err := h.provisionParts(); err != nil {
+		return nil, err
+	}
 	if err := h.checkTimeouts(); err != nil {
 		return nil, err
 	}
 	return base, h.checkNames()
+}
+
+// provisionParts checks the settings for files that several connections bring, and fills in the defaults.
+func (h *Handler) provisionParts() error {
+	h.fetchConnections, h.fetchConnectionsTotal, h.fetchParallelFrom = defaultFetchConnections, defaultFetchConnectionsTotal, defaultFetchParallelFrom
+	if h.FetchConnections != nil {
+		h.fetchConnections = *h.FetchConnections
+	}
+	if h.FetchConnectionsTotal != nil {
+		h.fetchConnectionsTotal = *h.FetchConnectionsTotal
+	}
+	if h.FetchParallelFrom != nil {
+		h.fetchParallelFrom = *h.FetchParallelFrom
+	}
+	switch {
+	case h.fetchConnections < 1 || h.fetchConnections > maxFetchConnections:
+		return fmt.Errorf("fetch_connections must be a number from 1 to %d", maxFetchConnections)
+	case h.fetchConnectionsTotal < 1:
+		return errors.New("fetch_connections_total must be at least 1")
+	case h.fetchParallelFrom < 0:
+		return errors.New("fetch_parallel_from must not be negative")
+	}
+	return nil
 }
 
 // edgesOwnHeaders can't tell who asks: the edge sets them itself on checks and fetches, or they would change what comes.

@@ -30,6 +30,9 @@ type metrics struct {
 	sharedReads              map[sharedResult]prometheus.Observer
 	sharedWrites             map[sharedResult]prometheus.Counter
 	sharedBytes, sharedWrong prometheus.Counter
+	// parts are counted by how they ended, and partFallbacks when a file goes on by one connection after one.
+	parts, partFallbacks map[partResult]prometheus.Counter
+	partConnections      prometheus.Gauge
 
 	collectors []prometheus.Collector
 }
@@ -109,6 +112,7 @@ func newMetrics(further ...prometheus.Collector) *metrics {
 	m.followers, m.collectors = followers, append(m.collectors, followers)
 	m.resumes = m.counter("resumes_total", "Bodies from upstream that were asked for from where they, or an earlier fetch of the same file, broke off.").WithLabelValues()
 	m.addShared()
+	m.addParts()
 	m.collectors = append(m.collectors, further...)
 	return m
 }

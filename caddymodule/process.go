@@ -36,6 +36,8 @@ type processWide struct {
 	beginningWarmings sync.Mutex
 	// memory is what the memory tiers of all cache directories may take.
 	memory memoryShares
+	// partServers are the servers that parts of files are asked of.
+	partServers *partServers
 	// failures are the last ones, of any config.
 	failures failures
 	metrics  *metrics
@@ -126,6 +128,7 @@ func newProcessWide() *processWide {
 		tokens:        upstream.NewFingerprinter(),
 		started:       time.Now(),
 	}
+	p.partServers = newPartServers(func() time.Time { return p.clock() })
 	p.stateNumbers = newStateCollector(p.statesInUse)
 	p.metrics = newMetrics(p.stateNumbers)
 	return p

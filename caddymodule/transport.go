@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ import (
 // their connections.
 type transports struct {
 	gitlab, storage http.RoundTripper
+	// gitlabParts and storageParts carry parts of files there, each by a connection of its own; nil where that can't be.
+	gitlabParts, storageParts http.RoundTripper
 	// shared is a third, to the shared store; nil if there is none.
 	shared http.RoundTripper
 	// maxConnections is the setting max_conns_per_host of the transport to GitLab; 0 for no bound.
@@ -51,14 +54,14 @@ func loadTransports(ctx caddy.Context, h *Handler) (*transports, error) {
 	gitlab, err := loadTransport(lasting, "transport", h.TransportRaw)
 	if err == nil {
 		t.maxConnections = gitlab.MaxConnsPerHost
-		t.gitlab, err = t.connect(gitlab)
+		t.gitlab, t.gitlabParts, err = t.connectBoth(gitlab)
 	}
 	var storage *reverseproxy.HTTPTransport
 	if err == nil {
 		storage, err = loadTransport(lasting, "storage_transport", h.StorageTransportRaw)
 	}
 	if err == nil {
-		t.storage, err = t.connect(storage)
+		t.storage, t.storageParts, err = t.connectBoth(storage)
 	}
 	if err == nil && h.Cache != nil && h.Cache.SharedStore != nil {
 		t.shared, err = loadSharedTransport(lasting, h.Cache.SharedStore)
@@ -78,7 +81,7 @@ func loadSharedTransport(ctx caddy.Context, shared *SharedStore) (http.RoundTrip
 		return nil, err
 	}
 	transport.Transport.DisableCompression = true // lengths are compared
-	return isolatedTransport{transport}, nil
+	return isolatedTransport{next: transport}, nil
 }
 
 // isEmptyObject reports whether a part of the config says nothing: missing, null, or an object without fields.
@@ -118,15 +121,47 @@ func loadTransport(ctx caddy.Context, setting string, config json.RawMessage) (*
 	return transport, nil
 }
 
+// connectBoth returns what requests are given to that go by a transport, and what those for parts are given to.
+func (t *transports) connectBoth(transport *reverseproxy.HTTPTransport) (all, parts http.RoundTripper, err error) {
+	if all, err = t.connect(transport); err != nil {
+		return nil, nil, err
+	}
+	parts, err = t.connectParts(transport)
+	return all, parts, err
+}
+
+// connectParts is connect for parts of files: by HTTP/1.1, since all requests by HTTP/2 share one connection, and with that its
+// window. It returns nil where the config allows no HTTP/1.1. Beyond max_conns_per_host a quarter of that number is for parts.
+func (t *transports) connectParts(transport *reverseproxy.HTTPTransport) (http.RoundTripper, error) {
+	if versions := transport.Versions; slices.Contains(versions, "3") || len(versions) > 0 && !slices.Contains(versions, "1.1") {
+		return nil, nil
+	}
+	plain := transport.Transport.Clone()
+	plain.ForceAttemptHTTP2, plain.TLSNextProto = false, make(map[string]func(string, *tls.Conn) http.RoundTripper)
+	plain.Protocols = new(http.Protocols)
+	plain.Protocols.SetHTTP1(true)
+	if plain.TLSClientConfig != nil {
+		plain.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	}
+	if plain.MaxConnsPerHost > 0 {
+		plain.MaxConnsPerHost = max(1, plain.MaxConnsPerHost/4)
+	}
+	return t.connectBy(plain, true)
+}
+
 // connect returns what requests are given to that go by a transport. HTTP/3 has a transport of its own that can't be copied:
 // there a request waits on a dead connection until QUIC gives that up.
 func (t *transports) connect(transport *reverseproxy.HTTPTransport) (http.RoundTripper, error) {
 	if slices.Contains(transport.Versions, "3") {
-		return isolatedTransport{transport}, nil
+		return isolatedTransport{next: transport}, nil
 	}
+	return t.connectBy(transport.Transport, false)
+}
+
+func (t *transports) connectBy(transport *http.Transport, onlyHTTP1 bool) (http.RoundTripper, error) {
 	connections, err := upstream.NewConnections(upstream.ConnectionsConfig{
-		Transport: transport.Transport,
-		Around:    func(copied http.RoundTripper) http.RoundTripper { return isolatedTransport{copied} },
+		Transport: transport,
+		Around:    func(copied http.RoundTripper) http.RoundTripper { return isolatedTransport{copied, onlyHTTP1} },
 	})
 	if err != nil {
 		return nil, err
@@ -152,12 +187,16 @@ func (t *transports) release() {
 // isolatedTransport gives each request variables and placeholders of its own. Caddy's transport reads from the
 // context where to dial and which proxy was chosen; what a reverse_proxy left there for its own upstream must not
 // send our requests to another host, and fills have no such context at all.
-type isolatedTransport struct{ next http.RoundTripper }
+type isolatedTransport struct {
+	next http.RoundTripper
+	// onlyHTTP1 keeps Caddy's own dialling from offering HTTP/2.
+	onlyHTTP1 bool
+}
 
 // RoundTrip implements http.RoundTripper.
 func (t isolatedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	variables := make(map[string]any)
-	if request.Header.Get("Upgrade") != "" {
+	if t.onlyHTTP1 || request.Header.Get("Upgrade") != "" {
 		// Caddy's own dialling, which a server name with a placeholder needs, would offer HTTP/2, where nothing is upgraded. This
 		// is its tlsH1OnlyVarKey.
 		variables["reverse_proxy.tls_h1_only"] = true

@@ -72,6 +72,13 @@ func (d *Download) TakeIn(p []byte) error {
 	return nil
 }
 
+// HearRefusal tells OnRefused of a part that was refused.
+func (d *Download) HearRefusal(refused *RefusedError) {
+	if d.OnRefused != nil {
+		d.OnRefused(d.caller, refused)
+	}
+}
+
 // IsOpen reports whether an answer's body is under way, so that the next Read asks for nothing.
 func (d *Download) IsOpen() bool { return d.body != nil }
 

@@ -229,7 +229,9 @@ func (s *Server) SetRate(bytesPerSecond int64) { s.pace.set(bytesPerSecond) }
 
 // SetConnectionRate bounds the bytes per second of bodies that are sent over each connection by itself, as a long line does; 0 is no
 // bound. It takes effect with the next piece of each body.
-func (s *Server) SetConnectionRate(bytesPerSecond int64) { s.connectionRate.Store(max(bytesPerSecond, 0)) }
+func (s *Server) SetConnectionRate(bytesPerSecond int64) {
+	s.connectionRate.Store(max(bytesPerSecond, 0))
+}
 
 // SetDown takes GitLab itself down, or up again: while down, its connections are broken off and new ones reset.
 func (s *Server) SetDown(down bool) { s.gitlab.setShut(down) }

@@ -1,0 +1,405 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+const (
+	// storagePart is how large the parts are that object storage is asked for, and leastGitLabPart and gitLabParts bound those of GitLab
+	// itself, each of which is a request that its limits count: so much at least, and so many of a file at most.
+	storagePart     = 8 << 20
+	leastGitLabPart = 64 << 20
+	gitLabParts     = 16
+	// partWindow is how many parts for each connection may be ahead of what has arrived without a gap.
+	partWindow = 2
+	// firstLook is how long the first answer alone shows how fast its line is, and soonOver how long it may still take to be left alone.
+	firstLook = 100 * time.Millisecond
+	soonOver  = time.Second
+)
+
+// assembly brings one file by several connections. The first answer runs on until it meets a part that is on its way; parts are
+// asked for in order, a window ahead, and lie in the fill's file until what is in front of them has come. Whatever goes wrong with a
+// part, the file goes on by one connection from where it is, as it would without parts.
+//
+// All of it is of the goroutine that fetches, but for what a part's own goroutine is given.
+type assembly struct {
+	f      *flight
+	body   *upstream.Download
+	source partSource
+	server *partServer
+	step   int64
+
+	// next is where the next part would begin; 0 before the first. over says that there won't be more parts.
+	next int64
+	over bool
+	// begun is when the first byte was waited for, at from.
+	begun time.Time
+	from  int64
+
+	parts []*part
+	// ended receives each part once; it has room for all that are under way.
+	ended   chan *part
+	working sync.WaitGroup
+
+	// mu guards wake, which ends the present wait for what parts bring: parts call it.
+	mu   sync.Mutex
+	wake context.CancelFunc
+}
+
+// part is a part of the file, which one goroutine brings.
+type part struct {
+	from, until int64
+	ahead       *cache.Ahead
+	cancel      context.CancelCauseFunc
+	// err is why it ended, and done says that the assembly has taken it in.
+	err  error
+	done bool
+}
+
+// partSource is where parts come from: "from byte N up to byte M of this content".
+type partSource interface {
+	// Part returns the bytes of the content from one up to another, which aren't asked for before the first Read.
+	Part(ctx context.Context, from, until int64) io.ReadCloser
+}
+
+// errNoGain says that a further connection brought nothing, errPartStopped that nobody waits for a part any more.
+var (
+	errNoGain      = errors.New("a further connection has made nothing faster")
+	errPartStopped = errors.New("the fetch is over")
+)
+
+// assemblyOf returns how a body is brought by several connections; nil for one connection.
+func (f *flight) assemblyOf(body *upstream.Download) *assembly {
+	if !f.h.hasParts(body.Length) || !f.fill.HasParts() {
+		return nil
+	}
+	a := &assembly{f: f, body: body, begun: time.Now(), from: f.fill.Written(), ended: make(chan *part, f.h.fetchConnections)}
+	switch {
+	case f.shared != nil:
+		a.source, a.step = sharedParts{f.h.shared, f.shared.content}, storagePart
+		a.server = f.h.process.partServers.of(f.h.shared.Endpoint(), partsHelp)
+	case !body.HasParts():
+		return nil
+	case body.FromStorage():
+		a.source, a.step = downloadParts{body}, storagePart
+		a.server = f.h.process.partServers.of(body.Server(), partsHelp)
+	default:
+		a.source, a.step = downloadParts{body}, max(leastGitLabPart, (body.Length+gitLabParts-1)/gitLabParts)
+		a.server = f.h.process.partServers.of(body.Server(), partsMustHelp)
+	}
+	return a
+}
+
+// hasParts reports whether files of that size may be brought by several connections.
+func (h *Handler) hasParts(size int64) bool {
+	return h.fetchConnections > 1 && size >= h.fetchParallelFrom
+}
+
+// run brings the file into the fill.
+func (a *assembly) run(ctx context.Context, buffer []byte) error {
+	a.server.enter(a)
+	defer a.server.leave(a)
+	partsCtx, cancel := context.WithCancelCause(ctx)
+	// Nobody writes to the fill when this returns.
+	defer a.await()
+	defer cancel(errPartStopped)
+	for {
+		if err := a.takeEnded(); err != nil {
+			return err
+		}
+		at := a.f.fill.Written()
+		advanced, err := a.f.fill.Advance(a.body.TakeIn)
+		switch {
+		case err != nil:
+			return err
+		case advanced:
+			continue
+		}
+		if at == a.body.Length {
+			return nil
+		}
+		limit := a.limit(at)
+		if at == limit { // what the first answer would bring now comes by the part
+			if err := a.body.TakeIn(nil); err != nil {
+				return err
+			}
+		}
+		a.spread(partsCtx, at)
+		if at == limit {
+			err = a.wait(ctx)
+		} else {
+			err = a.readOn(buffer[:min(int64(len(buffer)), limit-at)])
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readOn moves on by the body itself.
+func (a *assembly) readOn(buffer []byte) error {
+	n, err := a.body.Read(buffer)
+	a.received(int64(n))
+	if n > 0 {
+		if _, err := a.f.fill.Write(buffer[:n]); err != nil {
+			return err
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return nil // at the file's end, where run ends
+	}
+	return err
+}
+
+// wait waits for what a part brings whose first byte is the next, or for the end of any part.
+func (a *assembly) wait(ctx context.Context) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.mu.Lock()
+	a.wake = cancel
+	a.mu.Unlock()
+	if len(a.ended) > 0 { // since the last look, and whoever ends from now on wakes
+		return nil
+	}
+	err := a.f.fill.AwaitAhead(waiting)
+	if ctx.Err() == nil && waiting.Err() != nil {
+		return nil // woken
+	}
+	return err
+}
+
+// limit is up to where the body itself may bring bytes: the beginning of the first part that lies ahead. Parts that are taken in
+// are forgotten.
+func (a *assembly) limit(at int64) int64 {
+	a.parts = slices.DeleteFunc(a.parts, func(p *part) bool { return p.done && p.until <= at })
+	limit := a.body.Length
+	for _, p := range a.parts {
+		if p.until > at {
+			limit = min(limit, max(p.from, at))
+		}
+	}
+	return limit
+}
+
+// spread begins further parts, as far as that is worth it and allowed.
+func (a *assembly) spread(ctx context.Context, at int64) {
+	size := a.body.Length
+	if a.over || !a.isSlow(at) {
+		return
+	}
+	if a.next <= at {
+		a.next = (at/a.step + 1) * a.step
+	}
+	for a.next < min(size, at+int64(partWindow*a.f.h.fetchConnections)*a.step) {
+		if a.connections() >= a.f.h.fetchConnections || !a.server.take(a, a.f.h.fetchConnectionsTotal) {
+			return
+		}
+		if !a.begin(ctx, a.next, min(a.next+a.step, size)) {
+			a.server.giveBack(a)
+			a.over = true
+			return
+		}
+		a.next += a.step
+	}
+}
+
+// isSlow reports whether the line has shown that further connections may be worth it: what will be here soon is left alone.
+func (a *assembly) isSlow(at int64) bool {
+	if a.next > 0 {
+		return true
+	}
+	took := time.Since(a.begun)
+	if took < firstLook {
+		return false
+	}
+	left := float64(a.body.Length - at)
+	return left*took.Seconds() > float64(at-a.from)*soonOver.Seconds()
+}
+
+// connections is how many connections bring the file now.
+func (a *assembly) connections() (count int) {
+	if a.body.IsOpen() {
+		count++
+	}
+	for _, p := range a.parts {
+		if !p.done {
+			count++
+		}
+	}
+	return count
+}
+
+// begin begins a part. False means that the fill takes none any more.
+func (a *assembly) begin(ctx context.Context, from, until int64) bool {
+	ahead, err := a.f.fill.Ahead(from, until)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	p := &part{from: from, until: until, ahead: ahead, cancel: cancel}
+	a.parts = append(a.parts, p)
+	a.server.watch(p)
+	body := a.source.Part(ctx, from, until)
+	a.f.connections.Add(1)
+	a.f.h.metrics.partConnections.Inc()
+	// Ends with the part, or with ctx.
+	a.working.Go(func() {
+		err := a.bring(p, body)
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		cancel(nil)
+		a.f.connections.Add(-1)
+		a.f.h.metrics.partConnections.Dec()
+		a.tell(p, err)
+	})
+	return true
+}
+
+// bring moves a part into the fill.
+func (a *assembly) bring(p *part, body io.ReadCloser) error {
+	defer p.ahead.Close()
+	defer func() {
+		if resumed, ok := body.(*upstream.Download); ok {
+			a.f.h.metrics.resumes.Add(float64(resumed.Resumed))
+		}
+		_ = body.Close()
+	}()
+	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
+	defer pumpBuffers.Put(buffer)
+	_, err := io.CopyBuffer(struct{ io.Writer }{p.ahead}, &countedReader{Reader: body, read: a.received}, buffer[:])
+	if err == nil && p.ahead.Written() < p.until {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// received counts bytes that came. Parts call it, too.
+func (a *assembly) received(n int64) {
+	a.f.received(n)
+	a.server.received.Add(n)
+}
+
+// tell tells the assembly that a part has ended.
+func (a *assembly) tell(p *part, err error) {
+	p.err = err
+	a.ended <- p
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.wake != nil {
+		a.wake()
+	}
+}
+
+// await waits until all parts have ended.
+func (a *assembly) await() {
+	left := 0
+	for _, p := range a.parts {
+		if !p.done {
+			left++
+		}
+	}
+	for range left {
+		_ = a.takeIn(<-a.ended) // the assembly is over, whatever it says
+	}
+	a.working.Wait()
+}
+
+// takeEnded takes in the parts that have ended.
+func (a *assembly) takeEnded() error {
+	for {
+		select {
+		case p := <-a.ended:
+			if err := a.takeIn(p); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// takeIn takes in how a part has ended. What has arrived of it stays; the rest is the body's own.
+func (a *assembly) takeIn(p *part) error {
+	p.done = true
+	p.until = min(p.until, p.ahead.Written())
+	a.server.giveBack(a)
+	result := partResultOf(p.err)
+	a.f.h.metrics.parts[result].Inc()
+	if counter := a.f.h.metrics.partFallbacks[result]; counter != nil {
+		counter.Inc()
+	}
+	switch result {
+	case partArrived, partNoGain:
+		return nil
+	case partChanged:
+		return p.err
+	case partWhole, partLimited:
+		a.server.rest(p.err)
+	case partFailed:
+		if refused, ok := errors.AsType[*upstream.RefusedError](p.err); ok {
+			a.body.HearRefusal(refused)
+		}
+	case partStopped:
+	}
+	a.over = true
+	return nil
+}
+
+// partResult is how a part ended: one closed set for the metrics.
+type partResult string
+
+const (
+	partArrived partResult = "arrived"
+	// partFailed: it broke off for good, or was refused.
+	partFailed partResult = "failed"
+	// partLimited: the server wants fewer requests.
+	partLimited partResult = "limited"
+	// partWhole: the server sent all of the file.
+	partWhole partResult = "whole"
+	// partChanged: the file is another one now.
+	partChanged partResult = "changed"
+	// partNoGain: the connection has made nothing faster, and was given up.
+	partNoGain partResult = "no_gain"
+	// partStopped: the fetch had ended.
+	partStopped partResult = "stopped"
+)
+
+var (
+	allPartResults = []partResult{partArrived, partFailed, partLimited, partWhole, partChanged, partNoGain, partStopped}
+	// fallBacks are those after which a file goes on by one connection.
+	fallBacks = []partResult{partFailed, partLimited, partWhole, partNoGain}
+)
+
+func partResultOf(err error) partResult {
+	switch {
+	case err == nil:
+		return partArrived
+	case errors.Is(err, errNoGain):
+		return partNoGain
+	case errors.Is(err, upstream.ErrChanged):
+		return partChanged
+	case errors.Is(err, upstream.ErrWholeForPart):
+		return partWhole
+	case upstream.EndsParts(err):
+		return partLimited
+	case errors.Is(err, errPartStopped), errors.Is(err, errClosing), errors.Is(err, cache.ErrDisk), errors.Is(err, cache.ErrFillsEnded):
+		return partStopped
+	}
+	return partFailed
+}
+
+// downloadParts are the parts of a download, of GitLab's or its storage's.
+type downloadParts struct{ body *upstream.Download }
+
+func (d downloadParts) Part(ctx context.Context, from, until int64) io.ReadCloser {
+	return d.body.Part(ctx, from, until)
+}

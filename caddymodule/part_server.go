@@ -1,0 +1,196 @@
+package caddymodule
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
+)
+
+// partPolicy is when a server is asked for parts.
+type partPolicy int
+
+const (
+	// partsHelp: each connection is bounded, and many together aren't, as of object storage.
+	partsHelp partPolicy = iota
+	// partsMustHelp: each request counts, and connections may share one short line, as of GitLab itself. A further one is tried now
+	// and then, and stays only if all together have become faster.
+	partsMustHelp
+)
+
+const (
+	// trialPause is how long a server is watched before a further connection is tried, and then how long that is tried. It stays if the
+	// rate is trialGain times what it was; else none is tried for noGainPause.
+	trialPause  = 2 * time.Second
+	trialGain   = 1.2
+	noGainPause = time.Minute
+	// tooManyPause is for how long one connection is used to a server that wants fewer requests and doesn't say for how long, and
+	// longestTooManyPause for how long at most; wholePause is that of one that doesn't give parts.
+	tooManyPause        = time.Minute
+	longestTooManyPause = 10 * time.Minute
+	wholePause          = time.Hour
+	// maxParts bounds the parts under way from all servers together: each holds pumpPiece of memory.
+	maxParts = 160
+	// maxPartServers bounds the servers that are remembered.
+	maxPartServers = 256
+)
+
+// partServers are the servers that parts are asked of, by their origins. Safe for concurrent use.
+type partServers struct {
+	// now is the time, which tests put forward.
+	now func() time.Time
+	// underWay counts the parts of all servers.
+	underWay atomic.Int64
+
+	// mu guards known; nothing is waited for under it.
+	mu    sync.Mutex
+	known *simplelru.LRU[string, *partServer]
+}
+
+func newPartServers(now func() time.Time) *partServers {
+	return &partServers{now: now, known: newLRU[string, *partServer](maxPartServers)}
+}
+
+// of returns what is known of a server.
+func (s *partServers) of(origin string, policy partPolicy) *partServer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.known.Get(origin); ok {
+		return known
+	}
+	made := &partServer{all: s, policy: policy, users: make(map[*assembly]int)}
+	s.known.Add(origin, made)
+	return made
+}
+
+// partServer is what one server can take: how many connections, for which files, and whether more of them help.
+type partServer struct {
+	all    *partServers
+	policy partPolicy
+	// received counts the bytes of files that may have parts.
+	received atomic.Int64
+
+	// mu guards all below; nothing is waited for under it.
+	mu sync.Mutex
+	// users are the files that are on their way from there, each with how many parts it has under way; total counts these.
+	users map[*assembly]int
+	total int
+	// restUntil is until when each file has one connection.
+	restUntil time.Time
+	// since is when the rate began to be measured, and sinceBytes what had come by then.
+	since      time.Time
+	sinceBytes int64
+	// trial is a part whose connection is on trial, and before the rate without it, in bytes a second.
+	trial  *part
+	before float64
+	// noneUntil is until when none is tried.
+	noneUntil time.Time
+}
+
+// enter notes that a file is on its way.
+func (s *partServer) enter(a *assembly) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.users) == 0 {
+		s.measureLocked()
+	}
+	s.users[a] = 0
+}
+
+// leave takes a file off, whose parts have all ended.
+func (s *partServer) leave(a *assembly) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total -= s.users[a]
+	delete(s.users, a)
+}
+
+// take reports whether a file may have one more part under way, of bound connections to this server in all. Each file has its first
+// answer's connection anyway, and as large a share of the bound as any other.
+func (s *partServer) take(a *assembly, bound int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.all.now()
+	if now.Before(s.restUntil) || s.total+len(s.users) >= bound || s.users[a]+1 >= bound/len(s.users) {
+		return false
+	}
+	if s.policy == partsMustHelp {
+		if s.trial != nil || now.Before(s.noneUntil) || now.Sub(s.since) < trialPause {
+			return false
+		}
+		s.before = s.rateLocked()
+	}
+	if s.all.underWay.Add(1) > maxParts {
+		s.all.underWay.Add(-1)
+		return false
+	}
+	s.users[a]++
+	s.total++
+	return true
+}
+
+// giveBack takes a part off.
+func (s *partServer) giveBack(a *assembly) {
+	s.all.underWay.Add(-1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users[a]--
+	s.total--
+}
+
+// watch has a part that begins judged by what comes of it, where parts must help.
+func (s *partServer) watch(p *part) {
+	if s.policy != partsMustHelp {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trial = p
+	s.measureLocked()
+	time.AfterFunc(trialPause, s.judge)
+}
+
+// judge ends a trial.
+func (s *partServer) judge() {
+	s.mu.Lock()
+	p, gain := s.trial, s.rateLocked() >= trialGain*s.before
+	s.trial = nil
+	s.measureLocked()
+	if !gain {
+		s.noneUntil = s.all.now().Add(noGainPause)
+	}
+	s.mu.Unlock()
+	if !gain {
+		p.cancel(errNoGain)
+	}
+}
+
+func (s *partServer) measureLocked() { s.since, s.sinceBytes = s.all.now(), s.received.Load() }
+
+// rateLocked is how many bytes a second have come since then.
+func (s *partServer) rateLocked() float64 {
+	return float64(s.received.Load()-s.sinceBytes) / max(s.all.now().Sub(s.since).Seconds(), 1e-3)
+}
+
+// rest has each file use one connection for a while: the server wants fewer requests, or gives no parts.
+func (s *partServer) rest(err error) {
+	pause := tooManyPause
+	switch trouble, ok := errors.AsType[*upstream.UnreachableError](err); {
+	case errors.Is(err, upstream.ErrWholeForPart):
+		pause = wholePause
+	case ok && trouble.RetryAfter != "":
+		if seconds, err := strconv.Atoi(trouble.RetryAfter); err == nil {
+			pause = min(max(time.Duration(seconds)*time.Second, tooManyPause), longestTooManyPause)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until := s.all.now().Add(pause); until.After(s.restUntil) {
+		s.restUntil = until
+	}
+}
