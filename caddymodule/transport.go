@@ -81,6 +81,7 @@ func loadSharedTransport(ctx caddy.Context, shared *SharedStore) (http.RoundTrip
 		return nil, err
 	}
 	transport.Transport.DisableCompression = true // lengths are compared
+	speakHTTP1(transport.Transport)               // or all objects would share one connection
 	return isolatedTransport{next: transport}, nil
 }
 
@@ -137,16 +138,21 @@ func (t *transports) connectParts(transport *reverseproxy.HTTPTransport) (http.R
 		return nil, nil
 	}
 	plain := transport.Transport.Clone()
-	plain.ForceAttemptHTTP2, plain.TLSNextProto = false, make(map[string]func(string, *tls.Conn) http.RoundTripper)
-	plain.Protocols = new(http.Protocols)
-	plain.Protocols.SetHTTP1(true)
-	if plain.TLSClientConfig != nil {
-		plain.TLSClientConfig.NextProtos = []string{"http/1.1"}
-	}
+	speakHTTP1(plain)
 	if plain.MaxConnsPerHost > 0 {
 		plain.MaxConnsPerHost = max(1, plain.MaxConnsPerHost/4)
 	}
 	return t.connectBy(plain, true)
+}
+
+// speakHTTP1 keeps a transport from speaking anything else.
+func speakHTTP1(transport *http.Transport) {
+	transport.ForceAttemptHTTP2, transport.TLSNextProto = false, make(map[string]func(string, *tls.Conn) http.RoundTripper)
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP1(true)
+	if transport.TLSClientConfig != nil {
+		transport.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	}
 }
 
 // connect returns what requests are given to that go by a transport. HTTP/3 has a transport of its own that can't be copied:
