@@ -81,7 +81,8 @@ func anyBeginning(*Beginning) bool { return true }
 // whether it did. progress is what its user needs to ask for the rest; the store keeps it, and doesn't look at it.
 //
 // Only who writes the fill may call it, where the body broke off and all that came of it was right. Of a fill that has ended it
-// keeps nothing, nor of one of which all has come: the end must be compared before it may be read.
+// keeps nothing, nor of one of which all has come: the end must be compared before it may be read. What lies ahead, and isn't
+// taken in (Advance), is cut off; Leave waits for those who write there just now.
 func (f *Fill) Leave(why error, progress any) (kept bool) {
 	written := f.Written()
 	if f.isCopy() || written < f.store.beginnings.least || written == f.spec.Size {
@@ -174,19 +175,37 @@ func (s *Store) Continue(b *Beginning, g Generation, spec FillSpec) (*Fill, erro
 		store: s, key: before.key, generation: g, spec: spec, path: before.path, file: before.file,
 		hash: before.hash, room: &s.space.holding, done: make(chan struct{}),
 		written: b.size, flushed: before.flushed, tail: before.tail, reserved: b.onDisk + rest, onDisk: b.onDisk,
+		parts: spec.Parts && spec.Size >= 0 && (before.spec.Size < 0 || before.spec.Size == spec.Size),
 	}
 	s.mu.Lock()
 	s.space.beginnings -= b.onDisk
 	s.space.reserved += b.onDisk
 	s.mu.Unlock()
 	f.takeOver(before)
-	return f, f.enter()
+	if err := f.enter(); err != nil {
+		return nil, err
+	}
+	return f, f.settleEnd()
+}
+
+// settleEnd writes what an earlier fill held back for want of the length, so that what lies ahead has its place in memory, too.
+func (f *Fill) settleEnd() error {
+	if !f.parts {
+		return nil // the next Write does
+	}
+	err := f.flush(nil, f.written)
+	if err != nil {
+		f.finish(ending{err: err})
+	}
+	return err
 }
 
 // takeOver makes the readers of a fill that broke off readers of the one that goes on in its part: the last of all closes it.
+// Those who may be just sending the part as it is, to its end, must not come into a hole of it.
 func (f *Fill) takeOver(before *Fill) {
 	before.mu.Lock()
 	defer before.mu.Unlock()
+	f.parts = f.parts && (before.parts || before.users == 1)
 	f.users, before.users = before.users, 0
 	before.successor = f
 }

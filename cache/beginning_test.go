@@ -472,10 +472,10 @@ type failingStepsFile struct {
 	disk *failingSteps
 }
 
-func (f *failingStepsFile) Write(p []byte) (int, error) {
+func (f *failingStepsFile) WriteAt(p []byte, offset int64) (int, error) {
 	if err := f.disk.step(); err != nil {
-		n, _ := f.File.Write(p[:len(p)/2])
+		n, _ := f.File.WriteAt(p[:len(p)/2], offset)
 		return n, err
 	}
-	return f.File.Write(p)
+	return f.File.WriteAt(p, offset)
 }

@@ -98,23 +98,13 @@ func (f *Fill) enterEntry(digest Digest, size int64, g Generation) (Entry, *blob
 			return f.namePart(n, g)
 		default:
 			s.mu.Unlock()
-			if err := f.complete(); err != nil {
+			// The end that was held back.
+			if err := f.writePiece(f.tail, f.flushed); err != nil {
 				return Entry{}, nil, err
 			}
 			complete = true
 		}
 	}
-}
-
-// complete writes the end that was held back.
-func (f *Fill) complete() error {
-	if len(f.tail) == 0 {
-		return nil
-	}
-	if err := f.writePiece(f.tail); err != nil {
-		return f.store.diskError("writing a fill", err)
-	}
-	return nil
 }
 
 // rename gives the part the name of its blob. A directory of blobs that somebody removed is made again, and named durably

@@ -30,6 +30,12 @@ var (
 	ErrTooLong = errors.New("the body is longer than announced")
 	// ErrChecksum: the body's SHA-256, or another sum, isn't the one that was named.
 	ErrChecksum = errors.New("the body's checksum is wrong")
+	// ErrTaken: these bytes of a fill's file have arrived, or are somebody else's to bring.
+	ErrTaken = errors.New("these bytes are somebody else's to bring")
+	// ErrGap: nobody brings the bytes that a fill needs next.
+	ErrGap = errors.New("nobody brings the next bytes")
+	// ErrInOrder: the fill takes its bytes in their order only.
+	ErrInOrder = errors.New("the fill takes its bytes in their order")
 	// ErrDisk: the disk failed under a fill, or has no room for it. What was read so far is right; the rest must come
 	// from elsewhere.
 	ErrDisk = errors.New("the disk failed")

@@ -8,13 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"time"
 )
 
 const (
 	// heldBack is how much of a file's end its readers don't get before length and checksum are known to be right, so
-	// that a damaged body is a broken-off answer and never looks whole. It waits in memory: all that is in the part may
-	// be read, to its end.
+	// that a damaged body is a broken-off answer and never looks whole. It waits in memory: all that is written to the part
+	// may be read, to its end.
 	heldBack = 64 << 10
 	// maxGrowthStep is how much room a fill of unknown length takes at a time, in a large store.
 	maxGrowthStep = 4 << 20
@@ -23,7 +22,7 @@ const (
 )
 
 // Fill is a file on its way into the store. One goroutine writes, and ends with Commit or Abort; any number of readers
-// follow, and none is in the writer's way.
+// follow, and none is in the writer's way. Others may bring parts of it that lie ahead (ahead.go).
 type Fill struct {
 	store      *Store
 	key        Key
@@ -32,8 +31,13 @@ type Fill struct {
 	path       string
 	file       File
 
+	// parts says that bytes may come ahead of those in front of them: the part may have holes, and nobody is sent it as it is.
+	// It is fixed.
+	parts bool
 	// hash is the sum so far, the writer's alone.
 	hash hash.Hash
+	// underWay are the writes of what lies ahead. None begins once the fill has ended.
+	underWay sync.WaitGroup
 	// reserved is what the fill holds of the store's room and onDisk the part of it that is written; changed by the
 	// writer, under Store.mu. released says that they were given back, and that what is still written lingers; closed that
 	// the file is closed, and lingers no more.
@@ -51,18 +55,21 @@ type Fill struct {
 
 	// mu guards all below; it is taken before Store.mu. Nothing is read or written under it.
 	mu sync.Mutex
-	// written is how much has arrived. flushed of it is in the part, the rest is in tail; after a successful Commit all
-	// of it is in both.
-	written, flushed int64
-	tail             []byte
-	// grown is closed when there is more to read; nil while nobody waits. done is closed at the end.
-	grown chan struct{}
-	done  chan struct{}
-	// announced is how much was flushed when the readers who wait were last told, at announcedAt; announcing says that
-	// they will be told anew.
-	announced   int64
-	announcedAt time.Time
-	announcing  bool
+	// written is how much has arrived without a gap. flushed of it is in the part, the rest is in tail; after a successful
+	// Commit all of it is in both. claimed is up to where the writer writes just now.
+	written, flushed, claimed int64
+	tail                      []byte
+	// end is the memory of what is held back: tail is its beginning, and what lies ahead has its place behind that. Nil
+	// until it is needed.
+	end []byte
+	// aheads are the parts ahead that aren't taken in yet, in their order in the file. aheadCame is closed when there is something
+	// to take in; nil while the writer doesn't wait.
+	aheads    []*Ahead
+	aheadCame chan struct{}
+	// news is of what is flushed.
+	news
+	// done is closed at the end.
+	done chan struct{}
 	// committing says that Commit decides how the fill ends.
 	committing, ended bool
 	// whole says that all bytes may be read; err why there won't be more.
@@ -90,6 +97,7 @@ func (s *Store) Begin(k Key, g Generation, spec FillSpec) (*Fill, error) {
 	f := &Fill{
 		store: s, key: k, generation: g, spec: spec, path: partPath(s.dir, s.process, number),
 		hash: sha256.New(), room: &s.space.holding, done: make(chan struct{}), users: 1,
+		parts: spec.Parts && spec.Size >= 0 && !spec.Copy.unproven,
 	}
 	if err := f.reserveFirst(limits); err != nil {
 		if errors.Is(err, ErrNoRoom) && !errors.Is(err, ErrNoSpareRoom) && !spec.Copy.unproven {
@@ -179,17 +187,23 @@ func (f *Fill) create() (File, error) {
 	return s.fs.Create(f.path)
 }
 
-// Write appends to the file. After an error the fill is over: readers get ErrTooLong, or ErrDisk and go on elsewhere.
+// Write appends to the file. ErrTaken says that it has come to a part ahead: the bytes from there on are that one's to bring,
+// those before are written, and the fill goes on by Advance. After any other error the fill is over: readers get ErrTooLong,
+// or ErrDisk and go on elsewhere.
 func (f *Fill) Write(p []byte) (int, error) {
 	f.mu.Lock()
-	after, ended := f.written+int64(len(p)), f.ended
+	ended, tooLong := f.ended, f.spec.Size >= 0 && f.written+int64(len(p)) > f.spec.Size
+	p, met := f.claimLocked(p)
+	after := f.written + int64(len(p))
 	f.mu.Unlock()
-	if ended {
+	switch {
+	case ended:
 		return 0, f.refuse()
-	}
-	if f.spec.Size >= 0 && after > f.spec.Size {
+	case tooLong:
 		f.finish(ending{err: ErrTooLong})
 		return 0, ErrTooLong
+	case len(p) == 0 && met != nil:
+		return 0, met
 	}
 	if f.spec.Copy.unproven && len(p) > 0 {
 		f.hear()
@@ -205,7 +219,18 @@ func (f *Fill) Write(p []byte) (int, error) {
 		f.finish(ending{err: err})
 		return 0, err
 	}
-	return len(p), nil
+	return len(p), met
+}
+
+// claimLocked returns the part of p that the writer may write, which nobody else may bring from here on, and ErrTaken if that
+// isn't all of it.
+func (f *Fill) claimLocked(p []byte) ([]byte, error) {
+	f.claimed = f.written + int64(len(p))
+	if len(f.aheads) == 0 || f.claimed <= f.aheads[0].from {
+		return p, nil
+	}
+	f.claimed = max(f.aheads[0].from, f.written)
+	return p[:f.claimed-f.written], ErrTaken
 }
 
 // refuse is why nothing more can be written.
@@ -271,43 +296,60 @@ func (f *Fill) flush(p []byte, after int64) error {
 	room := max(until-f.flushed, 0)
 	old := f.tail[:min(room, int64(len(f.tail)))]
 	fresh := p[:room-int64(len(old))]
+	at := f.flushed
 	for _, piece := range [][]byte{old, fresh} {
-		if len(piece) == 0 {
-			continue
+		if err := f.writePiece(piece, at); err != nil {
+			return err
 		}
-		if err := f.writePiece(piece); err != nil {
-			if errors.Is(err, os.ErrClosed) {
-				return f.refuse() // aborted meanwhile
-			}
-			return f.store.diskError("writing a fill", err)
-		}
+		at += int64(len(piece))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.tail == nil && len(p) > len(fresh) {
-		capacity := int64(heldBack)
-		if f.spec.Size >= 0 {
-			capacity = min(capacity, f.spec.Size)
-		}
-		f.tail = make([]byte, 0, capacity)
+		f.tail = f.endLocked()[:0]
 	}
 	f.tail = append(f.tail[:copy(f.tail, f.tail[len(old):])], p[len(fresh):]...)
 	f.written = after
 	f.flushed += room
 	if room > 0 {
-		f.announceLocked()
+		f.come(&f.mu, f.flushed)
 	}
 	return nil
 }
 
-// writePiece writes to the part, if need be in several goes.
-func (f *Fill) writePiece(piece []byte) error {
-	return f.insist(func() error {
-		n, err := f.file.Write(piece)
+// endLocked returns the memory of what is held back, from its first byte to its last. A fill that goes on in the part of
+// another has that one's.
+func (f *Fill) endLocked() []byte {
+	switch {
+	case f.end != nil:
+	case f.tail != nil:
+		f.end = f.tail[:cap(f.tail)]
+	case f.spec.Size >= 0:
+		f.end = make([]byte, min(heldBack, f.spec.Size))
+	default:
+		f.end = make([]byte, heldBack)
+	}
+	return f.end
+}
+
+// writePiece writes to the part at a place, if need be in several goes.
+func (f *Fill) writePiece(piece []byte, at int64) error {
+	if len(piece) == 0 {
+		return nil
+	}
+	err := f.insist(func() error {
+		n, err := f.file.WriteAt(piece, at)
 		f.wrote(int64(n))
-		piece = piece[n:]
+		piece, at = piece[n:], at+int64(n)
 		return err
 	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrClosed):
+		return f.refuse() // aborted meanwhile
+	}
+	return f.store.diskError("writing a fill", err)
 }
 
 // wrote notes that bytes which were reserved now are on the disk.
@@ -331,7 +373,7 @@ func (f *Fill) releaseLocked() {
 	f.released = true
 }
 
-// Written is how many bytes have arrived.
+// Written is how many bytes have arrived, without a gap.
 func (f *Fill) Written() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -372,113 +414,4 @@ func (f *Fill) Result() (Entry, error) {
 		return Entry{}, f.err
 	}
 	return f.entry, f.notKept
-}
-
-// Abort ends the fill with an error, which readers get after the bytes that are there. ErrChecksum counts as Commit's own:
-// whoever writes may know another sum of the file. After Commit or another Abort it does nothing. Unlike Write and Commit it
-// may be called by anybody.
-func (f *Fill) Abort(err error) {
-	if err == nil {
-		err = errors.New("the fill was given up")
-	}
-	f.finish(ending{err: err, aborted: true})
-}
-
-// ending is how a fill ends.
-type ending struct {
-	// err is the readers' error; nil when they may read all.
-	err error
-	// entry and blob are what became of the file, notKept why nothing did although it is whole.
-	entry   Entry
-	blob    *blobState
-	notKept error
-	// left says that what has arrived is kept as the file's beginning.
-	left     bool
-	progress any
-	// aborted says that it wasn't Commit who decided; a fill that is being committed isn't aborted any more.
-	aborted bool
-}
-
-// finish ends the fill once, and reports whether what has arrived is kept as the file's beginning.
-func (f *Fill) finish(end ending) (kept bool) {
-	f.mu.Lock()
-	if f.ended || (end.aborted && f.committing) {
-		f.mu.Unlock()
-		return false
-	}
-	f.ended, f.whole, f.err = true, end.err == nil, end.err
-	f.entry, f.notKept, f.blob = end.entry, end.notKept, end.blob
-	f.broadcastLocked()
-	f.mu.Unlock()
-	s := f.store
-	if errors.Is(end.err, ErrChecksum) {
-		s.counters.checksumFailures.Add(1)
-	}
-	if end.blob == nil && !end.left {
-		f.removePart()
-	}
-	s.mu.Lock()
-	delete(s.fills.running, f)
-	s.space.copies.forget(f)
-	var leaving []*Beginning
-	if end.blob == nil {
-		f.releaseLocked()
-		if end.left {
-			kept, leaving = s.keepBeginningLocked(f, end.progress)
-		} else {
-			f.room.lingering += f.onDisk
-		}
-	}
-	s.mu.Unlock()
-	close(f.done)
-	if !end.left {
-		f.leave()
-	}
-	dropAll(leaving)
-	return kept
-}
-
-// join counts a reader; false when the file is closed already.
-func (f *Fill) join() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.users == 0 || f.err != nil {
-		return false
-	}
-	f.users++
-	return true
-}
-
-// leave takes the writer or a reader off; the last closes the file, and the disk has its bytes back.
-func (f *Fill) leave() {
-	f.mu.Lock()
-	if next := f.successor; next != nil {
-		f.mu.Unlock()
-		next.leave()
-		return
-	}
-	f.users--
-	last, blob := f.users == 0, f.blob
-	f.mu.Unlock()
-	if !last {
-		return
-	}
-	_ = f.file.Close() // what had to be written was synced by then, or isn't needed
-	if blob != nil {
-		f.store.leaveBlob(blob)
-		return
-	}
-	s := f.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f.closed = true
-	if _, stuck := s.leaving.stuck.files[f.left]; stuck {
-		f.left.bytes = f.onDisk // they linger without it
-		return
-	}
-	f.room.lingering -= f.onDisk
-	if f.isCopyLocked() || f.owes {
-		s.space.unfreed.add(f.onDisk, s.now())
-	}
-	s.space.announce()
 }

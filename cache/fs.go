@@ -35,9 +35,13 @@ type FS interface {
 type File interface {
 	io.Reader
 	io.ReaderAt
-	io.Writer
+	// WriteAt may be called by several goroutines at a time, for ranges that don't overlap. What lies before a range and
+	// was never written reads as zeros, and takes no room.
+	io.WriterAt
 	io.Seeker
 	io.Closer
+	// Truncate cuts off what lies behind size, and gives its room back.
+	Truncate(size int64) error
 	// Sync makes the file's bytes survive a power cut.
 	Sync() error
 	Stat() (fs.FileInfo, error)

@@ -89,9 +89,14 @@ func (f *hookFile) Read(p []byte) (int, error) {
 	return f.File.Read(p)
 }
 
-func (f *hookFile) Write(p []byte) (int, error) {
+func (f *hookFile) WriteAt(p []byte, offset int64) (int, error) {
 	defer f.fs.around("write", f.path)()
-	return f.File.Write(p)
+	return f.File.WriteAt(p, offset)
+}
+
+func (f *hookFile) Truncate(size int64) error {
+	defer f.fs.around("truncate", f.path)()
+	return f.File.Truncate(size)
 }
 
 func (f *hookFile) Sync() error {

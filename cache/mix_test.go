@@ -26,8 +26,10 @@ type countedFS struct {
 // countedFile is a file, whatever its names and however often it is open.
 type countedFile struct {
 	bytes int64
-	named bool
-	opens int
+	// written are the ranges, which never overlap.
+	written [][2]int64
+	named   bool
+	opens   int
 }
 
 // openCounted is one opening of a file.
@@ -95,17 +97,31 @@ func (f *countedFS) Rename(from, to string) error {
 	return f.FS.Rename(from, to)
 }
 
-func (o *openCounted) Write(p []byte) (int, error) {
-	n, err := o.File.Write(p)
+func (o *openCounted) WriteAt(p []byte, offset int64) (int, error) {
+	n, err := o.File.WriteAt(p, offset)
 	o.fs.mu.Lock()
 	defer o.fs.mu.Unlock()
 	if !o.inode.named && o.inode.opens == 0 {
 		return n, err // a copy that was dropped while it was written: the system takes all back
 	}
+	o.inode.written = append(o.inode.written, [2]int64{offset, offset + int64(n)})
 	o.inode.bytes += int64(n)
 	o.fs.taken += int64(n)
 	o.fs.most = max(o.fs.most, o.fs.taken)
 	return n, err
+}
+
+func (o *openCounted) Truncate(size int64) error {
+	err := o.File.Truncate(size)
+	o.fs.mu.Lock()
+	defer o.fs.mu.Unlock()
+	for i, written := range o.inode.written {
+		kept := min(max(written[0], size), written[1])
+		o.inode.bytes -= written[1] - kept
+		o.fs.taken -= written[1] - kept
+		o.inode.written[i][1] = kept
+	}
+	return err
 }
 
 func (o *openCounted) Close() error {

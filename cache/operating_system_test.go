@@ -58,8 +58,8 @@ func TestTheOperatingSystemDoesWhatItIsAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, written := io.WriteString(file, "content")
-	if err := errors.Join(written, file.Sync(), file.Close(), system.Rename(one, other)); err != nil {
+	_, written := file.WriteAt([]byte("content and more"), 0)
+	if err := errors.Join(written, file.Truncate(7), file.Sync(), file.Close(), system.Rename(one, other)); err != nil {
 		t.Fatal(err)
 	}
 	if names, err := system.ReadDir(below); err != nil || !slices.Equal(names, []string{"other"}) {

@@ -41,27 +41,28 @@ func (f *Fill) isInMemory() bool {
 
 // view is what a reader may see of a fill at one moment.
 type view struct {
-	// flushed bytes are in the part; after them comes tail once the file is whole.
-	flushed int64
-	tail    []byte
-	// arrived says that all bytes of a file of known length are here, and ended that the fill is over.
-	arrived, ended bool
-	err            error
+	// flushed bytes are in the part; after them comes tail once the file is whole. until is up to where those from the
+	// reader's offset on are: with a part ahead, also further.
+	flushed, until int64
+	tail           []byte
+	// sendable says that all of the part may be read, to its end, and ended that the fill is over.
+	sendable, ended bool
+	err             error
 }
 
 // view returns what may be read from offset on, and, if that is nothing yet, what to wait for.
 func (f *Fill) view(offset int64) (v view, grown <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	v = view{flushed: f.flushed, arrived: f.written == f.spec.Size, ended: f.ended, err: f.err}
+	v = view{flushed: f.flushed, until: f.readableLocked(offset), ended: f.ended, err: f.err}
+	// Only while the file is being committed are the bytes counted: else a reader would have its last byte before there is an
+	// entry, and ask again in vain.
+	v.sendable = f.whole || (!f.parts && (f.ended || f.written != f.spec.Size))
 	if f.whole {
 		v.tail = f.tail
 	}
-	if offset >= f.flushed && !f.ended {
-		if f.grown == nil {
-			f.grown = make(chan struct{})
-		}
-		grown = f.grown
+	if offset >= v.until && !f.ended {
+		grown = f.newsOfLocked(offset).wait()
 	}
 	return v, grown
 }
@@ -72,7 +73,7 @@ func (r *FillReader) next() (view, error) {
 	for {
 		v, grown := r.fill.view(r.offset)
 		switch {
-		case r.offset < v.flushed+int64(len(v.tail)):
+		case r.offset < max(v.until, v.flushed+int64(len(v.tail))):
 			return v, nil
 		case v.err != nil:
 			return view{}, v.err
@@ -99,12 +100,16 @@ func (r *FillReader) Read(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if r.offset >= v.flushed {
+	if r.offset >= v.until {
 		n := copy(p, v.tail[r.offset-v.flushed:])
 		r.offset += int64(n)
 		return n, nil
 	}
-	n, err := r.fill.file.ReadAt(p[:min(int64(len(p)), v.flushed-r.offset)], r.offset)
+	p = p[:min(int64(len(p)), v.until-r.offset)]
+	n, err := r.fill.file.ReadAt(p, r.offset)
+	if v.until > v.flushed && r.fill.ArrivedUntil(r.offset) < r.offset+int64(len(p)) {
+		return r.Read(p) // what lay ahead was cut off meanwhile, and may be a hole of the next fill's by now
+	}
 	r.offset += int64(n)
 	if n > 0 {
 		return n, nil
@@ -123,7 +128,6 @@ func (r *FillReader) WriteTo(w io.Writer) (total int64, err error) {
 		return 0, os.ErrClosed
 	}
 	to, direct := w.(io.ReaderFrom)
-	var buffer []byte
 	for {
 		v, err := r.next()
 		switch {
@@ -134,17 +138,16 @@ func (r *FillReader) WriteTo(w io.Writer) (total int64, err error) {
 		}
 		var n int64
 		file, ok := (*os.File)(nil), false
-		if direct && r.offset < v.flushed && (v.ended || !v.arrived) {
+		if direct && r.offset < v.until && v.sendable {
 			file, ok = r.openOwn()
 		}
 		switch {
-		case r.offset >= v.flushed:
+		case r.offset >= v.until:
 			n, err = write(w, v.tail[r.offset-v.flushed:])
 			r.offset += n
 		case ok:
 			// All that is in the part may be read, so it is handed on as it is, without a limit: sendfile sees through one
-			// io.LimitedReader, and the writer may bring its own. Only while the file is being committed are the bytes
-			// counted: else a reader would have its last byte before there is an entry, and ask again in vain.
+			// io.LimitedReader, and the writer may bring its own.
 			n, err = to.ReadFrom(file)
 			r.offset += n
 			if isMediaError(err) {
@@ -152,10 +155,7 @@ func (r *FillReader) WriteTo(w io.Writer) (total int64, err error) {
 			}
 			direct = n > 0
 		default:
-			if buffer == nil {
-				buffer = make([]byte, copyPiece)
-			}
-			n, err = r.copyPiece(w, buffer)
+			n, err = withCopyBuffer(func(buffer []byte) (int64, error) { return r.copyPiece(w, buffer) })
 		}
 		total += n
 		if err != nil {
@@ -163,9 +163,6 @@ func (r *FillReader) WriteTo(w io.Writer) (total int64, err error) {
 		}
 	}
 }
-
-// copyPiece is how much is copied at a time where the kernel can't.
-const copyPiece = 128 << 10
 
 func (r *FillReader) copyPiece(w io.Writer, buffer []byte) (int64, error) {
 	n, err := r.Read(buffer)

@@ -183,13 +183,20 @@ func (f *failingFile) ReadAt(p []byte, offset int64) (int, error) {
 	return f.File.ReadAt(p, offset)
 }
 
-// Write writes half of p when it fails.
-func (f *failingFile) Write(p []byte) (int, error) {
+// WriteAt writes half of p when it fails.
+func (f *failingFile) WriteAt(p []byte, offset int64) (int, error) {
 	if err := f.fs.step("write", f.path); err != nil {
-		n, _ := f.File.Write(p[:len(p)/2])
+		n, _ := f.File.WriteAt(p[:len(p)/2], offset)
 		return n, err
 	}
-	return f.File.Write(p)
+	return f.File.WriteAt(p, offset)
+}
+
+func (f *failingFile) Truncate(size int64) error {
+	if err := f.fs.step("truncate", f.path); err != nil {
+		return err
+	}
+	return f.File.Truncate(size)
 }
 
 func (f *failingFile) Sync() error {

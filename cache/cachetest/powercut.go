@@ -245,13 +245,23 @@ type powerFile struct {
 	path  string
 }
 
-func (f *powerFile) Write(p []byte) (n int, err error) {
+func (f *powerFile) WriteAt(p []byte, offset int64) (n int, err error) {
 	err = f.fs.change("write", f.path, func() error {
-		n, err = f.File.Write(p)
-		f.inode.size += int64(n)
+		n, err = f.File.WriteAt(p, offset)
+		f.inode.size = max(f.inode.size, offset+int64(n))
 		return err
 	})
 	return n, err
+}
+
+func (f *powerFile) Truncate(size int64) error {
+	return f.fs.change("truncate", f.path, func() error {
+		if err := f.File.Truncate(size); err != nil {
+			return err
+		}
+		f.inode.size = size
+		return nil
+	})
 }
 
 func (f *powerFile) Sync() error {
