@@ -41,6 +41,11 @@ func (f *Fill) Advance() (advanced bool, err error) {
 		} else {
 			piece = end[at-held : until-held]
 		}
+		if f.taken != nil {
+			if err := f.taken(piece); err != nil {
+				return advanced, err
+			}
+		}
 		if err := f.takeIn(piece); err != nil {
 			return advanced, err
 		}
@@ -48,6 +53,17 @@ func (f *Fill) Advance() (advanced bool, err error) {
 		at += int64(len(piece))
 	}
 	return true, nil
+}
+
+// OnTaken has a function told of all bytes that Advance takes in, in their order and before they count, such as one that makes another
+// sum of them. After its error Advance returns that, and the fill is as it was. Only who writes the fill may call it, before Advance.
+func (f *Fill) OnTaken(told func(piece []byte) error) { f.taken = told }
+
+// MayHaveParts reports whether Ahead can begin parts (FillSpec.Parts).
+func (f *Fill) MayHaveParts() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.parts
 }
 
 // readBack reads what has arrived in the part.

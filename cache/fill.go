@@ -34,8 +34,9 @@ type Fill struct {
 	// parts says that bytes may come ahead of those in front of them: the part may have holes, and nobody is sent it as it is.
 	// It is fixed.
 	parts bool
-	// hash is the sum so far, the writer's alone.
-	hash hash.Hash
+	// hash is the sum so far, and taken is told of what Advance takes in (OnTaken); both are the writer's alone.
+	hash  hash.Hash
+	taken func(piece []byte) error
 	// underWay are the writes of what lies ahead. None begins once the fill has ended.
 	underWay sync.WaitGroup
 	// reserved is what the fill holds of the store's room and onDisk the part of it that is written; changed by the

@@ -13,11 +13,8 @@ import (
 )
 
 const (
-	// storagePart is how large the parts are that object storage is asked for, and leastGitLabPart and gitLabParts bound those of GitLab
-	// itself, each of which is a request that its limits count: so much at least, and so many of a file at most.
-	storagePart     = 8 << 20
-	leastGitLabPart = 64 << 20
-	gitLabParts     = 16
+	// gitLabParts is of how many parts a file consists at most that GitLab itself sends.
+	gitLabParts = 16
 	// partWindow is how many parts for each connection may be ahead of what has arrived without a gap.
 	partWindow = 2
 	// firstLook is how long the first answer alone shows how fast its line is, and soonOver how long it may still take to be left alone.
@@ -78,21 +75,21 @@ var (
 
 // assemblyOf returns how a body is brought by several connections; nil for one connection.
 func (f *flight) assemblyOf(body *upstream.Download) *assembly {
-	if !f.h.hasParts(body.Length) || !f.fill.HasParts() {
+	if !f.h.hasParts(body.Length) || !f.fill.MayHaveParts() {
 		return nil
 	}
 	a := &assembly{f: f, body: body, begun: time.Now(), from: f.fill.Written(), ended: make(chan *part, f.h.fetchConnections)}
 	switch {
 	case f.shared != nil:
-		a.source, a.step = sharedParts{f.h.shared, f.shared.content}, storagePart
+		a.source, a.step = sharedParts{f.h.shared, f.shared.content}, f.h.process.storagePart
 		a.server = f.h.process.partServers.of(f.h.shared.Endpoint(), partsHelp)
 	case !body.HasParts():
 		return nil
 	case body.FromStorage():
-		a.source, a.step = downloadParts{body}, storagePart
+		a.source, a.step = downloadParts{body}, f.h.process.storagePart
 		a.server = f.h.process.partServers.of(body.Server(), partsHelp)
 	default:
-		a.source, a.step = downloadParts{body}, max(leastGitLabPart, (body.Length+gitLabParts-1)/gitLabParts)
+		a.source, a.step = downloadParts{body}, max(f.h.process.gitLabPart, (body.Length+gitLabParts-1)/gitLabParts)
 		a.server = f.h.process.partServers.of(body.Server(), partsMustHelp)
 	}
 	return a
@@ -105,6 +102,7 @@ func (h *Handler) hasParts(size int64) bool {
 
 // run brings the file into the fill.
 func (a *assembly) run(ctx context.Context, buffer []byte) error {
+	a.f.fill.OnTaken(a.body.TakeIn)
 	a.server.enter(a)
 	defer a.server.leave(a)
 	partsCtx, cancel := context.WithCancelCause(ctx)
@@ -116,7 +114,7 @@ func (a *assembly) run(ctx context.Context, buffer []byte) error {
 			return err
 		}
 		at := a.f.fill.Written()
-		advanced, err := a.f.fill.Advance(a.body.TakeIn)
+		advanced, err := a.f.fill.Advance()
 		switch {
 		case err != nil:
 			return err
@@ -136,7 +134,7 @@ func (a *assembly) run(ctx context.Context, buffer []byte) error {
 		if at == limit {
 			err = a.wait(ctx)
 		} else {
-			err = a.readOn(buffer[:min(int64(len(buffer)), limit-at)])
+			err = a.readOn(buffer[:min(int64(len(buffer)), a.limit(at)-at)])
 		}
 		if err != nil {
 			return err
@@ -170,7 +168,10 @@ func (a *assembly) wait(ctx context.Context) error {
 		return nil
 	}
 	err := a.f.fill.AwaitAhead(waiting)
-	if ctx.Err() == nil && waiting.Err() != nil {
+	switch {
+	case errors.Is(err, cache.ErrGap): // the part has ended, and is just about to tell
+		return a.takeIn(<-a.ended)
+	case ctx.Err() == nil && waiting.Err() != nil:
 		return nil // woken
 	}
 	return err

@@ -106,7 +106,7 @@ func (d *download) giveUpOn(fl *flight) (done bool) {
 }
 
 // rangeFarAhead returns where the farthest of the ranges that are asked for begins, if that is more than range_wait bytes
-// ahead of what has arrived, and how long all of them are together. Waiting for it would cost the caller more than GitLab.
+// ahead of what has arrived, and in no part that has, and how long all of them are together. Waiting for it would cost the caller more than GitLab.
 func (d *download) rangeFarAhead(ranges string, fill *cache.Fill) (start, length int64, ok bool) {
 	if d.r.Method != http.MethodGet {
 		return 0, 0, false
@@ -119,7 +119,7 @@ func (d *download) rangeFarAhead(ranges string, fill *cache.Fill) (start, length
 		start = max(start, asked.start)
 		length += min(asked.length, math.MaxInt64-length)
 	}
-	return start, length, start > fill.Written()+d.h.rangeWait
+	return start, length, start > fill.Written()+d.h.rangeWait && fill.ArrivedUntil(start) == start
 }
 
 // byteRange is a range as it is asked for: where it begins, and how many bytes from there on.

@@ -24,9 +24,7 @@ const (
 )
 
 const (
-	// trialPause is how long a server is watched before a further connection is tried, and then how long that is tried. It stays if the
-	// rate is trialGain times what it was; else none is tried for noGainPause.
-	trialPause  = 2 * time.Second
+	// trialGain is how many times as fast a server must have become by a further connection; else none is tried for noGainPause.
 	trialGain   = 1.2
 	noGainPause = time.Minute
 	// tooManyPause is for how long one connection is used to a server that wants fewer requests and doesn't say for how long, and
@@ -42,8 +40,8 @@ const (
 
 // partServers are the servers that parts are asked of, by their origins. Safe for concurrent use.
 type partServers struct {
-	// now is the time, which tests put forward.
-	now func() time.Time
+	*environment
+
 	// underWay counts the parts of all servers.
 	underWay atomic.Int64
 
@@ -52,8 +50,8 @@ type partServers struct {
 	known *simplelru.LRU[string, *partServer]
 }
 
-func newPartServers(now func() time.Time) *partServers {
-	return &partServers{now: now, known: newLRU[string, *partServer](maxPartServers)}
+func newPartServers(e *environment) *partServers {
+	return &partServers{environment: e, known: newLRU[string, *partServer](maxPartServers)}
 }
 
 // of returns what is known of a server.
@@ -115,12 +113,12 @@ func (s *partServer) leave(a *assembly) {
 func (s *partServer) take(a *assembly, bound int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.all.now()
+	now := s.all.clock()
 	if now.Before(s.restUntil) || s.total+len(s.users) >= bound || s.users[a]+1 >= bound/len(s.users) {
 		return false
 	}
 	if s.policy == partsMustHelp {
-		if s.trial != nil || now.Before(s.noneUntil) || now.Sub(s.since) < trialPause {
+		if s.trial != nil || now.Before(s.noneUntil) || now.Sub(s.since) < s.all.trialPause {
 			return false
 		}
 		s.before = s.rateLocked()
@@ -152,7 +150,7 @@ func (s *partServer) watch(p *part) {
 	defer s.mu.Unlock()
 	s.trial = p
 	s.measureLocked()
-	time.AfterFunc(trialPause, s.judge)
+	time.AfterFunc(s.all.trialPause, s.judge)
 }
 
 // judge ends a trial.
@@ -162,7 +160,7 @@ func (s *partServer) judge() {
 	s.trial = nil
 	s.measureLocked()
 	if !gain {
-		s.noneUntil = s.all.now().Add(noGainPause)
+		s.noneUntil = s.all.clock().Add(noGainPause)
 	}
 	s.mu.Unlock()
 	if !gain {
@@ -170,11 +168,11 @@ func (s *partServer) judge() {
 	}
 }
 
-func (s *partServer) measureLocked() { s.since, s.sinceBytes = s.all.now(), s.received.Load() }
+func (s *partServer) measureLocked() { s.since, s.sinceBytes = s.all.clock(), s.received.Load() }
 
 // rateLocked is how many bytes a second have come since then.
 func (s *partServer) rateLocked() float64 {
-	return float64(s.received.Load()-s.sinceBytes) / max(s.all.now().Sub(s.since).Seconds(), 1e-3)
+	return float64(s.received.Load()-s.sinceBytes) / max(s.all.clock().Sub(s.since).Seconds(), 1e-3)
 }
 
 // rest has each file use one connection for a while: the server wants fewer requests, or gives no parts.
@@ -190,7 +188,7 @@ func (s *partServer) rest(err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if until := s.all.now().Add(pause); until.After(s.restUntil) {
+	if until := s.all.clock().Add(pause); until.After(s.restUntil) {
 		s.restUntil = until
 	}
 }

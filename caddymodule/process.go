@@ -92,6 +92,11 @@ type environment struct {
 	// pause waits, or returns the context's error: how a warming waits while GitLab limits requests. Tests put the clock forward
 	// instead.
 	pause func(ctx context.Context, wait time.Duration) error
+	// storagePart is how large the parts are that object storage is asked for, and gitLabPart those of GitLab itself at least, each of
+	// which is a request that its limits count.
+	storagePart, gitLabPart int64
+	// trialPause is how long GitLab is watched before a further connection is tried, and then how long that is tried.
+	trialPause time.Duration
 	// sharedSpread is how long a fetched file of that size waits before it is written to the shared store.
 	sharedSpread func(size int64) time.Duration
 	// switchesPoll is how often Caddy's storage is looked at for what other instances switched.
@@ -121,6 +126,9 @@ func newProcessWide() *processWide {
 			namesPatience:   3 * time.Second,
 			pause:           pause,
 			sharedSpread:    sharedSpread,
+			storagePart:     8 << 20,
+			gitLabPart:      64 << 20,
+			trialPause:      2 * time.Second,
 			switchesPoll:    5 * time.Second,
 		},
 		states:        caddy.NewUsagePool(),
@@ -128,7 +136,7 @@ func newProcessWide() *processWide {
 		tokens:        upstream.NewFingerprinter(),
 		started:       time.Now(),
 	}
-	p.partServers = newPartServers(func() time.Time { return p.clock() })
+	p.partServers = newPartServers(&p.environment)
 	p.stateNumbers = newStateCollector(p.statesInUse)
 	p.metrics = newMetrics(p.stateNumbers)
 	return p

@@ -181,6 +181,10 @@ func isExpired(err error) bool {
 // isPartOf checks that an answer is the part that was asked for, of the same content.
 func (d *Download) isPartOf(response *http.Response, identity Identity) error {
 	if response.StatusCode != http.StatusPartialContent {
+		// With If-Range a file that has changed comes whole, too.
+		if Compare(d.Identity, identity) == Different {
+			return ErrChanged
+		}
 		return ErrWholeForPart
 	}
 	start, total, ok := contentRange(response.Header)

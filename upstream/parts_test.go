@@ -136,6 +136,10 @@ func TestAPartIsTakenOnlyIfItIsOne(t *testing.T) {
 		ends   bool
 	}{
 		"all of it": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bigBody) }, upstream.ErrWholeForPart, true},
+		"all of another": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Etag", `"2"`)
+			_, _ = w.Write(bigBody)
+		}, upstream.ErrChanged, false},
 		"another tag": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Etag", `"2"`)
 			r.Header.Del("If-Range")

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/johannesboyne/gofakes3"
@@ -26,6 +27,8 @@ type Server struct {
 	*httptest.Server
 
 	backend gofakes3.Backend
+	// connectionRate is SetConnectionRate's.
+	connectionRate atomic.Int64
 
 	mu       sync.Mutex
 	faults   []*Fault
@@ -82,7 +85,7 @@ func (s *Server) Close() {
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	fault := s.take(r)
-	out := &counted{ResponseWriter: w, fault: fault, ended: s.ended, gone: r.Context()}
+	out := &counted{ResponseWriter: w, fault: fault, ended: s.ended, gone: r.Context(), perSecond: s.connectionRate.Load()}
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -117,6 +120,21 @@ type counted struct {
 	ended, gone context.Context
 	status      int
 	sent        int64
+	perSecond   int64 // 0 for no bound
+}
+
+// pace waits as long as so many bytes take.
+func (c *counted) pace(n int) {
+	if c.perSecond == 0 {
+		return
+	}
+	timer := time.NewTimer(time.Duration(int64(n) * int64(time.Second) / c.perSecond))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.ended.Done():
+	case <-c.gone.Done():
+	}
 }
 
 func (c *counted) WriteHeader(status int) {
@@ -138,6 +156,7 @@ func (c *counted) Write(p []byte) (int, error) {
 	if c.status == 0 {
 		c.status = http.StatusOK
 	}
+	c.pace(len(p))
 	if c.fault == nil || (c.fault.CutAt == 0 && c.fault.HangAt == 0) {
 		n, err := c.ResponseWriter.Write(p)
 		c.sent += int64(n)
@@ -155,6 +174,9 @@ func (c *counted) Write(p []byte) (int, error) {
 	}
 	panic(http.ErrAbortHandler)
 }
+
+// SetConnectionRate bounds the bytes per second of each answer, as storages do; 0 is no bound. It takes effect with the next answers.
+func (s *Server) SetConnectionRate(bytesPerSecond int64) { s.connectionRate.Store(bytesPerSecond) }
 
 // Inject adds a fault.
 func (s *Server) Inject(f Fault) {
