@@ -440,4 +440,3 @@ func (e *fleetEdge) owed(t *testing.T) (owed int) {
 	}
 	return owed
 }
-
