@@ -125,6 +125,27 @@ func TestThePartsOfTheFleetFindEachOther(t *testing.T) {
 	mustContain(t, "../prometheus/prometheus-fleet.yml", "targets: [edge-1:9180, edge-2:9180]\n")
 }
 
+// TestTheFleetTakesAnotherStorage has both edges look for it where the admin says.
+func TestTheFleetTakesAnotherStorage(t *testing.T) {
+	others := map[string]string{"S3_ENDPOINT": "https://s3.example.com", "S3_BUCKET": "s3://mine/prefix", "S3_REGION": "eu-west-1"}
+	environment := chosen("")
+	for name, value := range others {
+		environment = append(environment, name+"="+value)
+	}
+	project, err := load(t, []cli.ProjectOptionsFn{cli.WithDefaultProfiles("fleet")}, environment...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range others {
+		for _, edge := range []string{"edge-1", "edge-2"} {
+			if got := variable(project.Services[edge], name); got != value {
+				t.Errorf("%s has %s=%q", edge, name, got)
+			}
+		}
+		mustContain(t, "../compose/fleet.Caddyfile", "{$"+name+":")
+	}
+}
+
 // TestNobodyElseGetsTheBalancersAddress: what the edges believe of callers comes from there.
 func TestNobodyElseGetsTheBalancersAddress(t *testing.T) {
 	for _, network := range []string{"", "192.168.77"} {
