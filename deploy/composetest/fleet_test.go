@@ -114,7 +114,7 @@ func TestThePartsOfTheFleetFindEachOther(t *testing.T) {
 			t.Errorf("%s believes %s, and the balancer is %s", name, trusted, balancer.Networks["fleet"].Ipv4Address)
 		}
 	}
-	for edges, storages := range map[string]string{"S3_ACCESS_KEY": "ROOT_ACCESS_KEY_ID", "S3_SECRET_KEY": "ROOT_SECRET_ACCESS_KEY"} {
+	for edges, storages := range map[string]string{"S3_ACCESS_KEY": "ROOT_ACCESS_KEY_ID", "S3_SECRET_KEY": "ROOT_SECRET_ACCESS_KEY"} { //nolint:gosec // names
 		if variable(storage, storages) != fleetVariables[edges] || variable(project.Services["edge-1"], edges) != fleetVariables[edges] {
 			t.Errorf("the storage's %s isn't the edges' %s", storages, edges)
 		}
