@@ -227,11 +227,15 @@ func (f *Fill) Write(p []byte) (int, error) {
 // isn't all of it.
 func (f *Fill) claimLocked(p []byte) ([]byte, error) {
 	f.claimed = f.written + int64(len(p))
-	if len(f.aheads) == 0 || f.claimed <= f.aheads[0].from {
+	if len(f.aheads) == 0 {
 		return p, nil
 	}
-	f.claimed = max(f.aheads[0].from, f.written)
-	return p[:f.claimed-f.written], ErrTaken
+	free := max(f.aheads[0].from-f.written, 0)
+	if int64(len(p)) <= free {
+		return p, nil
+	}
+	f.claimed = f.written + free
+	return p[:free], ErrTaken
 }
 
 // refuse is why nothing more can be written.
