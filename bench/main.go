@@ -70,6 +70,7 @@ func allRows() []row {
 		row{"memory" + tlsHTTP2.suffix, memoryFull(tlsHTTP2)},
 		row{"newtoken", newToken},
 		row{"herd", herd},
+		row{"longline", longLine},
 		row{"range", coldRange},
 		row{"put", put},
 		row{"damaged", damaged},
