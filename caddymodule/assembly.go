@@ -37,6 +37,8 @@ type assembly struct {
 	// next is where the next part would begin; 0 before the first. over says that there won't be more parts.
 	next int64
 	over bool
+	// bodyOpen says that the body itself has a connection, as the server knows.
+	bodyOpen bool
 	// begun is when the first byte was waited for, at from.
 	begun time.Time
 	from  int64
@@ -103,6 +105,7 @@ func (h *Handler) hasParts(size int64) bool {
 // run brings the file into the fill.
 func (a *assembly) run(ctx context.Context, buffer []byte) error {
 	a.f.fill.OnTaken(a.body.TakeIn)
+	a.bodyOpen = true
 	a.server.enter(a)
 	defer a.server.leave(a)
 	partsCtx, cancel := context.WithCancelCause(ctx)
@@ -124,21 +127,30 @@ func (a *assembly) run(ctx context.Context, buffer []byte) error {
 		if at == a.body.Length {
 			return nil
 		}
-		limit := a.limit(at)
-		if at == limit { // what the first answer would bring now comes by the part
+		if a.limit(at) == at { // what the first answer would bring now comes by the part
 			if err := a.body.TakeIn(nil); err != nil {
 				return err
 			}
 		}
+		a.noteBody(a.body.IsOpen())
 		a.spread(partsCtx, at)
-		if at == limit {
+		if limit := a.limit(at); limit == at {
 			err = a.wait(ctx)
 		} else {
-			err = a.readOn(buffer[:min(int64(len(buffer)), a.limit(at)-at)])
+			a.noteBody(true)
+			err = a.readOn(buffer[:min(int64(len(buffer)), limit-at)])
 		}
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// noteBody notes whether the body itself has a connection.
+func (a *assembly) noteBody(open bool) {
+	if open != a.bodyOpen {
+		a.bodyOpen = open
+		a.server.noteBody(a, open)
 	}
 }
 
@@ -196,19 +208,24 @@ func (a *assembly) spread(ctx context.Context, at int64) {
 	if a.over || !a.isSlow(at) {
 		return
 	}
-	if a.next <= at {
+	switch {
+	case a.next > at:
+	case a.body.IsOpen():
 		a.next = (at/a.step + 1) * a.step
+	default: // nothing brings the bytes there
+		a.next = at
 	}
 	for a.next < min(size, at+int64(partWindow*a.f.h.fetchConnections)*a.step) {
 		if a.connections() >= a.f.h.fetchConnections || !a.server.take(a, a.f.h.fetchConnectionsTotal) {
 			return
 		}
-		if !a.begin(ctx, a.next, min(a.next+a.step, size)) {
+		until := min((a.next/a.step+1)*a.step, size)
+		if !a.begin(ctx, a.next, until) {
 			a.server.giveBack(a)
 			a.over = true
 			return
 		}
-		a.next += a.step
+		a.next = until
 	}
 }
 

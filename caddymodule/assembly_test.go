@@ -322,6 +322,10 @@ func TestConnectionsToAServerAreSharedEquallyAmongFiles(t *testing.T) {
 	if taken := takeAll(one) + 10*takeAll(two); taken != 31 {
 		t.Errorf("shared: %d", taken)
 	}
+	server.noteBody(two, false)
+	if taken := takeAll(two); taken != 1 {
+		t.Errorf("in the place of its own body the second has %d", taken)
+	}
 	server.rest(fmt.Errorf("%w", errNoGain))
 	server.giveBack(two)
 	if server.take(two, 8) {

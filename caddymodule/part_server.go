@@ -61,7 +61,7 @@ func (s *partServers) of(origin string, policy partPolicy) *partServer {
 	if known, ok := s.known.Get(origin); ok {
 		return known
 	}
-	made := &partServer{all: s, policy: policy, users: make(map[*assembly]int)}
+	made := &partServer{all: s, policy: policy, users: make(map[*assembly]*connections)}
 	s.known.Add(origin, made)
 	return made
 }
@@ -75,8 +75,8 @@ type partServer struct {
 
 	// mu guards all below; nothing is waited for under it.
 	mu sync.Mutex
-	// users are the files that are on their way from there, each with how many parts it has under way; total counts these.
-	users map[*assembly]int
+	// users are the files that are on their way from there, and total is how many connections all of them have.
+	users map[*assembly]*connections
 	total int
 	// restUntil is until when each file has one connection.
 	restUntil time.Time
@@ -90,31 +90,55 @@ type partServer struct {
 	noneUntil time.Time
 }
 
-// enter notes that a file is on its way.
+// connections are those of one file: for parts, and that of its own body while that is open.
+type connections struct {
+	parts int
+	body  bool
+}
+
+func (c *connections) count() int {
+	if c.body {
+		return c.parts + 1
+	}
+	return c.parts
+}
+
+// enter notes that a file is on its way, whose body is open.
 func (s *partServer) enter(a *assembly) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.users) == 0 {
 		s.measureLocked()
 	}
-	s.users[a] = 0
+	s.users[a] = &connections{body: true}
+	s.total++
 }
 
 // leave takes a file off, whose parts have all ended.
 func (s *partServer) leave(a *assembly) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.total -= s.users[a]
+	s.total -= s.users[a].count()
 	delete(s.users, a)
 }
 
-// take reports whether a file may have one more part under way, of bound connections to this server in all. Each file has its first
-// answer's connection anyway, and as large a share of the bound as any other.
+// noteBody notes whether a file's own body is open.
+func (s *partServer) noteBody(a *assembly, open bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own := s.users[a]
+	s.total -= own.count()
+	own.body = open
+	s.total += own.count()
+}
+
+// take reports whether a file may have one more part under way, of bound connections to this server in all: as large a share of
+// these as any other file.
 func (s *partServer) take(a *assembly, bound int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.all.clock()
-	if now.Before(s.restUntil) || s.total+len(s.users) >= bound || s.users[a]+1 >= bound/len(s.users) {
+	now, own := s.all.clock(), s.users[a]
+	if now.Before(s.restUntil) || s.total >= bound || own.count() >= bound/len(s.users) {
 		return false
 	}
 	if s.policy == partsMustHelp {
@@ -127,7 +151,7 @@ func (s *partServer) take(a *assembly, bound int) bool {
 		s.all.underWay.Add(-1)
 		return false
 	}
-	s.users[a]++
+	own.parts++
 	s.total++
 	return true
 }
@@ -137,7 +161,7 @@ func (s *partServer) giveBack(a *assembly) {
 	s.all.underWay.Add(-1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.users[a]--
+	s.users[a].parts--
 	s.total--
 }
 
