@@ -45,6 +45,19 @@
 //
 // shared_read.go has this side, and shared_write.go the other one: what the bucket is owed is written there from the disk, later.
 //
+// A large file over a long line comes by several connections (assembly.go). All that brings bytes answers to "from byte N of this
+// content": the body, which is resumed there, and the parts (partSource), of which each is resumed like the body:
+//
+//	                                   ┌── upstream.Download ──── GitLab, or its storage by a signed URL
+//	flight.move ── assembly.run ─ body ┤
+//	                  │                └── bucket.Object ──────── the shared store; after trouble GitLab, from byte N
+//	                  │                ┌── downloadParts ──────── upstream.Download.Part: byte N to M of the same content there
+//	                  └── parts, ahead ┤
+//	                      (cache.Ahead)└── sharedParts ────────── bucket.OpenPart: byte N to M of the same object
+//
+// What each server can take, and whether more connections to it help, is in part_server.go; the settings' defaults in handler.go, the
+// bucket's side in shared_parts.go, the metrics in part_metrics.go.
+//
 // Each answer says what happened: its outcome (outcome.go), Cache-Status (cache_status.go), the metrics (metrics.go,
 // shared_metrics.go, collector.go). A PUT is publish.go. The body of any request is read no longer than its exchange lasts (body.go).
 //
@@ -68,7 +81,7 @@
 // # What lives how long
 //
 // Settings come from the Caddyfile (caddyfile.go, caddyfile_check.go, cache_settings.go, size.go, literal_secret.go) or as JSON,
-// whose fields are Handler's (handler.go); placeholders.go and timeouts.go check what both can say. A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What
+// whose fields are Handler's (handler.go, settings.go); placeholders.go and timeouts.go check what both can say. A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What
 // outlives a reload has one owner (process.go), which also holds the clock and the pauses that tests change. What several
 // configs use of one directory, one after another, is in state (state.go): the store, which is opened anew when its directory
 // is lost (state_store.go), its regular verification (verify.go), its share of memory (memory_share.go), what the shared store is owed (shared_write.go), the grants, the flights, and the breakers that keep a dead
