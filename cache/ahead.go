@@ -18,7 +18,7 @@ import (
 type Ahead struct {
 	fill *Fill
 
-	// All below is guarded by Fill.mu. The bytes from..arrived have arrived, and those up to to are this part's to bring.
+	// All below is guarded by Fill.mu. The bytes from..arrived have arrived, and those before to are this part's to bring.
 	from, arrived, to int64
 	closed            bool
 	// news is of what may be read of it.
