@@ -333,6 +333,39 @@ func TestAFillByPartsIsSentByTheKernelOnlyOnceItIsWhole(t *testing.T) {
 	}
 }
 
+// TestAFillOfWhichNoMorePartsComeIsSentByTheKernelOnceItHasNoHoles.
+func TestAFillOfWhichNoMorePartsComeIsSentByTheKernelOnceItHasNoHoles(t *testing.T) {
+	s, data := openStore(t, t.TempDir(), Limits{}), randomBytes(300_000, 1)
+	sent := func(when string, f *Fill, bytes, files int) {
+		t.Helper()
+		to, reader := &receiver{most: 1 << 20}, f.follow(t)
+		reader.ctx = endedContext()
+		if n, err := reader.WriteTo(to); n != int64(bytes) || !errors.Is(err, context.Canceled) || to.files != files {
+			t.Errorf("%s: %d bytes of %d files, %v", when, n, to.files, err)
+		}
+	}
+	f := s.begin(t, testKey("a"), FillSpec{Size: int64(len(data)), Parts: true})
+	f.write(t, data[:100_000])
+	sent("there may be parts", f, 100_000, 0)
+	f.EndParts()
+	sent("there will be none", f, 100_000, 1)
+	if _, err := f.Ahead(200_000, 300_000); !errors.Is(err, ErrInOrder) {
+		t.Errorf("a part begins: %v", err)
+	}
+	f.Abort(nil)
+
+	f = s.begin(t, testKey("b"), FillSpec{Size: int64(len(data)), Parts: true})
+	defer f.Abort(nil)
+	a := f.ahead(t, 120_000, 150_000)
+	a.write(t, data[120_000:130_000])
+	f.EndParts()
+	f.write(t, data[:120_000])
+	sent("one is there", f, 130_000, 0)
+	a.write(t, data[130_000:150_000])
+	f.advance(t)
+	sent("it is taken in", f, 150_000, 1)
+}
+
 // TestReadersWhoCopyShareTheirMemory: no more than so many have a large piece each.
 func TestReadersWhoCopyShareTheirMemory(t *testing.T) {
 	taken := copyBuffersTaken.Load()

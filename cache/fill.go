@@ -31,9 +31,6 @@ type Fill struct {
 	path       string
 	file       File
 
-	// parts says that bytes may come ahead of those in front of them: the part may have holes, and nobody is sent it as it is.
-	// It is fixed.
-	parts bool
 	// hash is the sum so far, the writer's alone.
 	hash hash.Hash
 	// underWay are the writes of what lies ahead. None begins once the fill has ended.
@@ -66,6 +63,9 @@ type Fill struct {
 	// to take in; nil while the writer doesn't wait.
 	aheads    []*Ahead
 	aheadCame chan struct{}
+	// parts says that bytes may come ahead of those in front of them: the part may have holes, and nobody is sent it as it is.
+	// partsEnded says that no more will begin.
+	parts, partsEnded bool
 	// news is of what is flushed.
 	news
 	// done is closed at the end.
