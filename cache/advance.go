@@ -30,8 +30,8 @@ func (f *Fill) Advance() (advanced bool, err error) {
 	}
 	buffer := takenInBuffers.Get().(*[takenInPiece]byte)
 	defer takenInBuffers.Put(buffer)
-	for held := f.heldFrom(); at < until; {
-		piece := end
+	for held := f.heldFrom(); at < until; at = f.written {
+		var piece []byte
 		if at < held {
 			piece = buffer[:min(takenInPiece, min(until, held)-at)]
 			if err := f.readBack(piece, at); err != nil {
@@ -50,7 +50,6 @@ func (f *Fill) Advance() (advanced bool, err error) {
 			return advanced, err
 		}
 		advanced = true
-		at += int64(len(piece))
 	}
 	return true, nil
 }

@@ -18,7 +18,7 @@ import (
 type Ahead struct {
 	fill *Fill
 
-	// All below is guarded by Fill.mu. The bytes from..arrived have arrived, and those up to to are this part's to bring.
+	// All below is guarded by Fill.mu. The bytes from..arrived have arrived, and those before to are this part's to bring.
 	from, arrived, to int64
 	closed            bool
 	// news is of what may be read of it.
@@ -27,7 +27,7 @@ type Ahead struct {
 
 // Ahead begins a part of the file that reaches from one offset to before another. Anybody may call it, at any time.
 //
-// ErrInOrder: the fill wasn't begun for that (FillSpec.Parts); or it goes on in the part of one that wasn't, and that one still
+// ErrInOrder: the fill wasn't begun for that (FillSpec.Parts), or no more are to come (EndParts); or it goes on in the part of one that wasn't, and that one still
 // has readers. ErrTaken: some of the bytes are there already, or the fill's writer or another part is bringing them. Of a fill
 // that has ended the error is why.
 func (f *Fill) Ahead(from, to int64) (*Ahead, error) {
@@ -37,7 +37,7 @@ func (f *Fill) Ahead(from, to int64) (*Ahead, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case !f.parts:
+	case !f.parts || f.partsEnded:
 		return nil, ErrInOrder
 	case f.err != nil:
 		return nil, f.err
@@ -141,6 +141,15 @@ func (a *Ahead) Close() {
 	f.wakeLocked()
 }
 
+// EndParts says that no more parts will begin. When those that there are have been taken in the file has no holes any more, and
+// its readers are sent it by the kernel again. Anybody may call it.
+func (f *Fill) EndParts() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.partsEnded = true
+	f.dropTakenLocked()
+}
+
 // ArrivedUntil is up to where the bytes from offset on may be read without a gap, also ahead of Written; offset itself if the
 // one there can't be read yet. Anybody may call it.
 func (f *Fill) ArrivedUntil(offset int64) int64 {
@@ -197,6 +206,9 @@ func (f *Fill) newsOfLocked(offset int64) *news {
 // dropTakenLocked forgets parts of which nothing is to be taken in, and nothing to come.
 func (f *Fill) dropTakenLocked() {
 	f.aheads = slices.DeleteFunc(f.aheads, func(a *Ahead) bool { return a.to <= max(f.written, a.from) })
+	if f.partsEnded && len(f.aheads) == 0 && !f.ended {
+		f.parts = false
+	}
 }
 
 // wakeLocked has the writer look again whether there is something to take in.

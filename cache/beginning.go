@@ -185,7 +185,10 @@ func (s *Store) Continue(b *Beginning, g Generation, spec FillSpec) (*Fill, erro
 	if err := f.enter(); err != nil {
 		return nil, err
 	}
-	return f, f.settleEnd()
+	if err := f.settleEnd(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // settleEnd writes what an earlier fill held back for want of the length, so that what lies ahead has its place in memory, too.

@@ -4,7 +4,10 @@
 // # The way of a file
 //
 // Begin (fill.go) reserves room (space.go) and opens a part. Readers (reader.go) follow it while it is written, and hear of
-// new bytes by announce.go; fills.go has all that are under way. Commit (commit.go) checks length and checksum and renames
+// new bytes by announce.go; fills.go has all that are under way. Where several bring a large file, parts of it may arrive before
+// the bytes in front of them (ahead.go): they are read there at once, and the fill's writer takes them in, one after another,
+// when it comes to them (advance.go). Such a part has holes, so readers copy what may be read of it (copy_buffer.go), and the
+// kernel sends it by itself only once it is whole. How a fill ends is in ending.go. Commit (commit.go) checks length and checksum and renames
 // the part to its blob: from then on the entry is found (lookup.go) and its bytes are opened (blob.go), small ones from
 // memory (memory.go, segment.go), or by one read (small_read.go). Within a second all blobs that became whole meanwhile are synced and then named in the index, a few
 // hundred in a transaction (durability.go, durable.go). So the index never names what a power cut could take.
@@ -12,8 +15,8 @@
 // The copy of an upload that the upstream hasn't taken yet is a fill, too, in a room of its own (copies.go): it evicts
 // nothing, and becomes the store's when somebody vouches for it.
 //
-// What has arrived of a file whose body broke off for good is kept as its beginning (beginning.go), and the next fill of the key
-// goes on in the same part.
+// What has arrived of a file whose body broke off for good, up to the first hole, is kept as its beginning (beginning.go), and the
+// next fill of the key goes on in the same part.
 //
 // Entries leave by eviction, least recently used first (evict.go), by a purge (purge.go), or because their bytes prove wrong
 // (damage.go, verify.go): out of memory first, then out of the index, durably, and then the file goes (remove.go);
@@ -63,6 +66,6 @@
 //
 // # Locks
 //
-// Fill.mu is taken before Store.mu. Under neither is anything read, written or waited for. index.mu is held
+// Fill.mu, which guards a fill's parts ahead, too, is taken before Store.mu. Under neither is anything read, written or waited for. index.mu is held
 // only to look, and with it or bbolt's own locks Store.mu may be taken, not the other way round.
 package cache

@@ -65,7 +65,7 @@ type FillSpec struct {
 	// Confirmed is when the answer was asked for that the bytes come from; zero for a publish's own copy.
 	Confirmed time.Time
 	// Parts says that parts of the file may come ahead of the bytes in front of them (Fill.Ahead). Its readers are then sent
-	// bytes through memory, and not by the kernel, until it is whole. Of no effect on a file whose length isn't known, and on
+	// bytes through memory, and not by the kernel, until it is whole, or Fill.EndParts. Of no effect on a file whose length isn't known, and on
 	// the copy of an unproven upload.
 	Parts bool
 	// Keeps, if set, is a moment of the same store: the fill evicts nothing that was used since, and ends with ErrNoSpareRoom

@@ -69,6 +69,60 @@ func (r *faultRound) storeInTwo(key cache.Key, data []byte) error {
 	return err
 }
 
+// storeByParts stores a file whose end comes first. Before that it is left with a part ahead, which the disk may refuse to cut
+// off: nothing is kept then, which is no error.
+func (r *faultRound) storeByParts(key cache.Key, data []byte) error {
+	g, spec := r.store.Generation(key), cache.FillSpec{Size: int64(len(data)), Parts: true}
+	fill, err := r.store.Begin(key, g, spec)
+	if err != nil {
+		return err
+	}
+	ahead := func(from, to int) (err error) {
+		part, err := fill.Ahead(int64(from), int64(to))
+		if err != nil {
+			return err
+		}
+		for at := from; at < to && err == nil; at += 10_000 {
+			_, err = part.Write(data[at:min(at+10_000, to)])
+		}
+		return err
+	}
+	defer func() {
+		if fill != nil {
+			fill.Abort(err)
+		}
+	}()
+	if err = ahead(60_000, 80_000); err != nil {
+		return err
+	}
+	if _, err = fill.Write(data[:20_000]); err != nil {
+		return err
+	}
+	if fill.Leave(errors.New("the line broke"), nil) {
+		fill, err = r.store.Continue(r.store.TakeBeginning(key, g), g, spec)
+	} else {
+		fill, err = r.store.Begin(key, g, spec)
+	}
+	if err != nil {
+		return err
+	}
+	for _, from := range []int{100_000, 50_000, 25_000} {
+		if err = ahead(from, from+from/2); err != nil {
+			return err
+		}
+	}
+	for fill.Written() < spec.Size {
+		if _, err = fill.Write(data[fill.Written():min(fill.Written()+30_000, spec.Size)]); err != nil && !errors.Is(err, cache.ErrTaken) {
+			return err
+		}
+		if _, err = fill.Advance(); err != nil {
+			return err
+		}
+	}
+	_, err = fill.Commit(g)
+	return err
+}
+
 func (r *faultRound) play() {
 	first, again, moved, broken := r.content(1), r.content(2), r.content(3), r.content(4)
 	a, linked := r.key("a"), r.key("linked")
@@ -84,6 +138,7 @@ func (r *faultRound) play() {
 	_ = os.Remove(filepath.Dir(pathOf(r.dir, moved))) // unless other files are there
 	r.note(r.key("moved"), moved, put(r.store, r.key("moved"), moved))
 	r.note(r.key("broken"), broken, r.storeInTwo(r.key("broken"), broken))
+	r.note(r.key("parts"), r.content(5), r.storeByParts(r.key("parts"), r.content(5)))
 	if err := r.store.Sync(context.Background()); err != nil {
 		r.told = append(r.told, err)
 	}
@@ -138,6 +193,7 @@ func TestWhicheverCallOfTheDiskFailsItIsToldAndNoRoomIsLost(t *testing.T) {
 	}{
 		{"create", false},
 		{"write", false},
+		{"truncate", false},
 		{"rename", false},
 		{"mkdir", false},
 		{"remove", false},

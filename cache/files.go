@@ -11,7 +11,8 @@ import (
 //	<dir>/index.db                       bbolt: entries, last use, pins, sum of bytes, format version (index.go)
 //	<dir>/index.db.damaged-<unix time>   the last index that could not be read, set aside
 //	<dir>/blobs/ab/<sha256>              exactly the file's bytes: `sha256sum` proves it
-//	<dir>/fills/<process>-<n>.part       on their way in, and beginnings of files; emptied at start
+//	<dir>/fills/<process>-<n>.part       on their way in, with holes before what came ahead (ahead.go), and beginnings of files,
+//	                                     without any; emptied at start
 //
 // The handler keeps one file of its own beside them: <dir>/switches.json (caddymodule/switch_copies.go), of which the store knows
 // nothing.

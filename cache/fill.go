@@ -31,9 +31,6 @@ type Fill struct {
 	path       string
 	file       File
 
-	// parts says that bytes may come ahead of those in front of them: the part may have holes, and nobody is sent it as it is.
-	// It is fixed.
-	parts bool
 	// hash is the sum so far, and taken is told of what Advance takes in (OnTaken); both are the writer's alone.
 	hash  hash.Hash
 	taken func(piece []byte) error
@@ -67,6 +64,9 @@ type Fill struct {
 	// to take in; nil while the writer doesn't wait.
 	aheads    []*Ahead
 	aheadCame chan struct{}
+	// parts says that bytes may come ahead of those in front of them: the part may have holes, and nobody is sent it as it is.
+	// partsEnded says that no more will begin.
+	parts, partsEnded bool
 	// news is of what is flushed.
 	news
 	// done is closed at the end.

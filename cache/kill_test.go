@@ -118,9 +118,12 @@ func useAtRandom(t *testing.T, store *cache.Store) {
 		if i%3 == 0 {
 			size = -1
 		}
-		fill, err := store.Begin(key, g, cache.FillSpec{Size: size})
+		fill, err := store.Begin(key, g, cache.FillSpec{Size: size, Parts: true})
 		if err != nil {
 			return
+		}
+		if i%3 == 1 {
+			data, err = pourAhead(fill, data)
 		}
 		for len(data) > 0 && err == nil {
 			var n int
@@ -143,6 +146,26 @@ func useAtRandom(t *testing.T, store *cache.Store) {
 			_, _ = fmt.Printf("wrong bytes under %s\n", key)
 		}
 	}
+}
+
+// pourAhead writes all but the beginning of a file before that, and returns what is to be written after it.
+func pourAhead(fill *cache.Fill, data []byte) ([]byte, error) {
+	from := len(data) / 4
+	part, err := fill.Ahead(int64(from), fill.Size())
+	if err != nil {
+		return nil, err
+	}
+	defer part.Close()
+	for at := from; at < len(data) && err == nil; at += 20_000 {
+		_, err = part.Write(data[at:min(at+20_000, len(data))])
+	}
+	if err == nil {
+		_, err = fill.Write(data[:from])
+	}
+	if err == nil {
+		_, err = fill.Advance()
+	}
+	return nil, err
 }
 
 // TestNothingWrongIsLeftByKilling kills a process that uses a store in all ways, at random moments, and looks at what is

@@ -193,9 +193,14 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]io.Closer) {
 		if breaks {
 			body = data[:len(data)-1-random.IntN(900)]
 		}
+		spec.Parts = random.IntN(2) == 0
 		f, err := m.Begin(key, g, spec)
 		if err != nil {
 			return
+		}
+		if spec.Parts && spec.Size > 0 {
+			m.bringSomeAhead(t, f, data[:len(body)], breaks, random)
+			body = body[f.Written():]
 		}
 		for len(body) > 0 && err == nil {
 			n := min(len(body), 1+random.IntN(60_000))
@@ -214,6 +219,27 @@ func (m *modelled) step(t *testing.T, random *rand.Rand, held *[]io.Closer) {
 			}
 		}
 		f.Abort(err)
+	}
+}
+
+// bringSomeAhead writes parts of a body ahead, and takes them in unless they are to be cut off.
+func (m *modelled) bringSomeAhead(t *testing.T, f *Fill, body []byte, breaks bool, random *rand.Rand) {
+	half := len(body) / 2
+	at := half + random.IntN(len(body)-half)
+	for _, from := range []int{at, half / 2} {
+		a, err := f.Ahead(int64(from), int64(min(from+half/2, len(body))))
+		if err == nil {
+			_, err = a.Write(body[from:a.to])
+			a.Close()
+		}
+		if err != nil && !errors.Is(err, ErrTaken) && f.Err() == nil {
+			t.Error(err)
+		}
+	}
+	for !breaks && f.Written() < int64(len(body)) && f.Err() == nil {
+		if _, err := f.Write(body[f.Written():]); errors.Is(err, ErrTaken) {
+			_, _ = f.Advance() // its error is the fill's
+		}
 	}
 }
 

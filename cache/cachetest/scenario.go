@@ -9,8 +9,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -86,13 +84,15 @@ func (c *Scenario) Play(t testing.TB) {
 	c.putBroken("short", Content(5, 150_000), 160_000, nil)
 	c.putBroken("wrong", Content(6, 150_000), 150_000, Content(7, 150_000))
 	c.putSuperseded("superseded", Content(8, 100_000))
+	c.putByParts("parts", Content(23, 250_000), nil)
+	c.putByParts("holes", Content(24, 250_000), errors.New("the line broke"))
 	c.upload("uploaded", Content(21, 200_000), true)
 	c.upload("unproven", Content(22, 100_000), false)
 	c.purge("large")
-	c.read("small", "same", "linked", "unknown", "large", "short", "wrong", "superseded", "uploaded", "unproven")
+	c.read("small", "same", "linked", "unknown", "large", "short", "wrong", "superseded", "parts", "holes", "uploaded", "unproven")
 
 	c.reopen(cache.Limits{MaxSize: 4 << 20})
-	c.read("small", "same", "linked", "unknown", "large", "uploaded", "unproven")
+	c.read("small", "same", "linked", "unknown", "large", "parts", "holes", "uploaded", "unproven")
 	c.put("unknown", Content(9, 120_000), 120_000)
 	c.purge("")
 	c.read("small", "unknown")
@@ -266,6 +266,56 @@ func (c *Scenario) putBroken(file string, data []byte, size int64, named []byte)
 	}
 }
 
+// putByParts stores a file of which parts arrive ahead, the last first. It breaks off with holes if broken isn't nil.
+func (c *Scenario) putByParts(file string, data []byte, broken error) {
+	key, digest := KeyOf(file), cache.Digest(sha256.Sum256(data))
+	if broken == nil {
+		c.promise(key, func(p *Promise) { p.May[digest] = true })
+	}
+	g := c.store.Generation(key)
+	fill, err := c.store.Begin(key, g, cache.FillSpec{Size: int64(len(data)), SHA256: digest, Parts: true})
+	if err != nil {
+		c.trouble("beginning "+file, err)
+		return
+	}
+	reading, err := c.pour(fill, data[:20_000], data)
+	for end := len(data); err == nil && end > 30_000; end -= 55_000 {
+		err = bringPart(fill, data[:end], end-50_000) // and a hole before it
+	}
+	if err == nil {
+		err = broken
+	}
+	for err == nil && fill.Written() < int64(len(data)) {
+		if _, err = fill.Write(data[fill.Written():]); errors.Is(err, cache.ErrTaken) {
+			_, err = fill.Advance()
+		}
+	}
+	if err == nil {
+		_, err = fill.Commit(g)
+	}
+	fill.Abort(err)
+	reading.Wait()
+	if !errors.Is(err, broken) {
+		c.trouble("storing "+file+" by parts", err)
+	}
+	if err == nil {
+		c.latest[key] = digest
+	}
+}
+
+// bringPart writes data ahead, from an offset to its end.
+func bringPart(fill *cache.Fill, data []byte, from int) error {
+	part, err := fill.Ahead(int64(from), int64(len(data)))
+	if err != nil {
+		return err
+	}
+	defer part.Close()
+	for at := from; at < len(data) && err == nil; at += 40_000 {
+		_, err = part.Write(data[at:min(at+40_000, len(data))])
+	}
+	return err
+}
+
 // upload copies an upload, which becomes an entry if somebody vouches for it, and else stays open.
 func (c *Scenario) upload(file string, data []byte, vouched bool) {
 	key, digest := KeyOf(file), cache.Digest(sha256.Sum256(data))
@@ -378,101 +428,10 @@ func (c *Scenario) read(files ...string) {
 	}
 }
 
-// ReadDigest reads what a store has under a key.
-func ReadDigest(store *cache.Store, key cache.Key) (cache.Digest, error) {
-	entry, err := store.Lookup(key)
-	if err != nil {
-		return cache.Digest{}, err
-	}
-	blob, err := store.OpenBlob(entry)
-	if err != nil {
-		return cache.Digest{}, err
-	}
-	defer blob.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, blob); err != nil {
-		return cache.Digest{}, err
-	}
-	digest := cache.Digest(sum.Sum(nil))
-	if digest != entry.Digest {
-		return digest, fmt.Errorf("%s has the bytes of %s, not of %s", key, digest, entry.Digest)
-	}
-	return digest, nil
-}
-
 // pin pins a file. Without a disk it stays unpinned, and as it is.
 func (c *Scenario) pin(file string) {
 	err := c.store.Pin(context.Background(), KeyOf(file), time.Now().Add(time.Hour))
 	if err != nil && !c.Troubled {
 		c.t.Errorf("pinning: %v", err)
-	}
-}
-
-// Check opens what is left in a directory and makes sure that nothing in it is wrong: all that is found was promised,
-// all that must be found is, and no file is there that nothing names. Unless the disk was troubled, the index names no
-// file that isn't there.
-func Check(t testing.TB, dir, when string, promises map[cache.Key]Promise, troubled bool) {
-	t.Helper()
-	store, err := cache.Open(cache.Config{Dir: dir, Limits: cache.Limits{MaxSize: 1 << 30}})
-	if err != nil {
-		t.Errorf("%s: opening what is left: %v", when, err)
-		return
-	}
-	defer store.Close()
-	<-store.Ready()
-	entries, err := store.Entries(context.Background(), cache.Selector{}, nil, 1000)
-	if err != nil {
-		t.Errorf("%s: listing what is left: %v", when, err)
-	}
-	found := make(map[cache.Key]bool)
-	sizes := make(map[cache.Digest]int64)
-	for _, entry := range entries {
-		if !entry.Confirmed.IsZero() {
-			t.Errorf("%s: %s is confirmed after a start", when, entry.Key)
-		}
-		digest, err := ReadDigest(store, entry.Key)
-		switch {
-		case errors.Is(err, cache.ErrMiss) && troubled:
-			continue
-		case err != nil:
-			t.Errorf("%s: the index names what can't be read: %v", when, err)
-			continue
-		case !promises[entry.Key].May[digest]:
-			t.Errorf("%s: %s has bytes that it must not have", when, entry.Key)
-		}
-		found[entry.Key] = true
-		sizes[digest] = entry.Size
-	}
-	for key, promise := range promises {
-		if !promise.Missing && !found[key] {
-			t.Errorf("%s: %s is lost", when, key)
-		}
-	}
-	if err := store.Sync(context.Background()); err != nil {
-		t.Errorf("%s: %v", when, err)
-	}
-	checkFiles(t, store, dir, when, sizes)
-}
-
-// checkFiles makes sure that the directory holds the files that entries name, and no others.
-func checkFiles(t testing.TB, store *cache.Store, dir, when string, sizes map[cache.Digest]int64) {
-	t.Helper()
-	var total int64
-	for _, size := range sizes {
-		total += size
-	}
-	if stats := store.Stats(); stats.Bytes != total || stats.Loading {
-		t.Errorf("%s: the store counts %d bytes of %d: %+v", when, stats.Bytes, total, stats)
-	}
-	blobs, err := filepath.Glob(filepath.Join(dir, "blobs", "??", "*"))
-	if err != nil {
-		t.Error(err)
-	}
-	if len(blobs) != len(sizes) {
-		t.Errorf("%s: %d files for %d blobs", when, len(blobs), len(sizes))
-	}
-	parts, err := os.ReadDir(filepath.Join(dir, "fills"))
-	if err != nil || len(parts) > 0 {
-		t.Errorf("%s: unfinished fills are left: %d, %v", when, len(parts), err)
 	}
 }
