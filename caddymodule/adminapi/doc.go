@@ -14,6 +14,10 @@
 //	POST   /gitlab_packages/unpin      let files be evicted that warm has pinned: UnpinRequest, UnpinAnswer
 //	POST   /gitlab_packages/verify     compare all files with their SHA-256; GET tells, DELETE stops: VerificationList
 //	POST   /gitlab_packages/warm       fetch a package in advance: WarmRequest, WarmingStatus; GET tells, DELETE stops, with ?id=; GET without lists all: WarmingList
+//	GET    /gitlab_packages/activity   what the edge is doing now: Activity
+//	GET    /gitlab_packages/usage      whose files take the room, and which are used: Usage
+//	GET    /gitlab_packages/history    what it did in the last hour, day, week or quarter: ?span=, History
+//	GET    /gitlab_packages/refusals   what was refused lately, and why: RefusalList
 //
 // An answer with the status 200 is one JSON object. All other answers are {"error": "a sentence"}, as Caddy's own:
 //
@@ -45,6 +49,10 @@ const (
 	CallVerify   = "verify"
 	CallWarm     = "warm"
 	CallUnpin    = "unpin"
+	CallActivity = "activity"
+	CallUsage    = "usage"
+	CallHistory  = "history"
+	CallRefusals = "refusals"
 )
 
 // MaxRequest bounds a request's body, in bytes.

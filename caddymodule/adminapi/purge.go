@@ -21,6 +21,8 @@ type PurgeRequest struct {
 	// Grants forgets whom GitLab allowed what, of a project or of all, instead of removing files: each caller is asked
 	// about anew.
 	Grants bool `json:"grants,omitempty"`
+	// DryRun changes nothing: the answer tells what the call would have removed.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // Check returns an error if it isn't clear what is to be purged.
