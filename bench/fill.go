@@ -61,9 +61,7 @@ func fill(protocol protocol) func(context.Context, *bench) error {
 
 // measureFill fetches all small files from a server that has none of them.
 func (b *bench) measureFill(ctx context.Context, p peer, server *process, by callers, part string, f fillFigures) error {
-	// What a server does at its first request isn't a fill's, and its question about the token isn't either.
-	b.publish("first.bin", smallSize)
-	if _, err := server.whole(ctx, call{file: "first.bin", token: token(1)}, smallSize); err != nil {
+	if err := b.firstRequest(ctx, server); err != nil {
 		return err
 	}
 	sent, cost, err := b.under(ctx, p, server, part, func() (load, error) {
@@ -73,6 +71,13 @@ func (b *bench) measureFill(ctx context.Context, p peer, server *process, by cal
 	b.gitlab.ResetRequests()
 	f.fills.add(p, sent.perSecond())
 	f.fillCost.add(p, cost.request)
+	return err
+}
+
+// firstRequest has a server do what it does at its first request, and ask about the token: that isn't a fill's.
+func (b *bench) firstRequest(ctx context.Context, server *process) error {
+	b.publish("first.bin", smallSize)
+	_, err := server.whole(ctx, call{file: "first.bin", token: token(1)}, smallSize)
 	return err
 }
 

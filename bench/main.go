@@ -65,6 +65,7 @@ func allRows() []row {
 		row{"fill" + tlsHTTP2.suffix, fill(tlsHTTP2)},
 		row{"fill-others", fillOthers},
 		row{"restart", restart},
+		row{"shared", shared},
 		row{"memory", memoryFull(plainHTTP)},
 		row{"memory" + tlsHTTP2.suffix, memoryFull(tlsHTTP2)},
 		row{"newtoken", newToken},

@@ -51,6 +51,11 @@ var (
 
 // fetchSmall downloads the small files from one number to another, each once.
 func (p *process) fetchSmall(ctx context.Context, from, to int, by callers) (load, error) {
+	return p.fetchFiles(ctx, from, to, smallSize, by)
+}
+
+// fetchFiles downloads numbered files of that size.
+func (p *process) fetchFiles(ctx context.Context, from, to int, size int64, by callers) (load, error) {
 	var next atomic.Int64
 	next.Store(int64(from))
 	begun := time.Now()
@@ -70,23 +75,23 @@ func (p *process) fetchSmall(ctx context.Context, from, to int, by callers) (loa
 			if n >= to {
 				return answer{}, nil
 			}
-			if err := p.fetchNumbered(ctx, n, connection, reader); err != nil {
+			if err := p.fetchNumbered(ctx, n, size, connection, reader); err != nil {
 				return answer{}, err
 			}
 		}
 		return answer{}, ctx.Err()
 	})
-	return loadOf(int64(to-from), int64(to-from)*smallSize, time.Since(begun)), errors.Join(failures...)
+	return loadOf(int64(to-from), int64(to-from)*size, time.Since(begun)), errors.Join(failures...)
 }
 
-// fetchNumbered downloads a small file, over a connection of its own if it gets none.
-func (p *process) fetchNumbered(ctx context.Context, n int, connection net.Conn, reader *bufio.Reader) error {
+// fetchNumbered downloads a numbered file, over a connection of its own if it gets none.
+func (p *process) fetchNumbered(ctx context.Context, n int, size int64, connection net.Conn, reader *bufio.Reader) error {
 	if connection == nil {
-		_, err := p.whole(ctx, call{file: numbered(n), token: token(1)}, smallSize)
+		_, err := p.whole(ctx, call{file: numbered(n), token: token(1)}, size)
 		return err
 	}
 	got, err := p.getAgain(connection, reader, filePath(numbered(n)), token(1))
-	if err == nil && got != smallSize {
+	if err == nil && got != size {
 		err = fmt.Errorf("%s has %d bytes: %w", numbered(n), got, io.ErrUnexpectedEOF)
 	}
 	return err

@@ -56,6 +56,8 @@ type health struct {
 	down      bool
 	slowUntil time.Time
 	slow      time.Duration
+	// brokenBodies is how many bodies in a row broke off, or stood still, after a head that was well.
+	brokenBodies int
 	// answered says that it was ever asked. since is when its condition last changed, reason why it last failed.
 	answered bool
 	since    time.Time
@@ -66,8 +68,10 @@ type health struct {
 
 func (h *health) begin() {
 	h.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Timeout:       restPause,
-		ReadyToTrip:   func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= failuresToRest },
+		Timeout: restPause,
+		ReadyToTrip: func(counts gobreaker.Counts) bool {
+			return counts.ConsecutiveFailures >= failuresToRest || h.breaksBodies()
+		},
 		OnStateChange: func(_ string, _, to gobreaker.State) { h.changed(to) },
 		IsExcluded:    func(err error) bool { return errors.Is(err, errNotTheBuckets) },
 	})
@@ -154,6 +158,37 @@ func (h *health) note(err error) {
 		h.slow = min(max(2*h.slow, leastSlowPause), maxSlowPause)
 		h.slowUntil, h.since = now.Add(Jittered(h.slow)), now
 	}
+}
+
+// noteBody takes in how a body ended whose head was well, and was counted as such. Bodies are counted by themselves: a storage may go
+// on to answer heads at once while what lies behind it gives nothing.
+func (h *health) noteBody(err error) {
+	if errors.Is(err, errNotTheBuckets) {
+		return
+	}
+	if h.countBody(err != nil) == 0 {
+		return
+	}
+	if done, resting := h.ask(); resting == nil {
+		done(err)
+	}
+}
+
+// countBody returns how many bodies in a row were broken.
+func (h *health) countBody(broken bool) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.brokenBodies++
+	if !broken {
+		h.brokenBodies = 0
+	}
+	return h.brokenBodies
+}
+
+func (h *health) breaksBodies() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.brokenBodies >= failuresToRest
 }
 
 // changed takes in what the breaker has become.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -97,6 +98,66 @@ func TestABucketThatFailsRestsAndComesBackByItself(t *testing.T) {
 		}
 		if len(told) != 2 || !strings.HasPrefix(told[0], "false reading an object") || !strings.HasPrefix(told[1], "true") {
 			t.Errorf("told: %q", told)
+		}
+	})
+}
+
+// bodies is a transport whose answers have bodies that break off after half of them, or come whole.
+type bodies struct{ broken bool }
+
+// RoundTrip implements http.RoundTripper.
+func (b *bodies) RoundTrip(r *http.Request) (*http.Response, error) {
+	const whole = 2 // bytes
+	body := io.Reader(strings.NewReader("12"))
+	if b.broken {
+		body = io.MultiReader(strings.NewReader("1"), iotest.ErrReader(errors.New("connection reset")))
+	}
+	header := http.Header{"Content-Length": {fmt.Sprint(whole)}, "Last-Modified": {time.Now().UTC().Format(http.TimeFormat)}, "Etag": {`"e"`}}
+	return &http.Response{StatusCode: http.StatusOK, Header: header, Request: r, Body: io.NopCloser(body), ContentLength: whole}, nil
+}
+
+// TestABucketWhoseBodiesBreakOffRests although each of its heads is well. A body that comes whole ends that.
+func TestABucketWhoseBodiesBreakOffRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		storage := &bodies{broken: true}
+		b, err := New(Config{Name: "edges", AccessKey: "a", SecretKey: "b", Transport: storage})
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := func(number int) error {
+			object, err := b.Open(t.Context(), contentOf([]byte(fmt.Sprint(number))), 0, b.FirstByte())
+			if err != nil {
+				return err
+			}
+			defer object.Close()
+			_, err = io.ReadAll(object)
+			return err
+		}
+		for i := range failuresToRest {
+			if err := read(10 + i); err == nil || errors.Is(err, ErrResting) {
+				t.Fatalf("body %d: %v", i, err)
+			}
+		}
+		if err := read(20); !errors.Is(err, ErrResting) || b.State().Condition != Down || !strings.Contains(b.State().Reason, "connection reset") {
+			t.Errorf("%v, %+v", err, b.State())
+		}
+		time.Sleep(restPause + time.Second)
+		if err := read(30); err == nil || errors.Is(err, ErrResting) {
+			t.Errorf("it isn't tried again: %v", err)
+		}
+		if err := read(31); !errors.Is(err, ErrResting) {
+			t.Errorf("one more, and it doesn't rest: %v", err)
+		}
+		storage.broken = false
+		time.Sleep(restPause + time.Second)
+		for i := range 2 {
+			if err := read(40 + i); err != nil {
+				t.Errorf("it is well again: %v", err)
+			}
+		}
+		storage.broken = true
+		if err := read(50); err == nil || errors.Is(err, ErrResting) || b.State().Condition != Up {
+			t.Errorf("one that breaks off: %v, %+v", err, b.State())
 		}
 	})
 }

@@ -51,6 +51,7 @@ func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within
 	case err == nil:
 		object.alive, object.rest, object.end = alive, rest, end
 		object.failed = func(err error) error { return b.classified(ctx, patient, doing, err) }
+		object.ended = func(err error) { b.memory.reading.noteBody(asHealth(err)) }
 		return object, nil
 	case errors.Is(err, ErrAbsent):
 		b.memory.absent.note(name, absentFor)
@@ -102,6 +103,8 @@ type Object struct {
 	rest    func()
 	end     context.CancelCauseFunc
 	failed  func(error) error
+	// ended is told once how the body ended, unless it is closed before.
+	ended func(error)
 }
 
 // Written is when the object was written.
@@ -115,13 +118,24 @@ func (o *Object) Read(p []byte) (int, error) {
 	o.left -= int64(n)
 	switch {
 	case err == nil:
+		return n, nil
 	case errors.Is(err, io.EOF) && o.left == 0:
+		o.tell(nil)
+		return n, io.EOF
 	case errors.Is(err, io.EOF):
-		err = o.failed(&TroubleError{Doing: "reading an object", Words: "the storage ended before its end", Err: io.ErrUnexpectedEOF})
-	default:
-		err = o.failed(err)
+		err = &TroubleError{Doing: "reading an object", Words: "the storage ended before its end", Err: io.ErrUnexpectedEOF}
 	}
+	err = o.failed(err)
+	o.tell(err)
 	return n, err
+}
+
+// tell tells how the body ended.
+func (o *Object) tell(err error) {
+	if o.ended != nil {
+		o.ended(err)
+		o.ended = nil
+	}
 }
 
 // Close ends the reading.

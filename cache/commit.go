@@ -44,9 +44,11 @@ func (f *Fill) Commit(g Generation) (Entry, error) {
 	return entry, err
 }
 
-// Owe says that a shared store is to get the file's bytes, once it is committed (owed.go). Only who writes the fill may call it,
-// before Commit.
-func (f *Fill) Owe() { f.spec.owed, f.spec.shared = true, time.Time{} }
+// Owe says that a shared store is to get the file's bytes, once it is committed and some time has passed since (owed.go); after a
+// restart at once. Only who writes the fill may call it, before Commit.
+func (f *Fill) Owe(after time.Duration) {
+	f.spec.owed, f.spec.owedAfter, f.spec.shared = true, after, time.Time{}
+}
 
 // NoteShared says that a shared store has had the file's bytes since that time. Only who writes the fill may call it, before Commit.
 func (f *Fill) NoteShared(since time.Time) {

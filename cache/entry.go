@@ -46,8 +46,10 @@ type Entry struct {
 	// serial tells this commit of the key from others, node is what memory has of it.
 	serial uint32
 	node   *node
-	// used is when it was committed, for the index to know as its first use; only in records of what this process stored.
-	used time.Time
+	// used is when it was committed, for the index to know as its first use; only in records of what this process stored. owedAfter is
+	// FillSpec's, until it is an entry.
+	used      time.Time
+	owedAfter time.Duration
 }
 
 // FillSpec is what is known of a file before its first byte.
@@ -66,9 +68,10 @@ type FillSpec struct {
 	// where that leaves too little room.
 	Keeps *Moment
 
-	// owed and shared are Entry.Owed and Entry.Shared (Fill.Owe, Fill.NoteShared).
-	owed   bool
-	shared time.Time
+	// owed and shared are Entry.Owed and Entry.Shared (Fill.Owe, Fill.NoteShared), owedAfter how long nobody is given it.
+	owed      bool
+	owedAfter time.Duration
+	shared    time.Time
 }
 
 func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry {
@@ -78,6 +81,6 @@ func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry
 	}
 	return &Entry{
 		Key: k, Digest: digest, Size: size, Identity: spec.Identity, Disposition: spec.Disposition, Stored: stored.UTC().Round(0),
-		Owed: spec.owed, Shared: spec.shared,
+		Owed: spec.owed, Shared: spec.shared, owedAfter: spec.owedAfter,
 	}
 }

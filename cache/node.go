@@ -120,7 +120,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 	s.entries.add(n)
 	s.pins.fill(h, blob.size, s.mostPinnedLocked())
 	if entry.Owed {
-		s.owed.add(h, blob.size)
+		s.oweLocked(n, entry.owedAfter)
 	}
 	entry.used = s.now()
 	s.durability.add(h, entry)

@@ -15,8 +15,10 @@ const owedShare = 4
 // knows it. What is owed isn't evicted while all of it together is at most a part of the room; then it goes like the rest, since
 // nobody waits for a shared store. Guarded by Store.mu, with which held all methods are called.
 type owed struct {
-	// files are those of the entries; bytes is the sum of their sizes.
+	// files are those of the entries. blobs is how many of them have each content; bytes is the sum of the contents' sizes, which take
+	// their room once.
 	files map[keyHash]*owedFile
+	blobs map[Digest]int
 	bytes int64
 	// queue are those to be given out, the oldest first. Some may be owed no more.
 	queue []keyHash
@@ -25,13 +27,14 @@ type owed struct {
 }
 
 type owedFile struct {
-	size int64
-	// queued says that it is in the queue, and thus given out to nobody.
+	digest Digest
+	size   int64
+	// queued says that it is in the queue. Others are given out, or not to be given out yet.
 	queued bool
 }
 
 func newOwed() owed {
-	return owed{files: make(map[keyHash]*owedFile), arrived: make(chan struct{}, 1)}
+	return owed{files: make(map[keyHash]*owedFile), blobs: make(map[Digest]int), arrived: make(chan struct{}, 1)}
 }
 
 func (o *owed) has(h keyHash) bool { return o.files[h] != nil }
@@ -41,14 +44,16 @@ func (o *owed) keeps(h keyHash, room int64) bool { return o.keepsAny(room) && o.
 
 func (o *owed) keepsAny(room int64) bool { return o.bytes <= room/owedShare }
 
-func (o *owed) add(h keyHash, size int64) {
+// add marks a key's entry, and reports whether it wasn't marked. It is given out with giveBack.
+func (o *owed) add(h keyHash, b *blobState) bool {
 	if o.has(h) {
-		return
+		return false
 	}
-	o.files[h] = &owedFile{size: size}
-	o.bytes += size
-	o.giveBack(h)
-	o.tell()
+	o.files[h] = &owedFile{digest: b.digest, size: b.size}
+	if o.blobs[b.digest]++; o.blobs[b.digest] == 1 {
+		o.bytes += b.size
+	}
+	return true
 }
 
 // giveBack has one given out once more, after all others.
@@ -57,6 +62,7 @@ func (o *owed) giveBack(h keyHash) {
 		file.queued = true
 		o.queue = append(o.queue, h)
 	}
+	o.tell()
 }
 
 // tell tells who waits for more.
@@ -70,10 +76,13 @@ func (o *owed) tell() {
 func (o *owed) drop(h keyHash) {
 	if file := o.files[h]; file != nil {
 		delete(o.files, h)
-		o.bytes -= file.size
+		if o.blobs[file.digest]--; o.blobs[file.digest] == 0 {
+			delete(o.blobs, file.digest)
+			o.bytes -= file.size
+		}
 	}
-	if len(o.files) == 0 {
-		o.files, o.queue = make(map[keyHash]*owedFile), nil // a map doesn't get smaller by itself
+	if len(o.files) == 0 { // a map doesn't get smaller by itself
+		o.files, o.blobs, o.queue = make(map[keyHash]*owedFile), make(map[Digest]int), nil
 	}
 }
 
@@ -87,6 +96,23 @@ func (o *owed) next() (h keyHash, ok bool) {
 		}
 	}
 	return keyHash{}, false
+}
+
+// oweLocked marks an entry that is new, which is given out when the time has passed.
+func (s *Store) oweLocked(n *node, after time.Duration) {
+	s.owed.add(n.hash, n.blob)
+	if after <= 0 {
+		s.owed.giveBack(n.hash)
+		return
+	}
+	serial := n.serial // of another commit of the key there is another word
+	time.AfterFunc(after, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if now := s.entries.peek(n.hash); now != nil && now.serial == serial {
+			s.owed.giveBack(n.hash)
+		}
+	})
 }
 
 // OwedArrived receives when NextOwed has something again.
@@ -180,7 +206,6 @@ func (s *Store) ReturnOwed(e Entry) {
 	h := e.Key.hash()
 	if n := s.entries.peek(h); n != nil && n.serial == e.serial {
 		s.owed.giveBack(h)
-		s.owed.tell()
 	}
 }
 
@@ -197,10 +222,11 @@ func (s *Store) remarkLocked(e Entry, change func(*Entry)) {
 	}
 	change(&record)
 	record.serial, record.node, record.Confirmed, record.Questioned = n.serial, nil, time.Time{}, false
-	if record.Owed {
-		s.owed.add(h, n.blob.size)
-	} else {
+	switch {
+	case !record.Owed:
 		s.owed.drop(h)
+	case s.owed.add(h, n.blob):
+		s.owed.giveBack(h)
 	}
 	s.durability.learn(h, &record)
 }
@@ -250,8 +276,8 @@ func (s *Store) loadOwedLocked(found []loaded) {
 		if !e.owed {
 			continue // nearly all, and requests wait for the lock
 		}
-		if n := s.entries.peek(e.hash); n != nil && n.serial == 0 && n.blob.digest == e.digest {
-			s.owed.add(e.hash, n.blob.size)
+		if n := s.entries.peek(e.hash); n != nil && n.serial == 0 && n.blob.digest == e.digest && s.owed.add(e.hash, n.blob) {
+			s.owed.giveBack(e.hash)
 		}
 	}
 }

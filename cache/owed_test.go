@@ -11,6 +11,11 @@ import (
 // putOwed stores a file whose bytes are owed.
 func (s *Store) putOwed(t *testing.T, k Key, data []byte) Entry {
 	t.Helper()
+	return s.putOwedAfter(t, k, data, 0)
+}
+
+func (s *Store) putOwedAfter(t *testing.T, k Key, data []byte, after time.Duration) Entry {
+	t.Helper()
 	f, err := s.Begin(k, s.Generation(k), FillSpec{Size: int64(len(data))})
 	if err != nil {
 		t.Fatal(err)
@@ -18,7 +23,7 @@ func (s *Store) putOwed(t *testing.T, k Key, data []byte) Entry {
 	if _, err := f.Write(data); err != nil {
 		t.Fatal(err)
 	}
-	f.Owe()
+	f.Owe(after)
 	entry, err := f.Commit(s.Generation(k))
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +74,58 @@ func TestWhatIsOwedIsGivenOutOnceUntilItIsSettled(t *testing.T) {
 	}
 	if now, err := s.Lookup(testKey("a")); err != nil || now.Owed || !now.Shared.Equal(at.Truncate(time.Second)) {
 		t.Errorf("%+v, %v", now, err)
+	}
+}
+
+func TestWhatIsOwedLaterIsMarkedAtOnceAndGivenOutThen(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Limits{})
+	s.putOwedAfter(t, testKey("much later"), randomBytes(1000, 1), time.Hour)
+	s.putOwedAfter(t, testKey("published over"), randomBytes(1000, 2), time.Nanosecond)
+	s.putOwedAfter(t, testKey("published over"), randomBytes(1000, 3), time.Hour)
+	s.putOwedAfter(t, testKey("later"), randomBytes(1000, 4), time.Nanosecond)
+	<-s.OwedArrived()
+	entry, err := s.NextOwed()
+	if err != nil || entry.Key != testKey("later") {
+		t.Errorf("%v, %v", entry.Key, err)
+	}
+	if _, err := s.NextOwed(); !errors.Is(err, ErrMiss) {
+		t.Errorf("given out too early: %v", err)
+	}
+	if stats := s.Stats(); stats.Owed != 3 {
+		t.Errorf("%d are marked", stats.Owed)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, dir, Limits{})
+	awaitLoaded(t, s)
+	for range 3 {
+		if _, err := s.NextOwed(); err != nil {
+			t.Errorf("after a restart: %v", err)
+		}
+	}
+}
+
+// TestAContentThatIsOwedUnderSeveralNamesTakesItsRoomOnce, until the last of them is written.
+func TestAContentThatIsOwedUnderSeveralNamesTakesItsRoomOnce(t *testing.T) {
+	s := openStore(t, t.TempDir(), Limits{})
+	data := randomBytes(1000, 1)
+	for i := range 3 {
+		s.putOwed(t, numberedKey(i), data)
+	}
+	for left := 3; left > 0; left-- {
+		if stats := s.Stats(); stats.Owed != left || stats.OwedBytes != 1000 {
+			t.Errorf("%d are owed, %d bytes; want %d, 1000 bytes", stats.Owed, stats.OwedBytes, left)
+		}
+		entry, err := s.NextOwed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.SettleOwed(entry, time.Now())
+	}
+	if stats := s.Stats(); stats.Owed != 0 || stats.OwedBytes != 0 {
+		t.Errorf("%d are owed, %d bytes", stats.Owed, stats.OwedBytes)
 	}
 }
 

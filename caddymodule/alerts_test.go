@@ -58,7 +58,7 @@ func TestEveryAlertWatchesSeriesThatTheEdgeHas(t *testing.T) {
 	}
 }
 
-// TestPrometheusTakesTheAlertsAndFiresThemInTime has Prometheus's own tool read the rules and the scrape config, and run
+// TestPrometheusTakesTheAlertsAndFiresThemInTime has Prometheus's own tool read the rules and the scrape configs, and run
 // alerts_test.yml.
 func TestPrometheusTakesTheAlertsAndFiresThemInTime(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
@@ -68,6 +68,7 @@ func TestPrometheusTakesTheAlertsAndFiresThemInTime(t *testing.T) {
 	for _, arguments := range [][]string{
 		{"check", "rules", "alerts.yml"},
 		{"check", "config", "prometheus.yml"},
+		{"check", "config", "prometheus-fleet.yml"},
 		{"test", "rules", "alerts_test.yml"},
 	} {
 		command := exec.CommandContext(t.Context(), promtool, arguments...) //nolint:gosec // found above

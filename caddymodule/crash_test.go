@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 	if path == "" {
 		os.Exit(m.Run())
 	}
-	config, err := os.ReadFile(path) //nolint:gosec // the parent's own file
+	process.sharedSpread = sharedSpread // there are others with the same bucket
+	config, err := os.ReadFile(path)    //nolint:gosec // the parent's own file
 	if err == nil {
 		err = caddy.Load(config, true)
 	}

@@ -28,6 +28,9 @@ const (
 func TestEveryCaddyfileToDeployIsValidAndFormatted(t *testing.T) {
 	t.Setenv("CACHE_DIR", t.TempDir())
 	t.Setenv("GITLAB_URL", "https://gitlab.example.com")
+	t.Setenv("S3_ACCESS_KEY", gatewayKey)
+	t.Setenv("S3_SECRET_KEY", gatewaySecret)
+	t.Setenv("EDGES_SECRET", edgesSecret)
 	var found int
 	err := filepath.WalkDir("../deploy", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "Caddyfile") {
@@ -108,9 +111,16 @@ type twoEdges struct {
 	*edge     // reached through the balancer
 	edges     [2]*edge
 	processes [2]*exec.Cmd
+	metrics   [2]string // their URLs, where the Caddyfile has a port for Prometheus
 }
 
 func startTwoEdges(t *testing.T, gitlab *gitlabtest.Server) *twoEdges {
+	t.Helper()
+	return startEdgesBehindBalancer(t, gitlab, filepath.Join(twoEdgesFolder, "edge.Caddyfile"))
+}
+
+// startEdgesBehindBalancer runs the balancer of deploy/two-edges in front of two edges with that Caddyfile.
+func startEdgesBehindBalancer(t *testing.T, gitlab *gitlabtest.Server, caddyfile string) *twoEdges {
 	t.Helper()
 	home := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", filepath.Join(home, "data"))
@@ -122,7 +132,10 @@ func startTwoEdges(t *testing.T, gitlab *gitlabtest.Server) *twoEdges {
 		both.edges[i] = &edge{url: "http://" + address, directory: filepath.Join(home, fmt.Sprintf("cache-%d", i+1))}
 		t.Setenv("EDGE_ADDRESS", both.edges[i].url)
 		t.Setenv("CACHE_DIR", both.edges[i].directory)
-		both.processes[i] = startDeployed(t, "edge.Caddyfile", home)
+		metrics := freeAddress(t)
+		both.metrics[i] = "http://" + metrics + "/metrics"
+		t.Setenv("METRICS_PORT", metrics[strings.LastIndexByte(metrics, ':')+1:])
+		both.processes[i] = startDeployed(t, caddyfile, home)
 		t.Setenv(fmt.Sprintf("EDGE_%d", i+1), both.edges[i].url)
 	}
 	// The balancer looks at once whether they are there, and then only a second later.
@@ -130,19 +143,19 @@ func startTwoEdges(t *testing.T, gitlab *gitlabtest.Server) *twoEdges {
 	await(t, both.edges[1].alive)
 	both.edge = &edge{url: "http://" + freeAddress(t)}
 	t.Setenv("BALANCER_ADDRESS", both.url)
-	startDeployed(t, "balancer.Caddyfile", home)
+	startDeployed(t, filepath.Join(twoEdgesFolder, "balancer.Caddyfile"), home)
 	await(t, both.alive)
 	return both
 }
 
-// startDeployed runs a Caddyfile of deploy/two-edges with the environment of this moment, until the test ends.
-func startDeployed(t *testing.T, file, folder string) *exec.Cmd {
+// startDeployed runs a Caddyfile with the environment of this moment, until the test ends.
+func startDeployed(t *testing.T, caddyfile, folder string) *exec.Cmd {
 	t.Helper()
 	t.Setenv("ADMIN_ADDRESS", freeAddress(t))
-	adapted := adaptToDeploy(t, filepath.Join(twoEdgesFolder, file))
+	adapted := adaptToDeploy(t, caddyfile)
 	// The example leaves more room on the disk than a test may ask for.
 	adapted = bytes.ReplaceAll(adapted, []byte(`"min_free":5368709120`), []byte(`"min_free":0`))
-	config, err := os.CreateTemp(folder, file+"-*.json")
+	config, err := os.CreateTemp(folder, filepath.Base(caddyfile)+"-*.json")
 	if err != nil {
 		t.Fatal(err)
 	}

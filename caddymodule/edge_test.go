@@ -64,6 +64,7 @@ func putForward(by time.Duration) { testClock.Add(int64(by)) }
 
 func init() {
 	process.asksAtStart = false
+	process.sharedSpread = func(int64) time.Duration { return 0 }
 	process.clock = func() time.Time { return time.Now().Add(time.Duration(testClock.Load())) }
 }
 

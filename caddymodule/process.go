@@ -90,6 +90,8 @@ type environment struct {
 	// pause waits, or returns the context's error: how a warming waits while GitLab limits requests. Tests put the clock forward
 	// instead.
 	pause func(ctx context.Context, wait time.Duration) error
+	// sharedSpread is how long a fetched file of that size waits before it is written to the shared store.
+	sharedSpread func(size int64) time.Duration
 	// switchesPoll is how often Caddy's storage is looked at for what other instances switched.
 	switchesPoll time.Duration
 }
@@ -116,6 +118,7 @@ func newProcessWide() *processWide {
 			storeLookPause:  2 * time.Second,
 			namesPatience:   3 * time.Second,
 			pause:           pause,
+			sharedSpread:    sharedSpread,
 			switchesPoll:    5 * time.Second,
 		},
 		states:        caddy.NewUsagePool(),

@@ -291,7 +291,7 @@ func (p *publish) end(status int) {
 	copied := p.copy
 	p.copy = nil
 	if p.h.shared.isOwed(copied.Written()) {
-		copied.Owe()
+		copied.Owe(0) // nobody else has it to write
 	}
 	err := copied.Adopt()
 	if err == nil {

@@ -116,7 +116,7 @@ func (f *flight) noteShared(body *upstream.Download) {
 	case f.shared != nil && body.IsElsewheres():
 		f.fill.NoteShared(f.shared.written)
 	case f.h.shared.isOwed(f.fill.Written()):
-		f.fill.Owe()
+		f.fill.Owe(f.h.process.sharedSpread(f.fill.Written()))
 	}
 }
 

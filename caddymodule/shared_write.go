@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -26,6 +27,10 @@ const (
 	refreshPause = time.Second
 	refreshStep  = 512
 	walksPause   = time.Hour
+	// leastSharedSpread is within what time several edges that have fetched the same file begin to write it, which grows by a second
+	// for so many bytes: writing takes time, too.
+	leastSharedSpread = 3 * time.Second
+	sharedSpreadRate  = 16 << 20
 	// mostOwedForRefresh is with how many owed files a walk rests: what is new goes first.
 	mostOwedForRefresh = 1000
 )
@@ -99,6 +104,12 @@ func (s *state) shares() *Handler {
 		}
 	}
 	return nil
+}
+
+// sharedSpread is how long a file that was fetched waits before it is written to the shared store: by chance, since several edges may
+// have fetched it at the same time. So one of them has written it by the time the others look.
+func sharedSpread(size int64) time.Duration {
+	return rand.N(leastSharedSpread + time.Duration(size/sharedSpreadRate)*time.Second) //nolint:gosec // not a secret
 }
 
 // sharedJob is one file that the shared store is owed.

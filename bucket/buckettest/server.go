@@ -104,6 +104,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, next http.Handler
 		return
 	}
 	next.ServeHTTP(out, r)
+	if out.status == 0 {
+		out.status = http.StatusOK // as net/http does
+	}
 }
 
 // counted counts what is answered, and lets a fault strike.

@@ -3,6 +3,7 @@ package dockerfiletest
 import (
 	"context"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -52,6 +53,40 @@ func TestTheDockerfileHasNothingThatItsBuilderWarnsOf(t *testing.T) {
 	for _, bad := range []string{"FROM golang:1.26 as lower\nCOPY a /a\nCMD run it\n", "FROM scratch\nCOPI a /a\n"} {
 		if said := lintDockerfile(t, bad); len(said) == 0 {
 			t.Errorf("nothing is said of %q; the test shows nothing", bad)
+		}
+	}
+}
+
+// TestAllThatTheProgramIsBuiltOfReachesItsBuilder: a folder that isn't copied, or that .dockerignore leaves out, fails the build.
+func TestAllThatTheProgramIsBuiltOfReachesItsBuilder(t *testing.T) {
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.ImportPath}}{{end}}{{end}}", "./cmd/caddy")
+	list.Dir = "../.."
+	packages, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files [2]string
+	for i, name := range []string{"../Dockerfile", "../Dockerfile.dockerignore"} {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[i] = string(content)
+	}
+	folders := make(map[string]bool)
+	for path := range strings.FieldsSeq(string(packages)) {
+		folder, _, _ := strings.Cut(strings.TrimPrefix(path, "github.com/gitlab-edge/caddy-gitlab-packages/"), "/")
+		folders[folder] = true
+	}
+	if !folders["cmd"] {
+		t.Fatalf("the program is built of %v", folders)
+	}
+	for folder := range folders {
+		if !strings.Contains(files[0], "\nCOPY "+folder+" "+folder+"\n") {
+			t.Errorf("the Dockerfile doesn't copy %s", folder)
+		}
+		if !strings.Contains(files[1], "\n!"+folder+"\n") {
+			t.Errorf("Dockerfile.dockerignore leaves %s out", folder)
 		}
 	}
 }
