@@ -110,7 +110,7 @@ func (r *ring) unmarshalSlot(number int, data []byte) bool {
 		return bytes.Count(data, []byte{0}) == len(data) // a slot that was never written
 	}
 	read := slot{known: true, time: int64(binary.LittleEndian.Uint64(data))} //nolint:gosec // written as signed
-	if r.beginOf(read.time) != read.time || r.placeOf(read.time) != number {
+	if r.placeOf(read.time) != number {
 		return false
 	}
 	for i, into := range read.counts.numbers() {

@@ -84,12 +84,11 @@ func (h *History) open(path string) error {
 // goOn makes what was read from a file the history, with what is in no file yet.
 func (h *History) goOn(read rings) {
 	now := h.config.Now().Unix()
-	read.markAhead(now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for at, waiting := range h.unsaved {
 		there := &read[at.ring].slots[at.slot]
-		if there.known && there.time == waiting.time && !there.isAhead {
+		if there.known && there.time == waiting.time {
 			there.counts.Add(waiting.counts)
 			continue
 		}
