@@ -38,8 +38,9 @@ type historyKeeper struct {
 	counted history.Counts
 	// failing says that the disk failed last time, so that it is told once.
 	failing bool
-	// end ends the goroutine; nil while none runs.
-	end func()
+	// cancel ends the goroutine that runs while there are places, and ended is closed by it.
+	cancel context.CancelFunc
+	ended  chan struct{}
 
 	// present is the history while a config is in use, for those who read it.
 	present atomic.Pointer[history.History]
@@ -57,18 +58,17 @@ func (k *historyKeeper) begin(place *attachment) {
 		k.present.Store(history.New(history.Config{
 			Bounds: firstByteBuckets, Before: k.counted, Logger: k.logger, Now: k.process.clock, Disk: k.process.historyDisk,
 		}))
+	} else {
+		k.recordLocked() // what was counted so far belongs where the history has been
 	}
 	k.places = append(k.places, place)
-	k.lookLocked()
-	if k.end == nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		var work sync.WaitGroup
+	k.writeLocked()
+	if len(k.places) == 1 {
+		var ctx context.Context
+		ctx, k.cancel = context.WithCancel(context.Background())
+		k.ended = make(chan struct{})
 		// Ends with the last config.
-		work.Go(func() { k.keep(ctx) })
-		k.end = func() {
-			cancel()
-			work.Wait()
-		}
+		go k.keep(ctx, k.ended)
 	}
 }
 
@@ -81,44 +81,47 @@ func (k *historyKeeper) leave(place *attachment) {
 		return
 	}
 	k.recordLocked()
-	k.lookLocked()
+	if len(k.places) > 1 && k.places[len(k.places)-1] == place {
+		k.present.Load().Release() // so that what was counted since it began belongs where the history goes back to
+	} else {
+		k.writeLocked()
+	}
 	k.places = slices.DeleteFunc(k.places, func(other *attachment) bool { return other == place })
 	if len(k.places) > 0 {
-		k.lookLocked()
+		k.writeLocked()
 		k.mu.Unlock()
 		return
 	}
 	k.present.Swap(nil).Release()
-	end := k.end
-	k.end = nil
+	k.cancel()
+	ended := k.ended
 	k.mu.Unlock()
-	end()
+	<-ended
 }
 
 // keep looks at each turn of a minute, until ctx ends. In between it looks whether the clock has jumped, and whether the directory
 // can be used again.
-func (k *historyKeeper) keep(ctx context.Context) {
-	for {
-		k.mu.Lock()
-		h := k.present.Load()
-		if ctx.Err() != nil {
-			k.mu.Unlock()
-			return
-		}
-		if h.UntilDue() <= 0 {
-			k.recordLocked()
-		}
-		k.lookLocked()
-		wait := min(h.UntilDue(), k.process.historyLookPause)
-		k.mu.Unlock()
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
+func (k *historyKeeper) keep(ctx context.Context, ended chan<- struct{}) {
+	defer close(ended)
+	for ctx.Err() == nil {
+		_ = pause(ctx, k.look(ctx)) // it fails when ctx has ended
 	}
+}
+
+// look records and writes what is due, and returns how long there is nothing to do. It does nothing when ctx has ended.
+func (k *historyKeeper) look(ctx context.Context) (wait time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if ctx.Err() != nil {
+		return 0
+	}
+	h := k.present.Load()
+	if h.UntilDue() <= 0 {
+		k.recordLocked()
+	}
+	k.writeLocked()
+	// A clock that stands still at the end of a minute must not keep a processor busy.
+	return max(time.Millisecond, min(h.UntilDue(), k.process.historyLookPause))
 }
 
 func (k *historyKeeper) recordLocked() {
@@ -126,8 +129,8 @@ func (k *historyKeeper) recordLocked() {
 	k.present.Load().Record(k.counted)
 }
 
-// lookLocked writes what isn't written yet, where the history lies now.
-func (k *historyKeeper) lookLocked() {
+// writeLocked writes what isn't written yet, where the history is to lie now.
+func (k *historyKeeper) writeLocked() {
 	h, place := k.present.Load(), k.places[len(k.places)-1]
 	if !place.state.isUsable() {
 		h.Release() // which others tell of

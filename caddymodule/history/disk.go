@@ -45,6 +45,9 @@ func readAll(file File, into []byte) (int, error) {
 	return n, err
 }
 
+// OS returns the operating system's disk.
+func OS() Disk { return osDisk{} }
+
 // osDisk is the operating system's.
 type osDisk struct{}
 
