@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/history"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
@@ -176,6 +178,16 @@ func TestTheHistoryAndTheStatusAgreeOnEachOutcome(t *testing.T) {
 	}
 }
 
+func TestTimesToFirstByteAreInTheBucketsThatTheyFallInto(t *testing.T) {
+	m := newMetrics()
+	for _, took := range []time.Duration{time.Microsecond, time.Second, time.Second, 30 * time.Second, time.Minute, time.Hour} {
+		m.finished(http.MethodGet, &report{outcome: outcomeMiss, firstByte: took})
+	}
+	if got, want := m.totals().FirstByte, (history.Buckets{0: 1, 8: 2, 12: 1, 13: 2}); got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 func TestQuestionsThatWereSentAreCountedAndNoOthers(t *testing.T) {
 	for _, result := range allAskResults {
 		m := newMetrics()
@@ -313,7 +325,71 @@ func TestAReloadThatFailsLeavesTheHistoryWhereItWas(t *testing.T) {
 	e.expectMinutes(t, 1, 5)
 }
 
-// TestOfSeveralDirectoriesTheFirstByNameHasTheHistory has a second site whose directory's name comes first.
+// keeperOf returns a keeper with metrics of its own, and a directory for it that is open.
+func keeperOf(t *testing.T, directory string) (*historyKeeper, *attachment) {
+	t.Helper()
+	p := newProcessWide()
+	begin := time.Now().Truncate(time.Minute)
+	p.clock = func() time.Time { return begin }
+	return p.history, openPlace(t, p, directory)
+}
+
+// openPlace opens a directory's state, until the test ends.
+func openPlace(t *testing.T, p *processWide, directory string) *attachment {
+	t.Helper()
+	state := newState(p, directory, storeSettings{})
+	t.Cleanup(func() {
+		if err := state.Destruct(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &attachment{directory: directory, state: state}
+}
+
+// TestWhatAConfigCountedWhoseStartFailedIsInTheHistoryThatGoesOn has requests come while two configs are in use.
+func TestWhatAConfigCountedWhoseStartFailedIsInTheHistoryThatGoesOn(t *testing.T) {
+	k, place := keeperOf(t, t.TempDir())
+	failing := openPlace(t, k.process, t.TempDir())
+	count := func() { k.process.metrics.finished(http.MethodGet, &report{outcome: outcomeHit}) }
+	k.begin(place)
+	count()
+	k.begin(failing)
+	count()
+	k.leave(failing)
+	count()
+	k.leave(place)
+	k.begin(place)
+	defer k.leave(place)
+	begin := k.process.clock()
+	k.process.clock = func() time.Time { return begin.Add(time.Minute) }
+	read := history.New(history.Config{Bounds: firstByteBuckets, Logger: k.logger, Now: k.process.clock})
+	if err := read.KeepIn(filepath.Join(place.directory, historyName)); err != nil {
+		t.Fatal(err)
+	}
+	defer read.Release()
+	if last := read.Points(history.Hour)[59]; last.Requests != 3 {
+		t.Errorf("the file has %+v", last)
+	}
+}
+
+func TestADirectoryThatAnotherProcessHoldsGetsNoHistory(t *testing.T) {
+	directory := t.TempDir()
+	other, err := cache.Open(cache.Config{Dir: directory})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	k, place := keeperOf(t, directory)
+	k.begin(place)
+	defer k.leave(place)
+	if k.present.Load().IsKept() {
+		t.Error("it says that it is kept")
+	}
+	if _, err := os.Lstat(filepath.Join(directory, historyName)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it has one: %v", err)
+	}
+}
+
 func TestOfSeveralDirectoriesTheFirstByNameHasTheHistory(t *testing.T) {
 	first, second := new(attachment), new(attachment)
 	if place := (&App{attachments: map[string]*attachment{"/var/cache/b": second, "/var/cache/a": first}}).historyPlace(); place != first {
