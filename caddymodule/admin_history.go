@@ -25,7 +25,7 @@ func (a *App) adminHistory(r *http.Request) (any, error) {
 	}
 	kept := a.process.history.present.Load()
 	if kept == nil {
-		return nil, apiError(http.StatusServiceUnavailable, "the config is ending; ask again")
+		return nil, apiError(http.StatusServiceUnavailable, "there is no history: the running config has no gitlab_packages handler, or is ending")
 	}
 	points := kept.Points(span)
 	answer := adminapi.History{
