@@ -143,7 +143,7 @@ func TestStepsOfTheFutureAreIgnoredInAFile(t *testing.T) {
 
 // TestWhateverTheClockDoesNoStepHasMoreThanWasCounted puts the clock anywhere, and the directory too.
 func TestWhateverTheClockDoesNoStepHasMoreThanWasCounted(t *testing.T) {
-	random := rand.New(rand.NewPCG(3, 4))
+	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a test that can be repeated
 	for range 10 {
 		e := newEdge(t)
 		var counted int64

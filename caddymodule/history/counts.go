@@ -15,13 +15,16 @@ type Bounds [13]float64
 // Buckets are how many fell into each bucket of a histogram, not counting those of the buckets before.
 type Buckets [len(Bounds{}) + 1]int64
 
+// counters are the numbers of Counts before those of its buckets.
+const counters = 10
+
 // numbers are all numbers of the counts, in the order in which they lie in the file.
-func (c *Counts) numbers() []*int64 {
-	numbers := []*int64{
+func (c *Counts) numbers() (numbers [counters + len(Buckets{})]*int64) {
+	copy(numbers[:], []*int64{
 		&c.Requests, &c.Downloads, &c.Hits, &c.Uploads, &c.Refused, &c.Failed, &c.BytesSent, &c.BytesUpstream, &c.Asked, &c.Spared,
-	}
+	})
 	for i := range c.FirstByte {
-		numbers = append(numbers, &c.FirstByte[i])
+		numbers[counters+i] = &c.FirstByte[i]
 	}
 	return numbers
 }

@@ -25,6 +25,11 @@ var (
 	errDamaged     = errors.New("its header is damaged")
 )
 
+// isNoHistory reports whether an error says that a file can't be gone on with, whatever the disk does.
+func isNoHistory(err error) bool {
+	return errors.Is(err, errOtherSize) || errors.Is(err, errOtherFormat) || errors.Is(err, errDamaged) || errors.Is(err, ErrNoFile)
+}
+
 // castagnoli is the table of CRC-32C.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -171,8 +171,8 @@ func TestItIsDueWhenTheMinuteEndsAndWhenTheClockHasJumped(t *testing.T) {
 // TestARingForgetsWhatIsOlderThanItsSpan goes on for a hundred days, and compares all that is known with the sum of what was counted.
 func TestARingForgetsWhatIsOlderThanItsSpan(t *testing.T) {
 	e := newEdge(t)
-	random := rand.New(rand.NewPCG(1, 2))
-	counted := make(map[int64]int64) // by Unix minute
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
+	counted := make(map[int64]int64)      // by Unix minute
 	const days = 100
 	for range days * 24 * 60 {
 		requests := random.Int64N(5)

@@ -47,38 +47,47 @@ func (h *History) setKept(kept bool) {
 
 // open begins to use the file at path.
 func (h *History) open(path string) error {
-	file, err := h.config.Disk.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	file, read, err := h.load(path)
+	switch {
+	case err == nil:
+		h.file, h.path = file, path
+		h.goOn(read)
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
 		return h.create(path)
-	}
-	if err != nil && !errors.Is(err, ErrNoFile) {
+	case !isNoHistory(err):
 		return fmt.Errorf("opening the history: %w", err)
 	}
-	if err == nil {
-		// A byte more than it should have tells one that is longer.
-		content := make([]byte, h.rings.fileSize()+1)
-		var n int
-		if n, err = readAll(file, content); err != nil {
-			return errors.Join(fmt.Errorf("reading the history: %w", err), file.Close())
-		}
-		read, damaged := newRings(), 0
-		if damaged, err = read.unmarshal(content[:n], h.config.Bounds); err == nil {
-			if damaged > 0 {
-				h.config.Logger.Warn("the edge's history is damaged; nothing is known of the steps that are", zap.String("file", path),
-					zap.Int("damaged", damaged))
-			}
-			h.goOn(read)
-			h.file, h.path = file, path
-			return nil
-		}
-		_ = file.Close() // it was only read
+	if failed := h.config.Disk.SetAside(path); failed != nil {
+		return fmt.Errorf("setting the history aside: %w", failed)
 	}
 	h.config.Logger.Warn("the edge's history can't be used; it is set aside, and another one begun", zap.String("file", path),
 		zap.String("set_aside", path+DamagedSuffix), zap.Error(err))
-	if err := h.config.Disk.SetAside(path); err != nil {
-		return fmt.Errorf("setting the history aside: %w", err)
-	}
 	return h.create(path)
+}
+
+// load opens the file at path and reads it.
+func (h *History) load(path string) (File, rings, error) {
+	read := newRings()
+	file, err := h.config.Disk.Open(path)
+	if err != nil {
+		return nil, read, err
+	}
+	// A byte more than it should have tells one that is longer.
+	content := make([]byte, read.fileSize()+1)
+	n, err := readAll(file, content)
+	var damaged int
+	if err == nil {
+		damaged, err = read.unmarshal(content[:n], h.config.Bounds)
+	}
+	if err != nil {
+		return nil, read, errors.Join(err, file.Close())
+	}
+	if damaged > 0 {
+		h.config.Logger.Warn("the edge's history is damaged; nothing is known of the steps that are", zap.String("file", path),
+			zap.Int("damaged", damaged))
+	}
+	return file, read, nil
 }
 
 // goOn makes what was read from a file the history, with what is in no file yet.

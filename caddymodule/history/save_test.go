@@ -401,7 +401,7 @@ func TestWhatALostDirectoryCannotTakeIsTheNextOnes(t *testing.T) {
 func TestAFileThatAKilledProcessLeftHalfMadeIsNoHindrance(t *testing.T) {
 	e := newEdge(t)
 	mustWrite(t, e.path+NewSuffix, []byte("half"))
-	if err := os.Chmod(e.path+NewSuffix, 0o644); err != nil {
+	if err := os.Chmod(e.path+NewSuffix, 0o400); err != nil {
 		t.Fatal(err)
 	}
 	e.mustKeep(t)
