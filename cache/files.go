@@ -13,8 +13,11 @@ import (
 //	<dir>/blobs/ab/<sha256>              exactly the file's bytes: `sha256sum` proves it
 //	<dir>/fills/<process>-<n>.part       on their way in, and beginnings of files; emptied at start
 //
-// The handler keeps one file of its own beside them: <dir>/switches.json (caddymodule/switch_copies.go), of which the store knows
-// nothing.
+// The handler keeps two files of its own beside them, of which the store knows nothing but that they are nobody else's (occupied.go):
+//
+//	<dir>/switches.json                  a copy of the run-time switches (caddymodule/switch_copies.go)
+//	<dir>/history                        what the edge did, by steps of time (caddymodule/history)
+//	<dir>/history.damaged                the last one that could not be read, set aside
 //
 // A blob exists because the index or this process says so, never because of its name.
 

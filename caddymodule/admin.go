@@ -47,6 +47,7 @@ var adminCalls = map[string]map[string]adminCall{
 	adminapi.CallDisable:  {http.MethodPost: (*App).adminDisable},
 	adminapi.CallReset:    {http.MethodPost: (*App).adminReset},
 	adminapi.CallEntries:  {http.MethodGet: (*App).adminEntries},
+	adminapi.CallHistory:  {http.MethodGet: (*App).adminHistory},
 	adminapi.CallPurge:    {http.MethodPost: (*App).adminPurge},
 	adminapi.CallUnpin:    {http.MethodPost: (*App).adminUnpin},
 	adminapi.CallVerify:   {http.MethodGet: (*App).adminVerification, http.MethodPost: (*App).adminVerify, http.MethodDelete: (*App).adminStopVerifying},

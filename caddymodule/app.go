@@ -124,6 +124,9 @@ func (a *App) Start() error {
 	// Ends with Stop.
 	a.work.Go(func() { a.switches.watch(ctx, a.tellSwitched) })
 	close(a.started)
+	if place := a.historyPlace(); place != nil {
+		a.process.history.begin(place)
+	}
 	a.warnOfOtherHosts()
 	a.tellWhereItStands(ctx)
 	return nil
@@ -138,6 +141,9 @@ func (a *App) Stop() error {
 		a.cancel()
 		a.work.Wait()
 	}
+	if place := a.historyPlace(); place != nil {
+		a.process.history.leave(place) // before the directory is given back
+	}
 	var failed error
 	for _, at := range a.attachments {
 		if at.state == nil {
@@ -149,6 +155,14 @@ func (a *App) Stop() error {
 		}
 	}
 	return failed
+}
+
+// historyPlace is where this config would have the history: its first directory by name. Nil for a config without handlers.
+func (a *App) historyPlace() *attachment {
+	if len(a.attachments) == 0 {
+		return nil
+	}
+	return a.attachments[slices.Min(slices.Collect(maps.Keys(a.attachments)))]
 }
 
 // errNotStarted says that the config hasn't come into force.

@@ -67,6 +67,15 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 		`{"upstream":"u","project":"24","package":"p","version":"1","file":"f","all":true}`: adminapi.UnpinRequest{
 			Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", All: true,
 		},
+		`{"span":"hour","step":60,"points":[{"time":"2026-11-28T12:00:00Z","known":true,"requests":1,"downloads":2,"hits":3,"uploads":4,"refused":5,"failed":6,` +
+			`"bytes_sent":7,"bytes_upstream":8,"asked":9,"spared":10,"first_byte_median":0.5,"first_byte_99th":0.5}],` +
+			`"total":{"time":"2026-11-28T12:00:00Z","known":false,"requests":0,"downloads":0,"hits":0,"uploads":0,"refused":0,"failed":0,` +
+			`"bytes_sent":0,"bytes_upstream":0,"asked":0,"spared":0,"first_byte_median":null,"first_byte_99th":null},"kept":true}`: adminapi.History{
+			Span: adminapi.SpanHour, Step: 60, Points: []adminapi.HistoryPoint{{
+				Time: at, Known: true, Requests: 1, Downloads: 2, Hits: 3, Uploads: 4, Refused: 5, Failed: 6, BytesSent: 7, BytesUpstream: 8, Asked: 9, Spared: 10,
+				FirstByteMedian: &ratio, FirstByte99th: &ratio,
+			}}, Total: adminapi.HistoryPoint{Time: at}, Kept: true,
+		},
 		`{"pins":1,"names":["n"],"warning":"w"}`: adminapi.UnpinAnswer{Pins: 1, Names: []string{"n"}, Warning: "w"},
 		`{"upstream":"u","project":"24","package":"p","version":"1","token":"t","directory":"d","pin":"30d"}`: adminapi.WarmRequest{
 			Upstream: "u", Project: "24", Package: "p", Version: "1", Token: "t", Directory: "d", Pin: "30d",
