@@ -154,12 +154,20 @@ func (a *App) Stop() error {
 // errNotStarted says that the config hasn't come into force.
 var errNotStarted = errors.New("the edge hasn't started")
 
-// wait returns when the app has started, and an error if it doesn't.
-func (a *App) wait(ctx context.Context) error {
+// hasStarted reports whether the config has come into force.
+func (a *App) hasStarted() bool {
 	select {
 	case <-a.started:
-		return nil
+		return true
 	default:
+		return false
+	}
+}
+
+// wait returns when the app has started, and an error if it doesn't.
+func (a *App) wait(ctx context.Context) error {
+	if a.hasStarted() {
+		return nil
 	}
 	timer := time.NewTimer(a.process.startPatience)
 	defer timer.Stop()
