@@ -38,7 +38,9 @@ type processWide struct {
 	memory memoryShares
 	// failures are the last ones, of any config.
 	failures failures
-	metrics  *metrics
+	// knownProjects are those whose names admins are shown.
+	knownProjects *knownProjects
+	metrics       *metrics
 	// stateNumbers collects the numbers of states, and keeps those of states that have ended.
 	stateNumbers *stateCollector
 	// started is when the process began to count.
@@ -121,6 +123,7 @@ func newProcessWide() *processWide {
 		states:        caddy.NewUsagePool(),
 		aliasMemories: caddy.NewUsagePool(),
 		tokens:        upstream.NewFingerprinter(),
+		knownProjects: newKnownProjects(),
 		started:       time.Now(),
 	}
 	p.stateNumbers = newStateCollector(p.statesInUse)
