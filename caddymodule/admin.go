@@ -48,6 +48,7 @@ var adminCalls = map[string]map[string]adminCall{
 	adminapi.CallEnable:   {http.MethodPost: (*App).adminEnable},
 	adminapi.CallDisable:  {http.MethodPost: (*App).adminDisable},
 	adminapi.CallReset:    {http.MethodPost: (*App).adminReset},
+	adminapi.CallRefusals: {http.MethodGet: (*App).adminRefusals},
 	adminapi.CallEntries:  {http.MethodGet: (*App).adminEntries},
 	adminapi.CallPurge:    {http.MethodPost: (*App).adminPurge},
 	adminapi.CallUnpin:    {http.MethodPost: (*App).adminUnpin},

@@ -40,6 +40,7 @@ type processWide struct {
 	failures failures
 	// knownProjects are those whose names admins are shown.
 	knownProjects *knownProjects
+	refusals      *refusals
 	metrics       *metrics
 	// stateNumbers collects the numbers of states, and keeps those of states that have ended.
 	stateNumbers *stateCollector
@@ -124,6 +125,7 @@ func newProcessWide() *processWide {
 		aliasMemories: caddy.NewUsagePool(),
 		tokens:        upstream.NewFingerprinter(),
 		knownProjects: newKnownProjects(),
+		refusals:      newRefusals(),
 		started:       time.Now(),
 	}
 	p.stateNumbers = newStateCollector(p.statesInUse)
