@@ -38,11 +38,11 @@ func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int
 			return nil, fmt.Errorf("listing entries: %w", err)
 		}
 		for _, record := range waiting {
-			if last == nil || record.Key.compare(*last) <= 0 {
+			if last == nil || record.Key.Compare(*last) <= 0 {
 				records = append(records, record)
 			}
 		}
-		slices.SortStableFunc(records, func(a, b *Entry) int { return a.Key.compare(b.Key) })
+		slices.SortStableFunc(records, func(a, b *Entry) int { return a.Key.Compare(b.Key) })
 		listed = append(listed, s.present(records, uses, limit-len(listed))...)
 		if last == nil || len(listed) >= limit {
 			return listed, nil
@@ -56,7 +56,7 @@ func (s *Store) pendingAfter(sel Selector, after *Key) (records []*Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for record := range s.durability.unrecorded() {
-		if sel.Matches(record.Key) && (after == nil || record.Key.compare(*after) > 0) {
+		if sel.Matches(record.Key) && (after == nil || record.Key.Compare(*after) > 0) {
 			records = append(records, record)
 		}
 	}

@@ -92,7 +92,7 @@ func (s *Store) CountSelected(ctx context.Context, sel Selector) (entries int, e
 // are.
 func (s *Store) forEachSelected(ctx context.Context, sel Selector, do func([]Key)) error {
 	pending := s.pendingKeys(sel)
-	slices.SortFunc(pending, Key.compare)
+	slices.SortFunc(pending, Key.Compare)
 	pending = slices.Compact(pending) // one can be waited for twice
 	waiting := make(map[Key]struct{}, len(pending))
 	for keys := range slices.Chunk(pending, maxChanges) {

@@ -48,6 +48,7 @@ var adminCalls = map[string]map[string]adminCall{
 	adminapi.CallEnable:   {http.MethodPost: (*App).adminEnable},
 	adminapi.CallDisable:  {http.MethodPost: (*App).adminDisable},
 	adminapi.CallReset:    {http.MethodPost: (*App).adminReset},
+	adminapi.CallUsage:    {http.MethodGet: (*App).adminUsage},
 	adminapi.CallRefusals: {http.MethodGet: (*App).adminRefusals},
 	adminapi.CallEntries:  {http.MethodGet: (*App).adminEntries},
 	adminapi.CallPurge:    {http.MethodPost: (*App).adminPurge},

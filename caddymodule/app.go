@@ -35,6 +35,8 @@ type App struct {
 	names map[string]*gitlabNames
 	// startAnswers are those of the GitLabs that this config's handlers stand in front of.
 	startAnswers startAnswers
+	// usage is what the files of this config's directories took when somebody asked last.
+	usage usageReport
 	// started is closed by Start. Caddy starts apps in no fixed order, so a request can come first.
 	started chan struct{}
 	// cancel ends what runs from Start to Stop, which work counts.
