@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"cmp"
+	"context"
 	"slices"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
@@ -24,8 +25,8 @@ type usageSums struct {
 
 // usedFile is an entry in one directory.
 type usedFile struct {
-	directory string
-	cache.Listed
+	source *usageSource
+	cache.Taken
 }
 
 func newUsageSums() *usageSums {
@@ -47,11 +48,11 @@ func comparePackages(a, b adminapi.PackageUsage) int {
 }
 
 func compareSizes(a, b usedFile) int {
-	return cmp.Or(cmp.Compare(b.Size, a.Size), a.Key.Compare(b.Key), cmp.Compare(a.directory, b.directory))
+	return cmp.Or(cmp.Compare(b.Size, a.Size), a.Key.Compare(b.Key), cmp.Compare(a.source.directory, b.source.directory))
 }
 
 func compareUses(a, b usedFile) int {
-	return cmp.Or(cmp.Compare(b.Hits, a.Hits), b.LastUsed.Compare(a.LastUsed), compareSizes(a, b))
+	return cmp.Or(cmp.Compare(b.Hits, a.Hits), compareSizes(a, b))
 }
 
 // add takes in the next entry.
@@ -105,20 +106,31 @@ func (u *usageSums) endProject() {
 	u.project = adminapi.ProjectUsage{}
 }
 
-// end returns the sums of all that was added.
-func (u *usageSums) end() adminapi.Usage {
+// end returns the sums of all that was added. Of the files that are told one by one it reads what else there is to tell.
+func (u *usageSums) end(ctx context.Context) (usage adminapi.Usage, err error) {
 	u.endProject()
-	u.usage.Projects = append([]adminapi.ProjectUsage{}, u.projects.list...)
-	u.usage.MostUsed, u.usage.Largest = statusesOf(u.mostUsed.list), statusesOf(u.largest.list)
-	return u.usage
+	usage = u.usage
+	usage.Projects = append([]adminapi.ProjectUsage{}, u.projects.list...)
+	if usage.MostUsed, err = statusesOf(ctx, u.mostUsed.list); err != nil {
+		return usage, err
+	}
+	usage.Largest, err = statusesOf(ctx, u.largest.list)
+	return usage, err
 }
 
-func statusesOf(files []usedFile) []adminapi.EntryStatus {
+// statusesOf are those of the files that are still there.
+func statusesOf(ctx context.Context, files []usedFile) ([]adminapi.EntryStatus, error) {
 	statuses := make([]adminapi.EntryStatus, 0, len(files))
 	for _, file := range files {
-		statuses = append(statuses, newEntryStatus(file.directory, file.Listed))
+		listed, err := file.source.store.Entries(ctx, cache.Selector(file.Key), nil, 1)
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range listed {
+			statuses = append(statuses, newEntryStatus(file.source.directory, entry))
+		}
 	}
-	return statuses
+	return statuses, nil
 }
 
 // firstFew keeps the first of many, in an order by which no two are the same.

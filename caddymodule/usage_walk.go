@@ -9,8 +9,8 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 )
 
-// usageStep is how many entries are read of a store at a time. The store's lock, which requests take, is held for one step's entries, as
-// for a page of GET entries.
+// usageStep is how many entries are read of a store at a time. The store's lock, which requests take, is held no longer than it takes
+// to look those up in memory.
 const usageStep = 500
 
 // usageReport is the last usage that was put together. Safe for concurrent use.
@@ -84,23 +84,19 @@ type usageSource struct {
 	directory string
 	store     *cache.Store
 	// step are the entries that were read and not looked at yet, after the last key that was read.
-	step  []cache.Listed
+	step  []cache.Taken
 	after *cache.Key
 	over  bool
 }
 
 // next returns the source's next entry, which it reads if need be; nil if there is none any more.
-func (s *usageSource) next(ctx context.Context) (*cache.Listed, error) {
-	if len(s.step) == 0 && !s.over {
+func (s *usageSource) next(ctx context.Context) (*cache.Taken, error) {
+	for len(s.step) == 0 && !s.over {
 		var err error
-		if s.step, err = s.store.Entries(ctx, cache.Selector{}, s.after, usageStep); err != nil {
+		if s.step, s.after, err = s.store.Taken(ctx, s.after, usageStep); err != nil {
 			return nil, err
 		}
-		s.over = len(s.step) < usageStep
-		if len(s.step) > 0 {
-			last := s.step[len(s.step)-1].Key
-			s.after = &last
-		}
+		s.over = s.after == nil
 	}
 	if len(s.step) == 0 {
 		return nil, nil
@@ -123,9 +119,9 @@ func sumUsage(ctx context.Context, sources []*usageSource) (adminapi.Usage, erro
 			}
 		}
 		if first == nil {
-			return sums.end(), nil
+			return sums.end(ctx)
 		}
-		sums.add(usedFile{first.directory, first.step[0]})
+		sums.add(usedFile{first, first.step[0]})
 		first.step = first.step[1:]
 	}
 }
