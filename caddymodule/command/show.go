@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
@@ -202,82 +200,6 @@ func projectRow(name string, p adminapi.ProjectStatus) []string {
 		since = p.Since.Local().Format(time.DateTime)
 	}
 	return []string{name, p.State, p.From, since, strings.Join(p.Names, " "), p.Upstream}
-}
-
-func entriesVerb() *cobra.Command {
-	command := &cobra.Command{
-		Use:   "entries [PROJECT [PACKAGE [VERSION [FILE]]]] [--upstream URL] [--limit N] [--all]",
-		Short: "Lists what is stored",
-		Long: `Lists stored files: all, or those of a project, a package, a version, or one. Shows the first hundred; with --all it shows
-all. With --json it prints one line for each page.`,
-		Example: examples("entries", "entries 24", "entries group/app my_package 1.0.0", "entries --all --json --limit 1000"),
-		Args:    takes("[PROJECT]", "[PACKAGE]", "[VERSION]", "[FILE]"), ValidArgsFunction: completeNames(4),
-	}
-	flags := command.Flags()
-	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
-	limit := flags.Int("limit", adminapi.ListedEntries, "How many to show, or to ask for at a time")
-	all := flags.Bool("all", false, "Show all")
-	return verb(command, func(i *invocation) (int, error) {
-		if err := i.refuseEmptyNames(); err != nil {
-			return 1, err
-		}
-		query := i.entriesQuery(*limit, *upstream)
-		for first := true; ; first = false {
-			var list adminapi.EntryList
-			if err := i.call(http.MethodGet, adminapi.CallEntries, query, nil, &list); err != nil {
-				return 1, err
-			}
-			if err := i.show(list, func() { i.showEntries(list, first, *all) }); err != nil {
-				return 1, err
-			}
-			if list.Next == "" || !*all {
-				return 0, nil
-			}
-			query.Set("after", list.Next)
-		}
-	})
-}
-
-// entriesQuery asks for the entries that the arguments name, of one GitLab or all.
-func (i *invocation) entriesQuery(limit int, upstream string) url.Values {
-	query := url.Values{"limit": {strconv.Itoa(limit)}}
-	for at, name := range i.args {
-		query.Set(entryNames[at].parameter, name)
-	}
-	if upstream != "" {
-		query.Set("upstream", upstream)
-	}
-	return query
-}
-
-func (i *invocation) showEntries(list adminapi.EntryList, first, all bool) {
-	if first && len(list.Entries) == 0 {
-		printf(i.out, "nothing is stored under that name\n")
-		return
-	}
-	var rows [][]string
-	for _, e := range list.Entries {
-		pinned := ""
-		if e.PinnedUntil != nil {
-			pinned = e.PinnedUntil.Local().Format(time.DateOnly)
-		}
-		confirmed := "not yet"
-		if e.Confirmed != nil {
-			confirmed = humanize.Time(*e.Confirmed)
-		}
-		rows = append(rows, []string{
-			e.Project, e.Package, e.Version, e.File, sizeText(e.Size), humanize.Time(e.Stored), confirmed, humanize.Time(e.LastUsed),
-			strconv.FormatUint(uint64(e.Hits), 10), pinned, e.Upstream, e.Directory, e.SHA256,
-		})
-	}
-	head := ""
-	if first {
-		head = "PROJECT | PACKAGE | VERSION | FILE | SIZE | STORED | CONFIRMED | LAST USED | HITS | PINNED UNTIL | GITLAB | DIRECTORY | SHA-256"
-	}
-	i.table(head, rows)
-	if list.Next != "" && !all {
-		printf(i.out, "There are more: --all shows them.\n")
-	}
 }
 
 // switchVerb is the verb of one of the calls that switch projects; both have the same name.
