@@ -42,6 +42,7 @@ type adminCall func(a *App, r *http.Request) (any, error)
 
 // adminCalls are all calls, by path below adminapi.Path and method.
 var adminCalls = map[string]map[string]adminCall{
+	adminapi.CallSignpost: {http.MethodGet: (*App).adminSignpost},
 	adminapi.CallStatus:   {http.MethodGet: (*App).adminStatus},
 	adminapi.CallActivity: {http.MethodGet: (*App).adminActivity},
 	adminapi.CallProjects: {http.MethodGet: (*App).adminProjects},
