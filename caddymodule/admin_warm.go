@@ -151,13 +151,13 @@ func (a *App) listWarmings() (any, error) {
 
 // warmingStatuses are those that run, and the last that are over, the newest first.
 func (a *App) warmingStatuses(handlers []*Handler) []adminapi.WarmingStatus {
-	list := []adminapi.WarmingStatus{}
 	byID := make(map[string][]*warming)
 	for _, state := range statesOf(handlers) {
 		for _, w := range state.warmings.all() {
 			byID[w.id] = append(byID[w.id], w)
 		}
 	}
+	list := make([]adminapi.WarmingStatus, 0, len(byID))
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		list = append(list, warmingStatusOf(byID[id]))
 	}

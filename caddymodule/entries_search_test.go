@@ -33,7 +33,7 @@ func (e *edge) found(t testing.TB, query url.Values) (files []string, pages int)
 func TestEntriesAreFoundByATextInTheirNames(t *testing.T) {
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "projects on {\n on 24 group/app\n}", withAdmin)
-	var all []string
+	all := make([]string, 0, 6)
 	for _, name := range []string{"group%2Fapp", "24"} {
 		for _, file := range []string{"Setup.exe", "app.tar.gz", "notes.txt"} {
 			publishOld(gitlab, file, []byte(file))

@@ -126,7 +126,7 @@ func TestRefusalsNameNoProjectToWhichNobodyHeldAYes(t *testing.T) {
 	// The only grant goes, and the project is still one to which somebody held a yes.
 	e.expectCLI(t, 0, []string{"1 grant is forgotten"}, "purge", "--grants", "--all")
 	e.do(t, call{path: filePath("app.bin"), token: outsider})
-	var paths []string
+	paths := make([]string, 0, 8)
 	for _, name := range []string{"secret%2Fproject", "26", "group%2Fapp", "%3Cscript%3E%2Fx"} {
 		paths = append(paths, "/api/v4/projects/"+name+"/packages/generic/pkg/1.0.0/app.bin", "/api/v4/projects/"+name+"/packages/generic/pkg/latest/app.bin")
 	}

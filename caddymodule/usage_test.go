@@ -27,7 +27,9 @@ func TestUsageTellsWhoseFilesTakeTheRoom(t *testing.T) {
 		pkg, name string
 		body      []byte
 	}{
-		{project, "pkg", "a.bin", same}, {project, "pkg", "b.bin", someBytes(10_000, 2)}, {project, "tools", "c.bin", someBytes(70_000, 3)},
+		{project, "pkg", "a.bin", same},
+		{project, "pkg", "b.bin", someBytes(10_000, 2)},
+		{project, "tools", "c.bin", someBytes(70_000, 3)},
 		{otherProject, "pkg", "d.bin", same},
 	} {
 		gitlab.Publish(file.project, file.pkg, "1.0.0", file.name, file.body)
@@ -78,9 +80,10 @@ func filesOf(entries []adminapi.EntryStatus) (files []string) {
 func TestUsageIsOfAllDirectoriesTogether(t *testing.T) {
 	projects := make(map[string]*adminapi.ProjectUsage)
 	packages := make(map[string]map[string]int64)
-	var sources []*usageSource
+	const stores = 3
+	sources := make([]*usageSource, 0, stores)
 	var all int64
-	for number := range 3 {
+	for number := range stores {
 		store := openEmptyStore(t)
 		for i := range 2*usageStep + 10 {
 			name, pkg := fmt.Sprintf("group/p%02d", i%(adminapi.MaxUsageProjects+7)), fmt.Sprintf("pkg%d", i%(number+23))
