@@ -102,7 +102,7 @@ func TestAPreviewEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestWhatIsWrittenIntoTheIndexAnewIsSoftenedOnce has a key that is being recorded, and was stored anew since.
+// TestWhatIsWrittenIntoTheIndexAnewIsSoftenedOnce has a key that is being recorded when a new index takes the place of a damaged one.
 func TestWhatIsWrittenIntoTheIndexAnewIsSoftenedOnce(t *testing.T) {
 	s := openStore(t, t.TempDir(), Limits{})
 	awaitLoaded(t, s)
@@ -112,7 +112,7 @@ func TestWhatIsWrittenIntoTheIndexAnewIsSoftenedOnce(t *testing.T) {
 	s.mu.Lock()
 	s.durability.recording, s.durability.pending = s.durability.pending, s.durability.recording
 	s.mu.Unlock()
-	s.put(t, k, []byte("y"))
+	s.keepRemembered()
 	counted, err := s.CountSelected(t.Context(), Selector{})
 	softened, failed := s.Soften(t.Context(), Selector{})
 	if counted != 1 || softened != 1 || err != nil || failed != nil {
