@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/bucket/buckettest"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
@@ -56,6 +58,15 @@ func TestActivityTellsHowFarAFileOnItsWayInHasCome(t *testing.T) {
 			t.Errorf("the fill is %+v, from %s", fill, from)
 		}
 		other, otherRest := e.beginDownload(t, "app.bin", colleague, 1000)
+		e.awaitFill(t, func(f adminapi.FillStatus) bool { return f.Callers == 2 })
+		ctx, leave := context.WithCancel(t.Context())
+		third, err := e.begin(call{path: filePath("app.bin"), token: jobToken, context: ctx})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.awaitFill(t, func(f adminapi.FillStatus) bool { return f.Callers == 3 })
+		leave()
+		_ = third.Body.Close()
 		e.awaitFill(t, func(f adminapi.FillStatus) bool { return f.Callers == 2 })
 		close(release)
 		for _, one := range []struct {
@@ -217,6 +228,10 @@ func TestAProjectIsKnownByGitLabsYesAlone(t *testing.T) {
 	e.do(t, call{path: filePath("app.bin"), token: outsider})
 	e.do(t, call{path: filePath("absent.bin"), token: developer})
 	e.do(t, call{method: http.MethodPut, path: filePath("up.bin"), token: outsider, body: strings.NewReader("x")})
+	// A redirect to a location that nothing has vouched for is no yes yet.
+	h, state := handlerOfRunningEdge(t), runningState()
+	key := cache.Key{Upstream: gitlab.URL, Project: "24", Package: "pkg", Version: "1.0.0", File: "app.bin"}
+	h.hear(state, state.store.Load(), key, reader{}, upstream.Answer{Verdict: upstream.Allowed, Unproven: true})
 	if process.knownProjects.has(gitlab.URL, "24") {
 		t.Error("a project is known of which GitLab has only said no")
 	}
