@@ -35,6 +35,8 @@ type App struct {
 	names map[string]*gitlabNames
 	// startAnswers are those of the GitLabs that this config's handlers stand in front of.
 	startAnswers startAnswers
+	// usage is what the files of this config's directories took when somebody asked last.
+	usage usageReport
 	// started is closed by Start. Caddy starts apps in no fixed order, so a request can come first.
 	started chan struct{}
 	// cancel ends what runs from Start to Stop, which work counts.
@@ -168,12 +170,20 @@ func (a *App) historyPlace() *attachment {
 // errNotStarted says that the config hasn't come into force.
 var errNotStarted = errors.New("the edge hasn't started")
 
-// wait returns when the app has started, and an error if it doesn't.
-func (a *App) wait(ctx context.Context) error {
+// hasStarted reports whether the config has come into force.
+func (a *App) hasStarted() bool {
 	select {
 	case <-a.started:
-		return nil
+		return true
 	default:
+		return false
+	}
+}
+
+// wait returns when the app has started, and an error if it doesn't.
+func (a *App) wait(ctx context.Context) error {
+	if a.hasStarted() {
+		return nil
 	}
 	timer := time.NewTimer(a.process.startPatience)
 	defer timer.Stop()

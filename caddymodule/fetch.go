@@ -45,6 +45,7 @@ func (f *flight) run() {
 		// Nobody keeps it, so that nobody would hear of wrong bytes: the leader gets GitLab's.
 		_ = body.Close()
 		f.shared, f.leader.named = nil, nil
+		f.readsShared.Store(false)
 		if body = f.ask(ctx); body == nil {
 			close(f.head)
 			return
@@ -254,7 +255,10 @@ var pumpBuffers = sync.Pool{New: func() any { return new([pumpPiece]byte) }}
 func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 	buffer := pumpBuffers.Get().(*[pumpPiece]byte)
 	defer pumpBuffers.Put(buffer)
-	_, err := io.CopyBuffer(struct{ io.Writer }{f.fill}, &countedReader{Reader: body, read: f.received}, buffer[:])
+	_, err := io.CopyBuffer(struct{ io.Writer }{f.fill}, &countedReader{Reader: body, read: func(n int64) {
+		f.received(n)
+		f.readsShared.Store(body.IsElsewheres())
+	}}, buffer[:])
 	if errors.Is(err, upstream.ErrChecksum) {
 		err = fmt.Errorf("%w: %w", cache.ErrChecksum, err)
 	}

@@ -3,7 +3,10 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
@@ -55,6 +58,12 @@ type flight struct {
 	// shared is what comes from the shared store; nil for nothing. Fixed when head is closed.
 	shared *fromShared
 
+	// For admins (admin_activity.go): begun is when the flight was made, served how many callers are sent the file as it comes,
+	// readsShared that its bytes come from the shared store now.
+	begun       time.Time
+	served      atomic.Int32
+	readsShared atomic.Bool
+
 	// mu guards all below.
 	mu sync.Mutex
 	// farBytes is how much was asked of GitLab for ranges far ahead of the fill.
@@ -81,7 +90,7 @@ var (
 // newFlight makes a flight that hasn't begun.
 func (h *Handler) newFlight(s *state, store *cache.Store, file target, generation cache.Generation, leader leader) *flight {
 	return &flight{
-		h: h, state: s, store: store, target: file, generation: generation, leader: leader,
+		h: h, state: s, store: store, target: file, generation: generation, leader: leader, begun: s.now(),
 		head: make(chan struct{}), handover: make(chan *upstream.Download), taken: make(chan struct{}), over: make(chan struct{}),
 	}
 }
@@ -195,11 +204,14 @@ func (f *flights) add(fl, ruledOut *flight) (ok bool) {
 func (f *flights) keys() []cache.Key {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	keys := make([]cache.Key, 0, len(f.byKey))
-	for key := range f.byKey {
-		keys = append(keys, key)
-	}
-	return keys
+	return slices.Collect(maps.Keys(f.byKey))
+}
+
+// all are the running flights, the newest of each key.
+func (f *flights) all() []*flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Values(f.byKey))
 }
 
 // end lets a flight go. Who waits for its end finds no flight any more.

@@ -20,7 +20,7 @@ func TestEachBuildWithTheHandlerHasTheEncoderAndTheCommand(t *testing.T) {
 	for _, verb := range commandLine().Commands() {
 		verbs += " " + verb.Name()
 	}
-	if verbs != " demo disable enable entries projects purge reset status unpin verify version warm" {
+	if verbs != " activity demo disable enable entries projects purge refusals reset status unpin usage verify version warm" {
 		t.Errorf("the verbs are%s", verbs)
 	}
 }

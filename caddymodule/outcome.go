@@ -130,6 +130,9 @@ type report struct {
 	bytesUpstream int64
 	// sent is how much of the answer's body came from where.
 	sent [sources]int64
+	// status and why are those of a refusal, why in words for people (refusal_words.go).
+	status int
+	why    string
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.

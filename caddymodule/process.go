@@ -39,7 +39,10 @@ type processWide struct {
 	memory memoryShares
 	// failures are the last ones, of any config.
 	failures failures
-	metrics  *metrics
+	// knownProjects are those whose names admins are shown.
+	knownProjects *knownProjects
+	refusals      *refusals
+	metrics       *metrics
 	// stateNumbers collects the numbers of states, and keeps those of states that have ended.
 	stateNumbers *stateCollector
 	// history is that of what the metrics count.
@@ -132,6 +135,8 @@ func newProcessWide() *processWide {
 		states:        caddy.NewUsagePool(),
 		aliasMemories: caddy.NewUsagePool(),
 		tokens:        upstream.NewFingerprinter(),
+		knownProjects: newKnownProjects(),
+		refusals:      newRefusals(),
 		started:       time.Now(),
 	}
 	p.stateNumbers = newStateCollector(p.statesInUse)

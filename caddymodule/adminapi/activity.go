@@ -2,16 +2,17 @@ package adminapi
 
 import "time"
 
-// Activity is the answer to GET activity: what the edge is doing now. Each list has at most MaxActivity, the oldest first; the
-// counts beside it are of all.
+// Activity is the answer to GET activity: what the edge is doing now. Each list has at most MaxActivity.
 type Activity struct {
-	// Fills are files on their way in of which GitLab has said yes to somebody; FillsTotal is how many there are.
+	// Fills are files on their way into the store of which GitLab has said yes to somebody, the oldest first. What streams through to
+	// one caller and isn't kept is none. FillsTotal is how many there are.
 	Fills      []FillStatus `json:"fills"`
 	FillsTotal int          `json:"fills_total"`
-	// Uploads are those that pass. Of a project to which nobody held a yes only the number is told: UploadsTotal has them too.
+	// Uploads are those that pass, the oldest first. UploadsTotal is how many there are. Of a project to which GitLab has said yes to
+	// nobody since the start, neither to who wanted to read a file nor to an upload, only the number is told.
 	Uploads      []UploadStatus `json:"uploads"`
 	UploadsTotal int            `json:"uploads_total"`
-	// Warmings are those that run, and the last that are over; Verifications one for each directory.
+	// Warmings are those that run, and the last that are over, the newest first; Verifications one for each directory.
 	Warmings      []WarmingStatus      `json:"warmings"`
 	Verifications []VerificationStatus `json:"verifications"`
 }
@@ -34,12 +35,12 @@ type FillStatus struct {
 	Package   string `json:"package"`
 	Version   string `json:"version"`
 	File      string `json:"file"`
-	// Bytes is how much is here, of Size; null where nobody has told the size.
+	// Bytes is how much is here, of Size, which is null where nobody has told it.
 	Bytes int64  `json:"bytes"`
 	Size  *int64 `json:"size"`
-	// From is FromGitLab, FromObjectStorage or FromSharedStore.
+	// From is FromGitLab, FromObjectStorage or FromSharedStore: where the bytes come from now, which may not be where the first ones did.
 	From string `json:"from"`
-	// Callers is how many are served from it now.
+	// Callers is how many are sent the file as it comes; none of a warming's.
 	Callers int       `json:"callers"`
 	Begun   time.Time `json:"begun"`
 }
@@ -51,7 +52,7 @@ type UploadStatus struct {
 	Package  string `json:"package"`
 	Version  string `json:"version"`
 	File     string `json:"file"`
-	// Bytes is how much has passed, of Size; null where the caller hasn't told it.
+	// Bytes is how much has gone to GitLab, of Size, which is null where the caller hasn't told it.
 	Bytes int64     `json:"bytes"`
 	Size  *int64    `json:"size"`
 	Begun time.Time `json:"begun"`

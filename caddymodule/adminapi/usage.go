@@ -2,8 +2,9 @@ package adminapi
 
 import "time"
 
-// Usage is the answer to GET usage: whose files take the room, and which are used. It is of At, since it is put together at most
-// once in UsagePause, of all directories: what is stored under several names counts for each of them.
+// Usage is the answer to GET usage: whose files take the room, and which are used, of all directories. It is of At, since it is put
+// together only when somebody asks, and at most once in UsagePause. What is stored under several names, or in several directories,
+// counts for each of them.
 type Usage struct {
 	At      time.Time `json:"at"`
 	Bytes   int64     `json:"bytes"`
@@ -12,7 +13,7 @@ type Usage struct {
 	Projects      []ProjectUsage `json:"projects"`
 	OtherProjects int            `json:"other_projects,omitempty"`
 	OtherBytes    int64          `json:"other_bytes,omitempty"`
-	// MostUsed and Largest are files, at most MaxUsageFiles each.
+	// MostUsed and Largest are files, at most MaxUsageFiles each. Those that were served from the store since the start alone are used.
 	MostUsed []EntryStatus `json:"most_used"`
 	Largest  []EntryStatus `json:"largest"`
 }
