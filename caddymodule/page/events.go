@@ -1,0 +1,90 @@
+package page
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// A stream of events says something at least every heartbeat, so that what stands between doesn't take it for dead, and ends after
+// its length; the browser comes back.
+const (
+	heartbeat    = 15 * time.Second
+	streamLength = time.Minute
+)
+
+// comeBack is when a browser comes back whose stream has ended, and busy when one is to ask again that got no stream.
+const (
+	comeBack = 2 * time.Second
+	busy     = 15 * time.Second
+)
+
+// sendEvents answers GET events: server-sent events with what moves, until the viewer leaves, the stream's length is over, or the server
+// or the config ends.
+func (p *Page) sendEvents(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "text/event-stream")
+		return
+	}
+	joined, ok := p.watch.join()
+	if !ok {
+		w.Header().Set("Retry-After", strconv.Itoa(int(busy.Seconds())))
+		p.showMessage(w, r, http.StatusServiceUnavailable, "Too many are watching", "All "+countText(maxViewers)+" places are taken, or the edge is stopping. The page goes on without: load it again now and then.")
+		return
+	}
+	defer p.watch.leave(joined)
+	header := w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store, no-transform")
+	header.Set("X-Accel-Buffering", "no") // or nginx keeps events back
+	stream := &eventStream{writer: w, controller: http.NewResponseController(w)}
+	// A viewer who doesn't read must not keep the server from stopping.
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	// Ends with the stream, at the latest.
+	go func() {
+		select {
+		case <-p.watch.over:
+			_ = stream.controller.SetWriteDeadline(time.Now()) // not all connections have one
+		case <-ctx.Done():
+		}
+	}()
+	stream.send("retry: " + strconv.Itoa(int(comeBack.Milliseconds())) + "\n\n")
+	p.follow(ctx, joined, stream)
+}
+
+// follow sends what a viewer is to see.
+func (p *Page) follow(ctx context.Context, joined *viewer, stream *eventStream) {
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	end := time.NewTimer(streamLength)
+	defer end.Stop()
+	for stream.err == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.watch.over:
+			return
+		case <-end.C:
+			return
+		case <-beat.C:
+			stream.send(": still here\n\n")
+		case message := <-joined.news:
+			stream.send("data: " + string(message) + "\n\n")
+		}
+	}
+}
+
+// eventStream is an answer that is sent piece by piece. After an error it is over.
+type eventStream struct {
+	writer     http.ResponseWriter
+	controller *http.ResponseController
+	err        error
+}
+
+func (s *eventStream) send(text string) {
+	if _, s.err = s.writer.Write([]byte(text)); s.err == nil {
+		s.err = s.controller.Flush()
+	}
+}
