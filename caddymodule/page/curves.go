@@ -92,7 +92,7 @@ func chartsOf(points []adminapi.HistoryPoint, each, span string) []chart {
 	if len(points) == 0 {
 		return nil
 	}
-	bytes := chart{Key: "bytes", Title: "Bytes served, and from GitLab", Bottom: "0"}
+	bytes := chart{Key: "bytes", Title: "Bytes", Bottom: "0"}
 	top := roundBytes(highest(points, sentBytes, upstreamBytes))
 	bytes.Top = sizeText(int64(top))
 	bytes.Series = []series{
@@ -104,7 +104,7 @@ func chartsOf(points []adminapi.HistoryPoint, each, span string) []chart {
 		drawn(points, "requests", "by requests", "first", hitsByRequests, linear(1), false),
 		drawn(points, "bytes", "by bytes", "second", hitsByBytes, linear(1), false),
 	}
-	asked := chart{Key: "asked", Title: "Questions to GitLab, spared and asked", Bottom: "0"}
+	asked := chart{Key: "asked", Title: "Questions to GitLab", Bottom: "0"}
 	top = roundCount(highest(points, sparedCount, askedCount))
 	asked.Top = countText(int64(top))
 	asked.Series = []series{

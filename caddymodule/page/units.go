@@ -20,7 +20,7 @@ func sizeText(bytes int64) string {
 // countText writes a number with commas: 1,204.
 func countText[N int | int64 | uint32](count N) string { return humanize.Comma(int64(count)) }
 
-// percentText writes a part of 1 as people do. What isn't all is never written as 100%.
+// percentText writes a part of 1 as people do. What isn't all is never written as 100%, and what isn't nothing never as 0%.
 func percentText(part float64) string {
 	percent := part * 100
 	switch {
@@ -28,8 +28,10 @@ func percentText(part float64) string {
 		return "100%"
 	case percent > 99.9:
 		return "99.9%"
-	case percent < 10:
-		return strconv.FormatFloat(percent, 'f', 1, 64) + "%"
+	case percent > 0 && percent < 0.1:
+		return "<0.1%"
+	case percent == 0:
+		return "0%"
 	}
 	return strconv.FormatFloat(percent, 'f', 1, 64) + "%"
 }

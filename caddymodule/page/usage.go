@@ -110,7 +110,7 @@ func tilesOf(usage adminapi.Usage) (tiles []tile) {
 	}
 	for i, place := range squarified(weights, box{0, 0, treemapWidth, treemapHeight}) {
 		if i == len(usage.Projects) {
-			tiles = append(tiles, tileOf(place, shades-1, plural(usage.OtherProjects, "more project", "more projects"), sizeText(usage.OtherBytes)))
+			tiles = append(tiles, tileOf(place, shades-1, sizeText(usage.OtherBytes), plural(usage.OtherProjects, "more project", "more projects")))
 			continue
 		}
 		tiles = append(tiles, projectTiles(usage.Projects[i], min(i, shades-1), place.inset(1))...)
@@ -128,11 +128,11 @@ func projectTiles(project adminapi.ProjectUsage, shade int, place box) (tiles []
 	}
 	for i, inner := range squarified(weights, place) {
 		if i == len(project.Packages) {
-			tiles = append(tiles, tileOf(inner, shade, selection(project.Project, plural(project.OtherPackages, "more package", "more packages")), sizeText(project.OtherBytes)))
+			tiles = append(tiles, tileOf(inner, shade, sizeText(project.OtherBytes), project.Project, plural(project.OtherPackages, "more package", "more packages")))
 			continue
 		}
 		stored := project.Packages[i]
-		tiles = append(tiles, tileOf(inner, shade, selection(project.Project, stored.Package), sizeText(stored.Bytes)))
+		tiles = append(tiles, tileOf(inner, shade, sizeText(stored.Bytes), project.Project, stored.Package))
 	}
 	return tiles
 }
@@ -143,16 +143,21 @@ const (
 	shortestName = 4
 )
 
-func tileOf(place box, shade int, name, amount string) tile {
+// tileOf draws a tile. It is labelled with all its names, or with the last one alone where there is less room.
+func tileOf(place box, shade int, amount string, names ...string) tile {
 	place = place.inset(0.75)
+	whole := selection(names...)
 	drawn := tile{
-		X: decimal(place.X), Y: decimal(place.Y), Width: decimal(place.Width), Height: decimal(place.Height), Shade: shade, Title: name + ": " + amount,
+		X: decimal(place.X), Y: decimal(place.Y), Width: decimal(place.Width), Height: decimal(place.Height), Shade: shade, Title: whole + ": " + amount,
 		LabelX: decimal(place.X + 8), LabelY: decimal(place.Y + 20), AmountY: decimal(place.Y + 38),
 	}
-	letters := []rune(name)
 	room := int((place.Width - 16) / letterWidth)
 	if place.Height < 28 || room < shortestName {
 		return drawn
+	}
+	letters := []rune(whole)
+	if len(letters) > room {
+		letters = []rune(visible(names[len(names)-1]))
 	}
 	if len(letters) > room {
 		letters = append(letters[:room-1], '…')

@@ -1,10 +1,12 @@
 package fakeedge
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
@@ -147,12 +149,11 @@ func sampleUsage(now time.Time, entries []adminapi.EntryStatus) adminapi.Usage {
 		project.Bytes, project.Entries, project.Hits = project.Bytes+inner.Bytes, project.Entries+inner.Entries, project.Hits+inner.Hits
 		usage.Bytes += inner.Bytes
 	}
-	for _, i := range []int{43, 15, 44, 0, 1, 20} {
-		usage.MostUsed = append(usage.MostUsed, entries[i])
-	}
-	for _, i := range []int{43, 0, 1, 2, 24, 25} {
-		usage.Largest = append(usage.Largest, entries[i])
-	}
+	sorted := slices.Clone(entries)
+	slices.SortStableFunc(sorted, func(a, b adminapi.EntryStatus) int { return cmp.Compare(b.Hits, a.Hits) })
+	usage.MostUsed = slices.Clone(sorted[:adminapi.MaxUsageFiles])
+	slices.SortStableFunc(sorted, func(a, b adminapi.EntryStatus) int { return cmp.Compare(b.Size, a.Size) })
+	usage.Largest = sorted[:adminapi.MaxUsageFiles]
 	usage.OtherProjects, usage.OtherBytes = 3, 1<<30
 	return usage
 }
