@@ -79,9 +79,13 @@ func savingsOf(history adminapi.History) savingsView {
 	if len(points) < len(history.Points) {
 		each = "six hours"
 	}
-	view.Charts = chartsOf(points, each, history.Span)
-	for _, point := range thinned(history.Points, shownRows) {
-		view.Rows = append(view.Rows, rowOf(point))
+	if sumOf(append(points, adminapi.HistoryPoint{})).Known {
+		view.Charts = chartsOf(points, each, history.Span)
+		for _, point := range thinned(history.Points, shownRows) {
+			view.Rows = append(view.Rows, rowOf(point))
+		}
+	} else {
+		view.Note = "The curves begin with the first step of which anything is known."
 	}
 	if !history.Kept {
 		view.Note = "No history is kept at present, so these numbers begin with the start of the edge."
