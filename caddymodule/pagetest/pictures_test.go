@@ -8,6 +8,9 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/internal/fakeedge"
 )
 
+// places are all pages.
+var places = []string{"", "?span=week", "files", "files?project=24", "projects", "actions", "troubles", "purge?project=24&package=edge", "purge?grants=yes&all=yes", "switch?all=yes&state=off"}
+
 // TestThePagesFitAndSayNothingToTheConsole opens each page in light and dark, wide and narrow. None may be wider than the screen, and no
 // script may fail or be stopped.
 func TestThePagesFitAndSayNothingToTheConsole(t *testing.T) {
@@ -18,7 +21,7 @@ func TestThePagesFitAndSayNothingToTheConsole(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := openBrowser(t, how)
-			for _, place := range []string{"", "?span=week", "files", "projects", "troubles", "actions", "purge?project=24&package=edge", "purge?grants=yes&all=yes", "switch?all=yes&state=off", "nowhere/at/all"} {
+			for _, place := range append(places, "nowhere/at/all") {
 				b.open(s.url + place)
 				if wide := read[int64](b, `document.documentElement.scrollWidth`); wide > how.width {
 					t.Errorf("/%s is %d wide", place, wide)
