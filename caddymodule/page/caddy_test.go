@@ -37,9 +37,10 @@ func TestMain(m *testing.M) {
 type caddyProcess struct {
 	command *exec.Cmd
 	admin   string
-	// adapter and config are what a reload sends again.
+	// config is what a reload sends again.
 	config string
-	done   chan error
+	// done has what the process ended with.
+	done chan error
 }
 
 // freePort is a port at which nobody listens.
@@ -84,7 +85,7 @@ func startCaddy(t *testing.T, sites string) *caddyProcess {
 		if err != nil {
 			return false
 		}
-		response.Body.Close()
+		_ = response.Body.Close()
 		return response.StatusCode == http.StatusOK
 	})
 	return c
@@ -149,7 +150,7 @@ func view(t *testing.T, client *http.Client, url string) (ended chan struct{}) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := client.Do(request)
+	response, err := client.Do(request) //nolint:bodyclose // closed when the stream has ended
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +169,7 @@ func view(t *testing.T, client *http.Client, url string) (ended chan struct{}) {
 	go func() {
 		defer close(ended)
 		_, _ = io.Copy(io.Discard, lines)
-		response.Body.Close()
+		_ = response.Body.Close()
 	}()
 	return ended
 }
@@ -196,7 +197,7 @@ func TestAStopAndAReloadWaitForNoViewer(t *testing.T) {
 			await(t, func() bool { // until there is a certificate
 				response, err := client.Head(url)
 				if err == nil {
-					response.Body.Close()
+					_ = response.Body.Close()
 				}
 				return err == nil
 			})

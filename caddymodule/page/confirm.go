@@ -63,7 +63,7 @@ func (p *Page) askAboutPurge(w http.ResponseWriter, r *http.Request, request adm
 	}
 	switch {
 	case request.Grants:
-		content.frame.Title, content.Button, content.Back, content.CanBeSoft = "Forget grants?", "Forget", "actions", false
+		content.Title, content.Button, content.Back, content.CanBeSoft = "Forget grants?", "Forget", "actions", false
 		content.What, content.Nothing = "This will forget "+plural(answer.Grants, "grant", "grants")+" of GitLab's.", answer.Grants == 0
 		content.Sentences = append(content.Sentences, "GitLab is then asked about each caller anew. While it is down, nobody whose grant was forgotten gets a file.")
 	case content.Nothing:
@@ -156,7 +156,7 @@ func (p *Page) askAboutSwitch(w http.ResponseWriter, r *http.Request, request ad
 		Action: "switch", Button: "Switch " + state, Back: "projects", Fields: []field{{"state", state}},
 	}
 	if state == "reset" {
-		content.frame.Title, content.What, content.Button = "Take back?", "This will take back what was said at run time about "+about+".", "Take back"
+		content.Title, content.What, content.Button = "Take back?", "This will take back what was said at run time about "+about+".", "Take back"
 	}
 	for _, given := range []field{{parameterUpstream, request.Upstream}, {parameterProject, request.Project}} {
 		if given.Value != "" {

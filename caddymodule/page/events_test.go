@@ -112,7 +112,7 @@ func TestAStreamHasAHeartbeatAndEndsAfterAMinute(t *testing.T) {
 func TestWhatChangesIsToldOnceToAllViewers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, edge := newPage(t, morning(), "", loopback...)
-		var viewers []*viewing
+		viewers := make([]*viewing, 0, 10)
 		for range 10 {
 			viewers = append(viewers, watchPage(t, p))
 		}
@@ -161,7 +161,7 @@ func TestNothingIsComputedWhenNobodyLooks(t *testing.T) {
 func TestViewersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := newPage(t, morning(), "", loopback...)
-		var viewers []*viewing
+		viewers := make([]*viewing, 0, maxViewers)
 		for range maxViewers {
 			viewers = append(viewers, watchPage(t, p))
 		}

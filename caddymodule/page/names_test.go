@@ -50,8 +50,8 @@ func worsened(value reflect.Value, name string) {
 		if value.Type() == reflect.TypeFor[time.Time]() {
 			return
 		}
-		for i := range value.NumField() {
-			worsened(value.Field(i), name)
+		for _, field := range value.Fields() {
+			worsened(field, name)
 		}
 	case reflect.Slice:
 		for i := range value.Len() {

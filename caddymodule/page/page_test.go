@@ -2,6 +2,7 @@ package page
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -64,9 +65,7 @@ func (v visit) request(t testing.TB) *http.Request {
 	if v.local != "" {
 		local = net.ParseIP(v.local)
 	}
-	for name, values := range v.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, v.header)
 	if v.form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}

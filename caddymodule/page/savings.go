@@ -115,7 +115,7 @@ func figuresOf(total adminapi.HistoryPoint) []figure {
 		{"hits", "hits by requests", ratioText(total.Hits, total.Downloads), countText(total.Hits) + " of " + countText(total.Downloads)},
 		{"hit_bytes", "hits by bytes", ratioText(total.BytesSent-total.BytesUpstream, total.BytesSent), sizeText(max(0, total.BytesSent-total.BytesUpstream)) + " saved"},
 		{"spared", "questions spared", countText(total.Spared), countText(total.Asked) + " asked"},
-		{"median", "to the first byte", secondsText(total.FirstByteMedian), "median; 99th " + secondsText(total.FirstByte99th)},
+		{"median", "first byte, median", secondsText(total.FirstByteMedian), "99th " + secondsText(total.FirstByte99th)},
 		{"uploads", "uploads", countText(total.Uploads), "that GitLab took"},
 		{"failed", "failed", countText(total.Failed), countText(total.Refused) + " refused"},
 	}

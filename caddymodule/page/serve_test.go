@@ -24,9 +24,20 @@ func TestWhatIsThereIsServedAndNothingElse(t *testing.T) {
 		status         int
 		allow          string
 	}{
-		{"GET", "/", 200, ""}, {"HEAD", "/", 200, ""}, {"HEAD", "/events", 200, ""}, {"GET", "/nowhere", 404, ""}, {"GET", "/files/", 404, ""}, {"GET", "/assets/page.css", 404, ""},
-		{"GET", "/page.css", 404, ""}, {"POST", "/nowhere", 404, ""}, {"POST", "/", 405, "GET, HEAD"}, {"DELETE", "/files", 405, "GET, HEAD"}, {"GET", "/verify", 405, "POST"},
-		{"PUT", "/purge", 405, "GET, HEAD, POST"}, {"OPTIONS", "/", 405, "GET, HEAD"}, {"POST", "/" + assetNames["page.css"], 405, "GET, HEAD"},
+		{"GET", "/", 200, ""},
+		{"HEAD", "/", 200, ""},
+		{"HEAD", "/events", 200, ""},
+		{"GET", "/nowhere", 404, ""},
+		{"GET", "/files/", 404, ""},
+		{"GET", "/assets/page.css", 404, ""},
+		{"GET", "/page.css", 404, ""},
+		{"POST", "/nowhere", 404, ""},
+		{"POST", "/", 405, "GET, HEAD"},
+		{"DELETE", "/files", 405, "GET, HEAD"},
+		{"GET", "/verify", 405, "POST"},
+		{"PUT", "/purge", 405, "GET, HEAD, POST"},
+		{"OPTIONS", "/", 405, "GET, HEAD"},
+		{"POST", "/" + assetNames["page.css"], 405, "GET, HEAD"},
 	} {
 		got := get(t, p, visit{method: test.method, target: test.target})
 		if got.Code != test.status || got.Header().Get("Allow") != test.allow {
@@ -41,7 +52,7 @@ func TestWhatIsThereIsServedAndNothingElse(t *testing.T) {
 // TestEveryAnswerIsGuarded looks at the headers of pages, refusals and files.
 func TestEveryAnswerIsGuarded(t *testing.T) {
 	p, _ := newPage(t, morning(), ActionsGuarded, loopback...)
-	visits := []visit{{target: "/nowhere"}, {target: "/", host: "evil.example"}, {target: "/live"}, {target: "/" + assetNames["page.js"]}, {target: "/verify"}, {method: "POST", target: "/verify"}}
+	visits := append(make([]visit, 0, 6+len(allPages)), visit{target: "/nowhere"}, visit{target: "/", host: "evil.example"}, visit{target: "/live"}, visit{target: "/" + assetNames["page.js"]}, visit{target: "/verify"}, visit{method: "POST", target: "/verify"})
 	for _, target := range allPages {
 		visits = append(visits, visit{target: target})
 	}

@@ -72,7 +72,7 @@ func storageState(status adminapi.Status, upstream adminapi.UpstreamStatus) stat
 	state := stateView{Name: "Object storage", Which: "of " + host}
 	switch upstream.ObjectStorage {
 	case adminapi.Up:
-		state.Mood, state.Word = moodGood, "answers"
+		state.Mood, state.Word, state.Reason = moodGood, "answers", "What GitLab redirects to comes from there."
 	case adminapi.Down:
 		state.Mood, state.Word, state.Wrong = moodBad, "doesn't answer", "the object storage of "+host+" doesn't answer"
 		state.Reason = "It is asked again every few seconds. What is stored here is served."

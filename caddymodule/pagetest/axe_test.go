@@ -133,7 +133,7 @@ func judge(t *testing.T, b *tab, address, source string) {
 		t.Errorf("%s: only %d rules were looked at", address, len(found.Passes))
 	}
 	for _, broken := range found.Violations {
-		var where []string
+		where := make([]string, 0, 3)
 		for _, node := range broken.Nodes[:min(3, len(broken.Nodes))] {
 			where = append(where, node.HTML+"\n\t"+node.Failure)
 		}

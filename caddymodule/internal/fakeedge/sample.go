@@ -109,9 +109,16 @@ var samplePackages = []struct {
 	size          int64
 	hits          uint32
 }{
-	{"24", "toolchain", 11, 1900 << 20, 940}, {"24", "edge", 9, 130 << 20, 2210}, {"24", "sdk", 4, 700 << 20, 120},
-	{"group/app", "images", 7, 1700 << 20, 310}, {"group/app", "firmware", 12, 48 << 20, 83}, {"310", "models", 3, 3 << 30, 44},
-	{"310", "datasets", 2, 1400 << 20, 9}, {"tools/linters", "shellcheck", 6, 9 << 20, 5120}, {"tools/linters", "hadolint", 5, 12 << 20, 1830}, {"77", "docs", 4, 2 << 20, 12},
+	{"24", "toolchain", 11, 1900 << 20, 940},
+	{"24", "edge", 9, 130 << 20, 2210},
+	{"24", "sdk", 4, 700 << 20, 120},
+	{"group/app", "images", 7, 1700 << 20, 310},
+	{"group/app", "firmware", 12, 48 << 20, 83},
+	{"310", "models", 3, 3 << 30, 44},
+	{"310", "datasets", 2, 1400 << 20, 9},
+	{"tools/linters", "shellcheck", 6, 9 << 20, 5120},
+	{"tools/linters", "hadolint", 5, 12 << 20, 1830},
+	{"77", "docs", 4, 2 << 20, 12},
 }
 
 func sampleEntries(now time.Time) (entries []adminapi.EntryStatus) {
