@@ -36,11 +36,11 @@ var borders = map[string][]string{
 	"bucket":            {httpPackages},
 	"bucket/buckettest": {httpPackages},
 	// Caddy's face brings them together.
-	"caddymodule":                     {"bucket", "cache", "upstream", "caddymodule/adminapi", "caddymodule/buildinfo", "caddymodule/command", "caddymodule/page", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
-	"caddymodule/adminapi":            {},
-	"caddymodule/buildinfo":           {"caddymodule/adminapi", caddyPackages},
-	"caddymodule/command":             {"caddymodule/adminapi", "caddymodule/buildinfo", "upstream/gitlabtest", caddyPackages, httpPackages},
-	"caddymodule/redactlog":           {"upstream", caddyPackages},
+	"caddymodule":           {"bucket", "cache", "upstream", "caddymodule/adminapi", "caddymodule/buildinfo", "caddymodule/command", "caddymodule/page", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
+	"caddymodule/adminapi":  {},
+	"caddymodule/buildinfo": {"caddymodule/adminapi", caddyPackages},
+	"caddymodule/command":   {"caddymodule/adminapi", "caddymodule/buildinfo", "upstream/gitlabtest", caddyPackages, httpPackages},
+	"caddymodule/redactlog": {"upstream", caddyPackages},
 	// The page knows the edge as its admin API, and so does the edge that its tests make up.
 	"caddymodule/page":                {"caddymodule/adminapi", caddyPackages, httpPackages},
 	"caddymodule/internal/fakeedge":   {"caddymodule/adminapi", caddyPackages, httpPackages},

@@ -39,8 +39,9 @@ type caddyProcess struct {
 	admin   string
 	// config is what a reload sends again.
 	config string
-	// done has what the process ended with.
-	done chan error
+	// ended is closed when the process has, with err.
+	ended chan struct{}
+	err   error
 }
 
 // freePort is a port at which nobody listens.
@@ -59,7 +60,7 @@ func freePort(t *testing.T) string {
 func startCaddy(t *testing.T, sites string) *caddyProcess {
 	t.Helper()
 	root := t.TempDir()
-	c := &caddyProcess{admin: "127.0.0.1:" + freePort(t), done: make(chan error, 1)}
+	c := &caddyProcess{admin: "127.0.0.1:" + freePort(t), ended: make(chan struct{})}
 	c.config = fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tskip_install_trust\n\tauto_https disable_redirects\n\tstorage file_system %s\n\tlog {\n\t\tlevel ERROR\n\t}\n}\n%s", c.admin, filepath.Join(root, "storage"), sites)
 	file := filepath.Join(root, "Caddyfile")
 	if err := os.WriteFile(file, []byte(c.config), 0o600); err != nil {
@@ -73,9 +74,13 @@ func startCaddy(t *testing.T, sites string) *caddyProcess {
 		t.Fatal(err)
 	}
 	// Ends with the process.
-	go func() { c.done <- c.command.Wait() }()
+	go func() {
+		c.err = c.command.Wait()
+		close(c.ended)
+	}()
 	t.Cleanup(func() {
 		_ = c.command.Process.Kill()
+		<-c.ended
 		if t.Failed() {
 			t.Log(said.String())
 		}
@@ -133,9 +138,9 @@ func (c *caddyProcess) stop(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	select {
-	case err := <-c.done:
-		if err != nil {
-			t.Errorf("stopping: %v", err)
+	case <-c.ended:
+		if c.err != nil {
+			t.Errorf("stopping: %v", c.err)
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("it hasn't stopped after 30 s")

@@ -14,6 +14,9 @@ const (
 	streamLength = time.Minute
 )
 
+// patience is how long one piece of a stream may take to be sent: what is between here and a viewer holds many of them.
+const patience = 2 * time.Second
+
 // comeBack is when a browser comes back whose stream has ended, and busy when one is to ask again that got no stream.
 const (
 	comeBack = 2 * time.Second
@@ -39,19 +42,8 @@ func (p *Page) sendEvents(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", "no-store, no-transform")
 	header.Set("X-Accel-Buffering", "no") // or nginx keeps events back
 	stream := &eventStream{writer: w, controller: http.NewResponseController(w)}
-	// A viewer who doesn't read must not keep the server from stopping.
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	// Ends with the stream, at the latest.
-	go func() {
-		select {
-		case <-p.watch.over:
-			_ = stream.controller.SetWriteDeadline(time.Now()) // not all connections have one
-		case <-ctx.Done():
-		}
-	}()
 	stream.send("retry: " + strconv.Itoa(int(comeBack.Milliseconds())) + "\n\n")
-	p.follow(ctx, joined, stream)
+	p.follow(r.Context(), joined, stream)
 }
 
 // follow sends what a viewer is to see.
@@ -84,7 +76,12 @@ type eventStream struct {
 }
 
 func (s *eventStream) send(text string) {
+	// A viewer who takes nothing for so long must not keep the server from stopping. Not all connections know deadlines.
+	_ = s.controller.SetWriteDeadline(time.Now().Add(patience))
 	if _, s.err = s.writer.Write([]byte(text)); s.err == nil {
 		s.err = s.controller.Flush()
+	}
+	if s.err == nil {
+		_ = s.controller.SetWriteDeadline(time.Time{}) // it would end a stream of HTTP/2 that has nothing to say
 	}
 }

@@ -22,6 +22,10 @@ type viewing struct {
 	header http.Header
 	// flushed counts how often what was written was sent.
 	flushed int
+	// deadline is the last one that was set, of so many.
+	deadline time.Time
+	// unbounded counts writes that a viewer could hold up.
+	unbounded int
 	// ended is when the stream was over; the zero time before.
 	ended time.Time
 	leave context.CancelFunc
@@ -34,6 +38,9 @@ func (v *viewing) WriteHeader(status int) { v.status = status }
 func (v *viewing) Write(text []byte) (int, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.deadline.IsZero() || v.deadline.After(time.Now().Add(patience)) {
+		v.unbounded++
+	}
 	return v.text.Write(text)
 }
 
@@ -44,7 +51,12 @@ func (v *viewing) FlushError() error {
 	return nil
 }
 
-func (v *viewing) SetWriteDeadline(time.Time) error { return nil }
+func (v *viewing) SetWriteDeadline(deadline time.Time) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.deadline = deadline
+	return nil
+}
 
 // seen is what has come so far.
 func (v *viewing) seen() string {
@@ -102,8 +114,8 @@ func TestAStreamHasAHeartbeatAndEndsAfterAMinute(t *testing.T) {
 		if took := v.end().Sub(begun); took != streamLength {
 			t.Errorf("it ended after %s", took)
 		}
-		if v.flushed < 4 {
-			t.Errorf("sent %d times", v.flushed)
+		if v.flushed < 4 || v.unbounded > 0 || !v.deadline.IsZero() {
+			t.Errorf("sent %d times, %d of them without a limit of time; while nothing is sent the limit is %s", v.flushed, v.unbounded, v.deadline)
 		}
 	})
 }
