@@ -148,27 +148,32 @@ func (c *caddyProcess) stop(t *testing.T) time.Duration {
 	return time.Since(begun)
 }
 
-// view opens a stream and reads its first message. What is returned is closed when the stream ends.
+// view opens a stream and reads its first message, and comes back as a browser does where there is none. What is returned is closed
+// when the stream ends.
 func view(t *testing.T, client *http.Client, url string) (ended chan struct{}) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := client.Do(request) //nolint:bodyclose // closed when the stream has ended
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewReader(response.Body)
-	for {
-		line, err := lines.ReadString('\n')
+	var response *http.Response
+	var lines *bufio.Reader
+	await(t, func() bool {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 		if err != nil {
-			t.Fatalf("%s: %v", response.Status, err)
+			t.Fatal(err)
 		}
-		if strings.HasPrefix(line, "data: ") {
-			break
+		if response, err = client.Do(request); err != nil { //nolint:bodyclose // closed when the stream has ended
+			return false // the connection was to the server before, or there is no certificate yet
 		}
-	}
+		lines = bufio.NewReader(response.Body)
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				_ = response.Body.Close()
+				return false
+			}
+			if strings.HasPrefix(line, "data: ") {
+				return true
+			}
+		}
+	})
 	ended = make(chan struct{})
 	// Ends with the stream, or with the test.
 	go func() {
@@ -199,13 +204,6 @@ func TestAStopAndAReloadWaitForNoViewer(t *testing.T) {
 			port := freePort(t)
 			c := startCaddy(t, "https://localhost:"+port+" {\n\ttls internal\n\tbind 127.0.0.1\n\tencode\n\tgitlab_packages_page\n}\n")
 			url := "https://localhost:" + port + "/events"
-			await(t, func() bool { // until there is a certificate
-				response, err := client.Head(url)
-				if err == nil {
-					_ = response.Body.Close()
-				}
-				return err == nil
-			})
 			first := view(t, client, url)
 			c.reload(t)
 			select {

@@ -2,6 +2,7 @@ package page
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -17,10 +18,10 @@ const (
 // patience is how long one piece of a stream may take to be sent: what is between here and a viewer holds many of them.
 const patience = 2 * time.Second
 
-// comeBack is when a browser comes back whose stream has ended, and busy when one is to ask again that got no stream.
+// comeBackLine tells a browser to come back two seconds after its stream has ended; busy is when one is to ask again that got none.
 const (
-	comeBack = 2 * time.Second
-	busy     = 15 * time.Second
+	comeBackLine = "retry: 2000\n\n"
+	busy         = 15 * time.Second
 )
 
 // sendEvents answers GET events: server-sent events with what moves, until the viewer leaves, the stream's length is over, or the server
@@ -31,9 +32,16 @@ func (p *Page) sendEvents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	joined, ok := p.watch.join()
+	if !ok && p.watch.isOver() {
+		// Asked over a connection to a server that is stopping, or whose config was replaced: whoever comes back finds the next one.
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Connection", "close")
+		_, _ = io.WriteString(w, comeBackLine) // a viewer who left doesn't read it
+		return
+	}
 	if !ok {
 		w.Header().Set("Retry-After", strconv.Itoa(int(busy.Seconds())))
-		p.showMessage(w, r, http.StatusServiceUnavailable, "Too many are watching", "All "+countText(maxViewers)+" places are taken, or the edge is stopping. The page goes on without: load it again now and then.")
+		p.showMessage(w, r, http.StatusServiceUnavailable, "Too many are watching", "All "+countText(maxViewers)+" places are taken. The page goes on without: load it again now and then.")
 		return
 	}
 	defer p.watch.leave(joined)
@@ -42,7 +50,7 @@ func (p *Page) sendEvents(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", "no-store, no-transform")
 	header.Set("X-Accel-Buffering", "no") // or nginx keeps events back
 	stream := &eventStream{writer: w, controller: http.NewResponseController(w)}
-	stream.send("retry: " + strconv.Itoa(int(comeBack.Milliseconds())) + "\n\n")
+	stream.send(comeBackLine)
 	p.follow(r.Context(), joined, stream)
 }
 

@@ -66,6 +66,16 @@ func (w *watch) join() (*viewer, bool) {
 	return joined, true
 }
 
+// isOver reports whether streams have ended.
+func (w *watch) isOver() bool {
+	select {
+	case <-w.over:
+		return true
+	default:
+		return false
+	}
+}
+
 // leave takes a viewer away.
 func (w *watch) leave(v *viewer) {
 	w.mu.Lock()
