@@ -60,7 +60,7 @@ func TestActivityTellsHowFarAFileOnItsWayInHasCome(t *testing.T) {
 		other, otherRest := e.beginDownload(t, "app.bin", colleague, 1000)
 		e.awaitFill(t, func(f adminapi.FillStatus) bool { return f.Callers == 2 })
 		ctx, leave := context.WithCancel(t.Context())
-		third, err := e.begin(call{path: filePath("app.bin"), token: jobToken, context: ctx})
+		third, err := e.begin(call{path: filePath("app.bin"), token: administrator, context: ctx})
 		if err != nil {
 			t.Fatal(err)
 		}
