@@ -24,7 +24,8 @@
 // nothing comes in behind its back. What the disk doesn't remove stands aside, and is tried again (stuck.go), and what
 // doesn't show as free at once isn't removed twice (unfreed.go). The janitor (janitor.go) does all of this behind the requests.
 //
-// Admins list entries (list.go), also those of former upstreams (upstreams.go), pin some of them against eviction (pins.go,
+// Admins list and search entries (list.go), also those of former upstreams (upstreams.go), see what all of them take (taken.go) and what a
+// purge would remove (preview.go), pin some of them against eviction (pins.go,
 // pin.go, unpin.go), fill the store without pushing out what is used meanwhile (spare.go), and read numbers (stats.go). What a shared
 // store is still to get is marked, and stays for a while (owed.go).
 //

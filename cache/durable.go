@@ -181,7 +181,7 @@ const maxChanges = 512
 func (s *Store) writeBatch(b *batch) error {
 	entries, learnt := s.takeRecords(b), slices.Collect(maps.Values(b.learnt))
 	for _, records := range [][]*Entry{entries, learnt} {
-		slices.SortFunc(records, func(a, b *Entry) int { return a.Key.compare(b.Key) })
+		slices.SortFunc(records, func(a, b *Entry) int { return a.Key.Compare(b.Key) })
 	}
 	hashes := slices.SortedFunc(maps.Keys(b.touched), func(a, b keyHash) int { return bytes.Compare(a[:], b[:]) })
 	err := writePieces(s, entries, s.writeRecords, s.noteRecorded)

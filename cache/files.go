@@ -14,8 +14,11 @@ import (
 //	<dir>/fills/<process>-<n>.part       on their way in, with holes before what came ahead (ahead.go), and beginnings of files,
 //	                                     without any; emptied at start
 //
-// The handler keeps one file of its own beside them: <dir>/switches.json (caddymodule/switch_copies.go), of which the store knows
-// nothing.
+// The handler keeps two files of its own beside them, of which the store knows nothing but that they are nobody else's (occupied.go):
+//
+//	<dir>/switches.json                  a copy of the run-time switches (caddymodule/switch_copies.go)
+//	<dir>/history                        what the edge did, by steps of time (caddymodule/history)
+//	<dir>/history.damaged                the last one that could not be read, set aside
 //
 // A blob exists because the index or this process says so, never because of its name.
 

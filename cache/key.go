@@ -49,8 +49,8 @@ func (k Key) isStorable() bool {
 // maxKeyLength is well below what bbolt takes (32 KiB), and above what any rules and any URL let through.
 const maxKeyLength = 16 << 10
 
-// compare orders keys as the index does: no field holds the zero byte that ends it there.
-func (k Key) compare(other Key) int {
+// Compare orders keys as the index does: no field holds the zero byte that ends it there.
+func (k Key) Compare(other Key) int {
 	return cmp.Or(strings.Compare(k.Upstream, other.Upstream), strings.Compare(k.Project, other.Project),
 		strings.Compare(k.Package, other.Package), strings.Compare(k.Version, other.Version), strings.Compare(k.File, other.File))
 }

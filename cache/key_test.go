@@ -20,7 +20,7 @@ func TestKeysStandInTheIndexInTheirOrder(t *testing.T) {
 			}
 		}
 	}
-	slices.SortFunc(keys, Key.compare)
+	slices.SortFunc(keys, Key.Compare)
 	hashes := make(map[keyHash]bool)
 	for i, k := range keys {
 		raw := k.bytes()

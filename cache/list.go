@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -26,24 +27,12 @@ type Listed struct {
 func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int) ([]Listed, error) {
 	listed := make([]Listed, 0, min(limit, listStep))
 	for {
-		// First, or what becomes durable meanwhile would be in neither.
-		waiting := s.pendingAfter(sel, after)
 		// What is read may be out of date, so that less is left of it than was read.
-		records, last, err := s.recordsAfter(ctx, sel, after, limit-len(listed))
+		found, last, err := s.entriesAfter(ctx, listing{sel, acceptsAll, limit - len(listed), math.MaxInt}, after)
 		if err != nil {
 			return nil, fmt.Errorf("listing entries: %w", err)
 		}
-		uses, err := s.usesOf(records)
-		if err != nil {
-			return nil, fmt.Errorf("listing entries: %w", err)
-		}
-		for _, record := range waiting {
-			if last == nil || record.Key.compare(*last) <= 0 {
-				records = append(records, record)
-			}
-		}
-		slices.SortStableFunc(records, func(a, b *Entry) int { return a.Key.compare(b.Key) })
-		listed = append(listed, s.present(records, uses, limit-len(listed))...)
+		listed = append(listed, found...)
 		if last == nil || len(listed) >= limit {
 			return listed, nil
 		}
@@ -51,12 +40,59 @@ func (s *Store) Entries(ctx context.Context, sel Selector, after *Key, limit int
 	}
 }
 
+// Search is Entries for who looks for few among many: of the selected entries it returns those whose keys are accepted, up to limit,
+// and looks at no more than `look` records of the index. last is the key from which on there may be more, nil if there are no more:
+// there can be although none was found.
+func (s *Store) Search(ctx context.Context, sel Selector, accepts func(Key) bool, after *Key, limit, look int) (found []Listed, last *Key, err error) {
+	found, last, err = s.entriesAfter(ctx, listing{sel, accepts, limit, look}, after)
+	if err != nil {
+		return nil, nil, fmt.Errorf("searching entries: %w", err)
+	}
+	if len(found) == limit && limit > 0 {
+		last = &found[limit-1].Key // some that are on their way into the index may not have had room
+	}
+	return found, last, nil
+}
+
+// listing is one step of going through entries.
+type listing struct {
+	// sel and accepts say which entries. accepts can take its time: it isn't called under the store's lock.
+	sel     Selector
+	accepts func(Key) bool
+	// limit bounds the records that are taken, look those that are looked at.
+	limit, look int
+}
+
+func acceptsAll(Key) bool { return true }
+
+// entriesAfter takes one step, from a key on; nil for the beginning. It returns the key of the last record that was read if there may
+// be more.
+func (s *Store) entriesAfter(ctx context.Context, step listing, after *Key) (listed []Listed, last *Key, err error) {
+	// First, or what becomes durable meanwhile would be in neither.
+	waiting := s.pendingAfter(step.sel, after)
+	records, last, err := s.recordsAfter(ctx, step, after)
+	if err != nil {
+		return nil, nil, err
+	}
+	uses, err := s.usesOf(records)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, record := range waiting {
+		if step.accepts(record.Key) && (last == nil || record.Key.Compare(*last) <= 0) {
+			records = append(records, record)
+		}
+	}
+	slices.SortStableFunc(records, func(a, b *Entry) int { return a.Key.Compare(b.Key) })
+	return s.present(records, uses, step.limit), last, nil
+}
+
 // pendingAfter returns the records of selected entries that aren't durable yet and come after a key; nil for none.
 func (s *Store) pendingAfter(sel Selector, after *Key) (records []*Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for record := range s.durability.unrecorded() {
-		if sel.Matches(record.Key) && (after == nil || record.Key.compare(*after) > 0) {
+		if sel.Matches(record.Key) && (after == nil || record.Key.Compare(*after) > 0) {
 			records = append(records, record)
 		}
 	}
@@ -82,23 +118,24 @@ func (s *Store) usesOf(records []*Entry) (uses map[keyHash]time.Time, err error)
 // listStep is how many entries are read in one transaction.
 const listStep = 4096
 
-// recordsAfter reads up to limit records of the index, and returns the key of the last if there may be more. What is
-// selected can be few among many, so that goes in steps.
-func (s *Store) recordsAfter(ctx context.Context, sel Selector, after *Key, limit int) (records []*Entry, last *Key, err error) {
-	prefix := sel.prefix()
+// recordsAfter reads records of the index, and returns the key of the last that it looked at if there may be more. What
+// matches can be few among many, so that goes in transactions of a bounded length.
+func (s *Store) recordsAfter(ctx context.Context, step listing, after *Key) (records []*Entry, last *Key, err error) {
+	prefix := step.sel.prefix()
 	var from []byte
 	if after != nil {
 		from = after.bytes()
 	}
-	for len(records) < limit {
-		from, err = s.walkIndex(ctx, prefix, from, listStep, func(_ *bolt.Tx, key, data []byte) error {
-			if k, _ := parseKey(key); !sel.Matches(k) {
+	for len(records) < step.limit && step.look > 0 {
+		from, err = s.walkIndex(ctx, prefix, from, min(listStep, step.look), func(_ *bolt.Tx, key, data []byte) error {
+			step.look--
+			if k, _ := parseKey(key); !step.sel.Matches(k) || !step.accepts(k) {
 				return nil
 			}
 			if record, err := decodeRecord(key, data); err == nil { // a damaged record, or one with a damaged key, is no entry
 				records = append(records, record)
 			}
-			if len(records) >= limit {
+			if len(records) >= step.limit {
 				return errEnough
 			}
 			return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"testing"
@@ -78,7 +79,7 @@ func TestAPageIsReadInOneTransactionAndNotFurther(t *testing.T) {
 		more        bool
 	}{{1, 1, true}, {3, 3, true}, {10, 10, true}, {11, 10, false}} {
 		before := s.transactions(t)
-		records, last, err := s.recordsAfter(t.Context(), Selector{}, nil, test.limit)
+		records, last, err := s.recordsAfter(t.Context(), listing{Selector{}, acceptsAll, test.limit, math.MaxInt}, nil)
 		if err != nil || len(records) != test.want || (last != nil) != test.more || (last != nil && *last != records[test.want-1].Key) {
 			t.Errorf("of %d, %d are read, up to %v, %v", test.limit, len(records), last, err)
 		}

@@ -76,11 +76,14 @@ func isOwn(dir, name string) bool {
 	return false
 }
 
-// isBesideOwn reports whether a name is one of those that lie beside ownNames at times: an index that was set aside, and the edge's
-// copy of its run-time switches, whole or on its way in.
+// isBesideOwn reports whether a name is one of those that lie beside ownNames at times: an index that was set aside, the edge's
+// copy of its run-time switches, whole or on its way in, and its history, which may be set aside too.
 func isBesideOwn(name string) bool {
-	return strings.HasPrefix(name, indexPath("")+damagedInfix) || strings.HasPrefix(name, "switches.json")
+	return strings.HasPrefix(name, indexPath("")+damagedInfix) || strings.HasPrefix(name, "switches.json") || slices.Contains(historyNames, name)
 }
+
+// historyNames are those of the edge's history (caddymodule/history).
+var historyNames = []string{"history", "history.new", "history.damaged"}
 
 // othersBelow returns the first name in blobs or fills that a store hasn't made; empty if there is none. Without an index no blob and
 // no fill is a store's.

@@ -106,6 +106,7 @@ func TestADirectoryThatIsFreeIsTaken(t *testing.T) {
 		"killed on a volume":                 {"lost+found/", "blobs/.nfs1", "fills/.nfs2"},
 		"its files were removed by an admin": {"lock", "index.db", "switches.json"},
 		"all but the switches was removed":   {"switches.json", "switches.json.123.new"},
+		"all but the history was removed":    {"history", "history.new", "history.damaged"},
 		"an index was set aside":             {"index.db.damaged-1764403200", "blobs/", "fills/"},
 	} {
 		t.Run(name, func(t *testing.T) {

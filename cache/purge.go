@@ -207,24 +207,11 @@ func (s *Store) tally(p *purging) Purged {
 // Soften marks the selected entries as stale instead of removing them: whoever wants one next has it confirmed first, and
 // what was begun before isn't kept. It returns how many there are. When ctx ends it stops where it is.
 func (s *Store) Soften(ctx context.Context, sel Selector) (entries int, err error) {
-	soften := func(keys []Key) {
+	err = s.forEachSelected(ctx, sel, func(keys []Key) {
 		for _, k := range keys {
 			s.Raise(k, SoftPurged)
 		}
 		entries += len(keys)
-	}
-	pending := s.pendingKeys(sel)
-	soften(pending)
-	waiting := make(map[Key]struct{}, len(pending))
-	for _, k := range pending {
-		waiting[k] = struct{}{}
-	}
-	err = s.forEachKeys(ctx, sel, func(keys []Key) error {
-		soften(slices.DeleteFunc(keys, func(k Key) bool {
-			_, done := waiting[k]
-			return done
-		}))
-		return nil
 	})
 	if err != nil {
 		return entries, fmt.Errorf("marking entries as stale: %w", err)

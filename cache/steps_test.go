@@ -38,7 +38,7 @@ func TestFewEntriesAmongManyAreListedInSteps(t *testing.T) {
 			}
 		}
 	}
-	slices.SortFunc(want, Key.compare)
+	slices.SortFunc(want, Key.Compare)
 	sel := Selector{Upstream: want[0].Upstream, File: "rare"}
 	for _, limit := range []int{1, 2, 3, 7, 100} {
 		var listed []Key

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -41,12 +42,17 @@ type adminCall func(a *App, r *http.Request) (any, error)
 
 // adminCalls are all calls, by path below adminapi.Path and method.
 var adminCalls = map[string]map[string]adminCall{
+	adminapi.CallSignpost: {http.MethodGet: (*App).adminSignpost},
 	adminapi.CallStatus:   {http.MethodGet: (*App).adminStatus},
+	adminapi.CallActivity: {http.MethodGet: (*App).adminActivity},
 	adminapi.CallProjects: {http.MethodGet: (*App).adminProjects},
 	adminapi.CallEnable:   {http.MethodPost: (*App).adminEnable},
 	adminapi.CallDisable:  {http.MethodPost: (*App).adminDisable},
 	adminapi.CallReset:    {http.MethodPost: (*App).adminReset},
+	adminapi.CallUsage:    {http.MethodGet: (*App).adminUsage},
+	adminapi.CallRefusals: {http.MethodGet: (*App).adminRefusals},
 	adminapi.CallEntries:  {http.MethodGet: (*App).adminEntries},
+	adminapi.CallHistory:  {http.MethodGet: (*App).adminHistory},
 	adminapi.CallPurge:    {http.MethodPost: (*App).adminPurge},
 	adminapi.CallUnpin:    {http.MethodPost: (*App).adminUnpin},
 	adminapi.CallVerify:   {http.MethodGet: (*App).adminVerification, http.MethodPost: (*App).adminVerify, http.MethodDelete: (*App).adminStopVerifying},
@@ -55,31 +61,21 @@ var adminCalls = map[string]map[string]adminCall{
 
 // serve answers one call.
 func (*adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
-	methods, ok := adminCalls[strings.TrimPrefix(r.URL.Path, adminapi.Path)]
-	if !ok {
-		return apiError(http.StatusNotFound, "there is no %s", r.URL.Path)
-	}
-	call, ok := methods[r.Method]
-	if !ok {
-		allowed := make([]string, 0, len(methods))
-		for method := range methods {
-			allowed = append(allowed, method)
+	call, allowed, err := findCall(r)
+	if err != nil {
+		if len(allowed) > 0 {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
 		}
-		slices.Sort(allowed)
-		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		return apiError(http.StatusMethodNotAllowed, "%s takes %s, not %s", r.URL.Path, strings.Join(allowed, " and "), r.Method)
+		return err
 	}
 	app, err := runningApp()
 	if err != nil {
 		return err
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, adminapi.MaxRequest)
-	answer, err := call(app, r)
+	answer, err := app.answer(call, r)
 	if err != nil {
-		if _, known := errors.AsType[caddy.APIError](err); known {
-			return err
-		}
-		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+		return err
 	}
 	encoded, err := json.Marshal(answer)
 	if err != nil {
@@ -90,14 +86,46 @@ func (*adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// findCall returns the call that a request makes. Its errors are 404, and 405 with the methods that are allowed.
+func findCall(r *http.Request) (call adminCall, allowed []string, err error) {
+	methods, ok := adminCalls[strings.TrimPrefix(r.URL.Path, adminapi.Path)]
+	if !ok {
+		return nil, nil, apiError(http.StatusNotFound, "there is no %s", r.URL.Path)
+	}
+	call, ok = methods[r.Method]
+	if !ok {
+		allowed = slices.Sorted(maps.Keys(methods))
+		return nil, allowed, apiError(http.StatusMethodNotAllowed, "%s takes %s, not %s", r.URL.Path, strings.Join(allowed, " and "), r.Method)
+	}
+	return call, nil, nil
+}
+
 // runningApp is the app of the config in force.
 func runningApp() (*App, error) {
 	ctx := caddy.ActiveContext()
 	app, err := ctx.AppIfConfigured(appName)
 	if err != nil {
-		return nil, apiError(http.StatusNotFound, "the running config has no gitlab_packages handler")
+		return nil, errNoHandler
 	}
 	return app.(*App), nil
+}
+
+// errNoHandler says that there is no edge in the config.
+var errNoHandler = apiError(http.StatusNotFound, "the running config has no gitlab_packages handler")
+
+// answer makes a call that was found, of a config in force. Its errors are all caddy.APIErrors.
+func (a *App) answer(call adminCall, r *http.Request) (any, error) {
+	if handlers, err := a.handlersOf(""); err != nil || len(handlers) == 0 {
+		return nil, errNoHandler
+	}
+	answer, err := call(a, r)
+	if err == nil {
+		return answer, nil
+	}
+	if told, known := errors.AsType[caddy.APIError](err); known {
+		return nil, told
+	}
+	return nil, caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
 }
 
 // apiError is an error of the caller's.

@@ -27,53 +27,81 @@ type entrySource struct {
 	selector cache.Selector
 }
 
+// entriesRequest is what GET entries asks for.
+type entriesRequest struct {
+	wanted cache.Selector
+	search string
+	limit  int
+	// from is where the page begins; goesOn says that it isn't the first.
+	from   place
+	goesOn bool
+}
+
 // adminEntries answers GET entries: those of a project by all its names, each store after another, in the order of their
 // keys.
 func (a *App) adminEntries(r *http.Request) (any, error) {
-	var wanted cache.Selector
-	var limitText, after string
-	err := readQuery(r, map[string]*string{
+	request, err := readEntriesRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	sources, _, err := a.entrySources(r, request.wanted)
+	if err != nil {
+		return nil, err
+	}
+	if request.search != "" {
+		return request.find(r.Context(), sources)
+	}
+	return request.list(r.Context(), sources)
+}
+
+func readEntriesRequest(r *http.Request) (request entriesRequest, err error) {
+	var limit, after string
+	wanted := &request.wanted
+	err = readQuery(r, map[string]*string{
 		"upstream": &wanted.Upstream, "project": &wanted.Project, "package": &wanted.Package, "version": &wanted.Version,
-		"file": &wanted.File, "limit": &limitText, "after": &after,
+		"file": &wanted.File, "search": &request.search, "limit": &limit, "after": &after,
 	})
 	if err != nil {
-		return nil, err
+		return request, err
 	}
-	for _, name := range []string{"upstream", "project", "package", "version", "file"} {
+	for _, name := range []string{"upstream", "project", "package", "version", "file", "search"} {
 		if query := r.URL.Query(); query.Has(name) && query.Get(name) == "" {
-			return nil, badRequest("the parameter %q is empty; leave it out to list all", name)
+			return request, badRequest("the parameter %q is empty; leave it out to list all", name)
 		}
 	}
-	limit := adminapi.ListedEntries
-	if limitText != "" {
-		if limit, err = strconv.Atoi(limitText); err != nil || limit < 1 || limit > adminapi.MaxListedEntries {
-			return nil, badRequest("limit is %q; it must be a number from 1 to %d", limitText, adminapi.MaxListedEntries)
+	request.limit = adminapi.ListedEntries
+	if limit != "" {
+		if request.limit, err = strconv.Atoi(limit); err != nil || request.limit < 1 || request.limit > adminapi.MaxListedEntries {
+			return request, badRequest("limit is %q; it must be a number from 1 to %d", limit, adminapi.MaxListedEntries)
 		}
 	}
-	from, err := parsePlace(after)
-	if err != nil {
-		return nil, err
+	request.goesOn = after != ""
+	request.from, err = parsePlace(after)
+	return request, err
+}
+
+// after is the key after which a source's entries are asked for; nil for all of them.
+func (e entriesRequest) after(source int) *cache.Key {
+	if source == e.from.Source && e.goesOn {
+		return &e.from.Key
 	}
-	sources, _, err := a.entrySources(r, wanted)
-	if err != nil {
-		return nil, err
-	}
+	return nil
+}
+
+// list lists entries that are there.
+func (e entriesRequest) list(ctx context.Context, sources []entrySource) (any, error) {
 	list := adminapi.EntryList{Entries: []adminapi.EntryStatus{}}
 	for number, source := range sources {
-		if number < from.Source {
+		if number < e.from.Source {
 			continue
 		}
-		var last *cache.Key
-		if number == from.Source && after != "" {
-			last = &from.Key
-		}
 		// One more than is shown tells whether there is another page.
-		listed, err := source.store.Entries(r.Context(), source.selector, last, limit+1-len(list.Entries))
+		listed, err := source.store.Entries(ctx, source.selector, e.after(number), e.limit+1-len(list.Entries))
 		if err != nil {
 			return nil, err
 		}
 		for _, entry := range listed {
-			if len(list.Entries) == limit {
+			if len(list.Entries) == e.limit {
 				return list, nil
 			}
 			list.Entries = append(list.Entries, newEntryStatus(source.state.directory, entry))
@@ -81,6 +109,33 @@ func (a *App) adminEntries(r *http.Request) (any, error) {
 		}
 	}
 	list.Next = ""
+	return list, nil
+}
+
+// find lists entries with a text in their names. It looks at so many for one answer and no more.
+func (e entriesRequest) find(ctx context.Context, sources []entrySource) (any, error) {
+	list, look := adminapi.EntryList{Entries: []adminapi.EntryStatus{}}, adminapi.MaxSearchedEntries
+	text := strings.ToLower(e.search)
+	accepts := func(k cache.Key) bool {
+		look--
+		return strings.Contains(strings.ToLower(k.Project+"/"+k.Package+"/"+k.Version+"/"+k.File), text)
+	}
+	for number, source := range sources {
+		if number < e.from.Source {
+			continue
+		}
+		found, last, err := source.store.Search(ctx, source.selector, accepts, e.after(number), e.limit-len(list.Entries), max(look, 1))
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range found {
+			list.Entries = append(list.Entries, newEntryStatus(source.state.directory, entry))
+		}
+		if last != nil {
+			list.Next = place{number, *last}.String()
+			return list, nil
+		}
+	}
 	return list, nil
 }
 

@@ -31,6 +31,9 @@ func (a *App) adminPurge(r *http.Request) (any, error) {
 		return nil, err
 	}
 	answer.Names, answer.Warning = names.others, names.warning
+	if request.DryRun {
+		return previewPurge(r.Context(), request, sources, answer)
+	}
 	for _, source := range sources {
 		if request.Soft {
 			softened, err := source.soften(r.Context())
@@ -51,6 +54,37 @@ func (a *App) adminPurge(r *http.Request) (any, error) {
 	a.switches.logger.Info("files were purged", zap.String("project", request.Project), zap.String("package", request.Package),
 		zap.String("version", request.Version), zap.String("file", request.File), zap.Bool("soft", request.Soft),
 		zap.Int("entries", answer.Entries), zap.Int64("bytes", answer.Bytes))
+	return answer, nil
+}
+
+// previewPurge is the answer of a purge that removes nothing.
+func previewPurge(ctx context.Context, request adminapi.PurgeRequest, sources []entrySource, answer adminapi.PurgeAnswer) (any, error) {
+	if request.Soft {
+		for _, source := range sources {
+			entries, err := source.store.CountSelected(ctx, source.selector)
+			if err != nil {
+				return nil, err
+			}
+			answer.Entries += entries
+		}
+		return answer, nil
+	}
+	// A store's selections together: a content may be named by several, and goes with the last.
+	for len(sources) > 0 {
+		first := sources[0]
+		var selectors []cache.Selector
+		for len(sources) > 0 && sources[0].state == first.state {
+			selectors = append(selectors, sources[0].selector)
+			sources = sources[1:]
+		}
+		found, err := first.store.PreviewPurge(ctx, selectors, first.sharedObjectsInto(&answer))
+		if err != nil {
+			return nil, err
+		}
+		answer.Entries += found.Entries
+		answer.Bytes += found.Bytes
+		answer.HeldBytes += found.Held
+	}
 	return answer, nil
 }
 
@@ -83,7 +117,7 @@ func (s entrySource) soften(ctx context.Context) (int, error) {
 	return s.store.Soften(ctx, s.selector)
 }
 
-// forgetGrants forgets whom GitLab allowed what.
+// forgetGrants forgets whom GitLab allowed what, or only counts that.
 func (a *App) forgetGrants(ctx context.Context, request adminapi.PurgeRequest) (any, error) {
 	handlers, err := a.handlersOf(request.Upstream)
 	if err != nil {
@@ -93,6 +127,10 @@ func (a *App) forgetGrants(ctx context.Context, request adminapi.PurgeRequest) (
 	if err != nil {
 		return nil, err
 	}
+	drop := func(s *state, upstream, name string) int { return s.grants.Forget(upstream, name, s.now()) }
+	if request.DryRun {
+		drop = func(s *state, upstream, name string) int { return s.grants.Count(upstream, name) }
+	}
 	var answer adminapi.PurgeAnswer
 	for _, known := range upstreamsOf(handlers) {
 		names, _ := namesOf(ctx, handlersFor(handlers, known), project)
@@ -101,9 +139,12 @@ func (a *App) forgetGrants(ctx context.Context, request adminapi.PurgeRequest) (
 		}
 		for _, state := range statesOf(handlersFor(handlers, known)) {
 			for _, name := range names {
-				answer.Grants += state.grants.Forget(known, name, state.now())
+				answer.Grants += drop(state, known, name)
 			}
 		}
+	}
+	if request.DryRun {
+		return answer, nil
 	}
 	a.switches.logger.Info("grants were forgotten", zap.String("project", project), zap.Int("grants", answer.Grants))
 	return answer, nil

@@ -48,20 +48,16 @@ func (p *processWide) status() adminapi.Status {
 		Requests: make(map[string]int64), BytesSent: make(map[string]int64), RecentFailures: p.failures.recent(),
 	}
 	var served, downloads int64
-	for outcome, counters := range p.metrics.requests {
-		var count int64
-		for _, counter := range counters {
-			count += countOf(counter)
-		}
+	for outcome, count := range p.metrics.countRequests() {
 		if count == 0 {
 			continue
 		}
 		status.Requests[string(outcome)] = count
-		switch outcome {
-		case outcomeHit, outcomeRevalidated, outcomeOffline, outcomeJoined:
+		switch outcome.class() {
+		case classHit:
 			served += count
 			downloads += count
-		case outcomeMiss, outcomeStreamed:
+		case classFetched:
 			downloads += count
 		default:
 		}
@@ -81,6 +77,17 @@ func (p *processWide) status() adminapi.Status {
 	// cost more than it gave.
 	status.BytesSaved = max(0, sent-(status.BytesUpstream-status.BytesWarmed))
 	return status
+}
+
+// countRequests reads how many requests had each outcome.
+func (m *metrics) countRequests() map[outcome]int64 {
+	counts := make(map[outcome]int64, len(m.requests))
+	for outcome, counters := range m.requests {
+		for _, counter := range counters {
+			counts[outcome] += countOf(counter)
+		}
+	}
+	return counts
 }
 
 // countOf reads a counter.

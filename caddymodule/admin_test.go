@@ -167,6 +167,11 @@ func TestWrongAdminCallsGetA4xxWithASentence(t *testing.T) {
 		want               string
 	}{
 		{"GET", "nothing", "", 404, "there is no /gitlab_packages/nothing"},
+		{"POST", "", "", 405, "takes GET, not POST"},
+		{"GET", "?x=1", "", 400, "takes no query parameters"},
+		{"GET", "activity?x=1", "", 400, "takes no query parameters"},
+		{"GET", "usage?x=1", "", 400, "takes no query parameters"},
+		{"GET", "refusals?x=1", "", 400, "takes no query parameters"},
 		{"DELETE", "status", "", 405, "takes GET, not DELETE"},
 		{"GET", "status?x=1", "", 400, "takes no query parameters"},
 		{"POST", "purge", "", 400, "what is to be purged?"},
@@ -206,6 +211,15 @@ func TestWrongAdminCallsGetA4xxWithASentence(t *testing.T) {
 		if status != test.status || !strings.Contains(answer, test.want) {
 			t.Errorf("%s %s %s: %d %s", test.method, test.path, test.body, status, answer)
 		}
+	}
+}
+
+func TestWhoLooksForThePageAtTheAdminAPIIsToldWhereItIs(t *testing.T) {
+	gitlab := newGitLab(t)
+	e := startEdge(t, gitlab.URL, "", withAdmin)
+	got := mustCall[adminapi.Signpost](t, e, http.MethodGet, adminapi.CallSignpost, "")
+	if !strings.Contains(got.Page, "gitlab_packages_page") || !strings.Contains(got.Page, "http://localhost:2020") {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -146,18 +146,23 @@ func (a *App) listWarmings() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := adminapi.WarmingList{Warmings: []adminapi.WarmingStatus{}}
+	return adminapi.WarmingList{Warmings: a.warmingStatuses(handlers)}, nil
+}
+
+// warmingStatuses are those that run, and the last that are over, the newest first.
+func (a *App) warmingStatuses(handlers []*Handler) []adminapi.WarmingStatus {
 	byID := make(map[string][]*warming)
 	for _, state := range statesOf(handlers) {
 		for _, w := range state.warmings.all() {
 			byID[w.id] = append(byID[w.id], w)
 		}
 	}
+	list := make([]adminapi.WarmingStatus, 0, len(byID))
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
-		list.Warmings = append(list.Warmings, warmingStatusOf(byID[id]))
+		list = append(list, warmingStatusOf(byID[id]))
 	}
-	slices.SortStableFunc(list.Warmings, func(a, b adminapi.WarmingStatus) int { return b.Begun.Compare(a.Begun) })
-	return list, nil
+	slices.SortStableFunc(list, func(a, b adminapi.WarmingStatus) int { return b.Begun.Compare(a.Begun) })
+	return list
 }
 
 // findWarmings returns those of an id, one for each directory.

@@ -105,6 +105,7 @@ func (x *exchange) refuseUnadmitted(err error) {
 		x.abandon()
 	}
 	x.setOutcome(outcomeUnreachable, cacheStatusLocal(outcomeUnreachable))
+	x.report.why = whyUndecided
 	x.w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
 	x.writeJSON(http.StatusServiceUnavailable, bodyUndecided)
 }

@@ -35,6 +35,8 @@ type App struct {
 	names map[string]*gitlabNames
 	// startAnswers are those of the GitLabs that this config's handlers stand in front of.
 	startAnswers startAnswers
+	// usage is what the files of this config's directories took when somebody asked last.
+	usage usageReport
 	// started is closed by Start. Caddy starts apps in no fixed order, so a request can come first.
 	started chan struct{}
 	// cancel ends what runs from Start to Stop, which work counts.
@@ -124,6 +126,9 @@ func (a *App) Start() error {
 	// Ends with Stop.
 	a.work.Go(func() { a.switches.watch(ctx, a.tellSwitched) })
 	close(a.started)
+	if place := a.historyPlace(); place != nil {
+		a.process.history.begin(place)
+	}
 	a.warnOfOtherHosts()
 	a.tellWhereItStands(ctx)
 	return nil
@@ -138,6 +143,9 @@ func (a *App) Stop() error {
 		a.cancel()
 		a.work.Wait()
 	}
+	if place := a.historyPlace(); place != nil {
+		a.process.history.leave(place) // before the directory is given back
+	}
 	var failed error
 	for _, at := range a.attachments {
 		if at.state == nil {
@@ -151,15 +159,31 @@ func (a *App) Stop() error {
 	return failed
 }
 
+// historyPlace is where this config would have the history: its first directory by name. Nil for a config without handlers.
+func (a *App) historyPlace() *attachment {
+	if len(a.attachments) == 0 {
+		return nil
+	}
+	return a.attachments[slices.Min(slices.Collect(maps.Keys(a.attachments)))]
+}
+
 // errNotStarted says that the config hasn't come into force.
 var errNotStarted = errors.New("the edge hasn't started")
 
-// wait returns when the app has started, and an error if it doesn't.
-func (a *App) wait(ctx context.Context) error {
+// hasStarted reports whether the config has come into force.
+func (a *App) hasStarted() bool {
 	select {
 	case <-a.started:
-		return nil
+		return true
 	default:
+		return false
+	}
+}
+
+// wait returns when the app has started, and an error if it doesn't.
+func (a *App) wait(ctx context.Context) error {
+	if a.hasStarted() {
+		return nil
 	}
 	timer := time.NewTimer(a.process.startPatience)
 	defer timer.Stop()

@@ -106,6 +106,7 @@ func (h *Handler) hasParts(size int64) bool {
 func (a *assembly) run(ctx context.Context, buffer []byte) error {
 	a.f.fill.OnTaken(a.body.TakeIn)
 	a.bodyOpen = true
+	a.f.connections.Store(1)
 	a.server.enter(a)
 	defer a.server.leave(a)
 	partsCtx, cancel := context.WithCancelCause(ctx)
@@ -148,9 +149,15 @@ func (a *assembly) run(ctx context.Context, buffer []byte) error {
 
 // noteBody notes whether the body itself has a connection.
 func (a *assembly) noteBody(open bool) {
-	if open != a.bodyOpen {
-		a.bodyOpen = open
-		a.server.noteBody(a, open)
+	if open == a.bodyOpen {
+		return
+	}
+	a.bodyOpen = open
+	a.server.noteBody(a, open)
+	if open {
+		a.f.connections.Add(1)
+	} else {
+		a.f.connections.Add(-1)
 	}
 }
 
@@ -158,6 +165,7 @@ func (a *assembly) noteBody(open bool) {
 func (a *assembly) readOn(buffer []byte) error {
 	n, err := a.body.Read(buffer)
 	a.received(int64(n))
+	a.f.readsShared.Store(a.body.IsElsewheres())
 	if n > 0 {
 		if _, err := a.f.fill.Write(buffer[:n]); err != nil {
 			return err

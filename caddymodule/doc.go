@@ -71,7 +71,12 @@
 // # The admin's side
 //
 // The admin API (admin.go) looks up the app in force and answers from the admin_*.go beside it, one for each kind of call;
-// its requests and answers are in package adminapi, and the verbs that call it in package command. trouble.go tells what
+// its requests and answers are in package adminapi, and the verbs that call it in package command. A page of the same process makes
+// the same calls without HTTP (admin_inside.go). What is going on is told by what flights and uploads (uploads.go) have counted
+// (admin_activity.go). What was refused is remembered (refusals.go) in words of the edge's own (refusal_words.go). Names that callers have
+// given are shown only of projects that GitLab has said yes to (known_projects.go). Whose files take the room is added up (usage.go) in a
+// walk that those who ask share (usage_walk.go). The edge's own history (package history) is kept by keep_history.go, which reads the
+// metrics once a minute (history_totals.go) and decides in which cache directory it lies; admin_history.go tells it. trouble.go tells what
 // went wrong and failures.go remembers it; verify.go and warm.go do the long work:
 // a warming fetches as a caller does (warm_file.go), and waits as long as GitLab asks (warm_wait.go); whoever asks for the same
 // joins it (warm_joined.go). Switches at run time are in switch_store.go, which reads them by switch_reading.go and keeps copies of

@@ -32,6 +32,7 @@ const retryAfterSeconds = 5
 // refuseSwitchedOff answers for a project that is off, whatever the method.
 func (x *exchange) refuseSwitchedOff() {
 	x.setOutcome(outcomeSwitchedOff, cacheStatusLocal(outcomeSwitchedOff))
+	x.report.why = whySwitchedOff
 	x.writeJSON(http.StatusNotFound, bodySwitchedOff)
 }
 
@@ -43,6 +44,7 @@ func (x *exchange) refuseInvalid(err error) {
 		invalid = &upstream.InvalidError{Parameter: "path"}
 	}
 	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))
+	x.report.why = x.h.whyInvalid(invalid)
 	x.writeJSON(http.StatusBadRequest, `{"error":`+strconv.Quote(invalid.Error())+`,"edge":`+strconv.Quote(x.h.refusal(invalid))+`}`)
 }
 
@@ -66,6 +68,7 @@ func (x *exchange) refuseUnreachable(err error) {
 		return
 	}
 	x.setOutcome(outcomeUnreachable, cacheStatusLocal(outcomeUnreachable))
+	x.report.why = whyUnreachable(err)
 	status, body, retryAfter := http.StatusBadGateway, bodyUnreachable, strconv.Itoa(retryAfterSeconds)
 	if errors.Is(err, upstream.ErrRedirectsToHTTPS) {
 		body = bodyHTTPSWanted
@@ -92,6 +95,7 @@ func (x *exchange) refuseUnreachable(err error) {
 // refuseLimited answers a forwarded request for which no connection to GitLab was free. GitLab has nothing to do with that.
 func (x *exchange) refuseLimited(err error) {
 	x.setOutcome(outcomeLimited, cacheStatusLocal(outcomeLimited))
+	x.report.why = whyLimited
 	x.h.tellTrouble(trouble{what: "no connection to GitLab was free for a request", ref: x.ref, err: err, passing: true})
 	x.w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
 	x.writeJSON(http.StatusServiceUnavailable, bodyLimited)
@@ -103,6 +107,7 @@ func (x *exchange) writeJSON(status int, body string) {
 
 // write sends a short answer of the edge's own.
 func (x *exchange) write(status int, contentType, body string) {
+	x.report.status = status
 	header := x.w.Header()
 	if x.r.ProtoMajor == 1 && x.body.isLeft() {
 		// An upload that is refused early: without this Go would read on to keep the connection, since Caddy has

@@ -183,7 +183,7 @@ func (x *exchange) forwardWith(outcome outcome, reason string, how upstream.Forw
 
 // relays notes that GitLab's answer is relayed now, to a request that was sent on when it begun.
 func (x *exchange) relays(response *http.Response, outcome outcome, begun time.Time) {
-	x.report.outcome = outcome
+	x.report.outcome, x.report.status = outcome, response.StatusCode
 	x.report.waited(begun)
 	x.report.answering()
 	if x.r.ProtoMajor == 1 && x.body.isLeft() {
@@ -241,6 +241,7 @@ func (x *exchange) finish() {
 	if extra, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && hasAccessLog(x.r) {
 		extra.Set(zap.Object("gitlab_packages", &x.report))
 	}
+	x.noteRefusal()
 	x.h.metrics.finished(x.r.Method, &x.report)
 }
 

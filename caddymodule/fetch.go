@@ -45,6 +45,7 @@ func (f *flight) run() {
 		// Nobody keeps it, so that nobody would hear of wrong bytes: the leader gets GitLab's.
 		_ = body.Close()
 		f.shared, f.leader.named = nil, nil
+		f.readsShared.Store(false)
 		if body = f.ask(ctx); body == nil {
 			close(f.head)
 			return
@@ -294,7 +295,10 @@ func (f *flight) move(ctx context.Context, body *upstream.Download, buffer []byt
 	if a := f.assemblyOf(body); a != nil {
 		return a.run(ctx, buffer)
 	}
-	_, err := io.CopyBuffer(struct{ io.Writer }{f.fill}, &countedReader{Reader: body, read: f.received}, buffer)
+	_, err := io.CopyBuffer(struct{ io.Writer }{f.fill}, &countedReader{Reader: body, read: func(n int64) {
+		f.received(n)
+		f.readsShared.Store(body.IsElsewheres())
+	}}, buffer)
 	return err
 }
 

@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,7 +58,12 @@ type flight struct {
 	// shared is what comes from the shared store; nil for nothing. Fixed when head is closed.
 	shared *fromShared
 
-	// connections is by how many connections parts of the file come now, beside the first answer's.
+	// For admins (admin_activity.go): begun is when the flight was made, served how many callers are sent the file as it comes,
+	// readsShared that its bytes come from the shared store now, connections by how many connections they come where these are counted
+	// (assembly.go).
+	begun       time.Time
+	served      atomic.Int32
+	readsShared atomic.Bool
 	connections atomic.Int32
 
 	// mu guards all below.
@@ -85,7 +92,7 @@ var (
 // newFlight makes a flight that hasn't begun.
 func (h *Handler) newFlight(s *state, store *cache.Store, file target, generation cache.Generation, leader leader) *flight {
 	return &flight{
-		h: h, state: s, store: store, target: file, generation: generation, leader: leader,
+		h: h, state: s, store: store, target: file, generation: generation, leader: leader, begun: s.now(),
 		head: make(chan struct{}), handover: make(chan *upstream.Download), taken: make(chan struct{}), over: make(chan struct{}),
 	}
 }
@@ -199,11 +206,14 @@ func (f *flights) add(fl, ruledOut *flight) (ok bool) {
 func (f *flights) keys() []cache.Key {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	keys := make([]cache.Key, 0, len(f.byKey))
-	for key := range f.byKey {
-		keys = append(keys, key)
-	}
-	return keys
+	return slices.Collect(maps.Keys(f.byKey))
+}
+
+// all are the running flights, the newest of each key.
+func (f *flights) all() []*flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Values(f.byKey))
 }
 
 // end lets a flight go. Who waits for its end finds no flight any more.

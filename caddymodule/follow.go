@@ -51,7 +51,9 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 		d.ruledOut = fl
 		return d.giveUpOn(fl)
 	}
+	fl.served.Add(1)
 	defer func() {
+		fl.served.Add(-1)
 		body.close() // before its source
 		_ = reader.Close()
 	}()

@@ -16,6 +16,9 @@ func (h *Handler) hear(s *state, store *cache.Store, key cache.Key, who reader, 
 	switch answer.Verdict {
 	case upstream.Allowed:
 		s.grants.Allow(who.grantKey, answer.Yes(who.caller, h.grantLife()))
+		if !answer.Unproven {
+			s.process.knownProjects.note(key.Upstream, key.Project)
+		}
 	case upstream.Refused:
 		// Looked at before the no ends the grant.
 		held, ok := s.grants.Granted(who.grantKey)

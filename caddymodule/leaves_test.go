@@ -6,11 +6,12 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestEachBuildWithTheHandlerHasTheEncoderAndTheCommand looks for all that the edge registers with Caddy: xcaddy is told of this
+// TestEachBuildWithTheHandlerHasTheEncoderTheCommandAndThePage looks for all that the edge registers with Caddy: xcaddy is told of this
 // package alone.
-func TestEachBuildWithTheHandlerHasTheEncoderAndTheCommand(t *testing.T) {
+func TestEachBuildWithTheHandlerHasTheEncoderTheCommandAndThePage(t *testing.T) {
 	for _, id := range []string{
 		"http.handlers.gitlab_packages", "gitlab_packages", "admin.api.gitlab_packages", "caddy.logging.encoders.gitlab_redacted",
+		"http.handlers.gitlab_packages_page",
 	} {
 		if _, err := caddy.GetModule(id); err != nil {
 			t.Error(err)
@@ -20,7 +21,7 @@ func TestEachBuildWithTheHandlerHasTheEncoderAndTheCommand(t *testing.T) {
 	for _, verb := range commandLine().Commands() {
 		verbs += " " + verb.Name()
 	}
-	if verbs != " demo disable enable entries projects purge reset status unpin verify version warm" {
+	if verbs != " activity demo disable enable entries projects purge refusals reset status unpin usage verify version warm" {
 		t.Errorf("the verbs are%s", verbs)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/history"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
@@ -67,8 +68,9 @@ const (
 var allAskResults = []askResult{askAllowed, askRefused, askRateLimited, askUnreachable, askChanged, askNotAsked}
 
 var (
-	// firstByteBuckets are seconds: a hit takes tens of microseconds, a fetch what GitLab takes.
-	firstByteBuckets = []float64{.0005, .001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+	// firstByteBuckets are seconds: a hit takes tens of microseconds, a fetch what GitLab takes. The history's file has the same: with
+	// others it is begun anew.
+	firstByteBuckets = history.Bounds{.0005, .001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 	// durationBuckets are seconds: large files take minutes.
 	durationBuckets = []float64{.001, .01, .05, .1, .5, 1, 5, 10, 30, 60, 300, 1800}
 	// askBuckets are seconds.
@@ -83,7 +85,7 @@ func newMetrics(further ...prometheus.Collector) *metrics {
 		sharedReads: make(map[sharedResult]prometheus.Observer), sharedWrites: make(map[sharedResult]prometheus.Counter),
 	}
 	requests := m.counter("requests_total", "Requests for generic packages by outcome and method.", "outcome", "method")
-	firstByte := m.histogram("first_byte_seconds", "Seconds until the head of the answer, by outcome.", firstByteBuckets, "outcome")
+	firstByte := m.histogram("first_byte_seconds", "Seconds until the head of the answer, by outcome.", firstByteBuckets[:], "outcome")
 	duration := m.histogram("request_duration_seconds", "Seconds until the whole answer was sent, by outcome.", durationBuckets, "outcome")
 	for _, outcome := range allOutcomes {
 		m.requests[outcome] = make(map[string]prometheus.Counter)

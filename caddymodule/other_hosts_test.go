@@ -21,6 +21,8 @@ func startExample(t *testing.T, address, gitlab string) {
 	root := t.TempDir()
 	t.Setenv("EDGE_ADDRESS", address)
 	t.Setenv("GITLAB_URL", gitlab)
+	_, pagePort, _ := strings.Cut(freeAddress(t), ":")
+	t.Setenv("PAGE_PORT", pagePort)
 	t.Setenv("CACHE_DIR", filepath.Join(root, "cache"))
 	example, err := os.ReadFile("../Caddyfile.example")
 	if err != nil {

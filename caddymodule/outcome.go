@@ -57,6 +57,47 @@ var allOutcomes = []outcome{
 	outcomeAbandoned,
 }
 
+// class is what an outcome counts as, in the hit ratio of status and in the history.
+type class int
+
+const (
+	// classHit: a download from the store, or from a fetch that somebody else leads.
+	classHit class = iota
+	// classFetched: a download that GitLab sent for this caller.
+	classFetched
+	// classUpload: an upload that GitLab took.
+	classUpload
+	// classRefused: GitLab, the rules, a switch or a limit said no.
+	classRefused
+	// classFailed: nobody could answer.
+	classFailed
+	// classFurther: any other request about packages.
+	classFurther
+	// classElsewhere: not about packages.
+	classElsewhere
+)
+
+// class returns what the outcome counts as.
+func (o outcome) class() class {
+	switch o {
+	case outcomeHit, outcomeRevalidated, outcomeOffline, outcomeJoined:
+		return classHit
+	case outcomeMiss, outcomeStreamed:
+		return classFetched
+	case outcomePublished:
+		return classUpload
+	case outcomeRefused, outcomeRateLimited, outcomeInvalid, outcomeSwitchedOff, outcomeLimited:
+		return classRefused
+	case outcomeUnreachable:
+		return classFailed
+	case outcomeDescribed, outcomeForwarded, outcomeAbandoned:
+		return classFurther
+	case outcomeOther:
+		return classElsewhere
+	}
+	return classFurther // there is no other
+}
+
 // source is where the bytes of an answer came from: one closed set for the metrics.
 type source int
 
@@ -89,6 +130,9 @@ type report struct {
 	bytesUpstream int64
 	// sent is how much of the answer's body came from where.
 	sent [sources]int64
+	// status and why are those of a refusal, why in words for people (refusal_words.go).
+	status int
+	why    string
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
+	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/history"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
@@ -40,9 +41,14 @@ type processWide struct {
 	partServers *partServers
 	// failures are the last ones, of any config.
 	failures failures
-	metrics  *metrics
+	// knownProjects are those whose names admins are shown.
+	knownProjects *knownProjects
+	refusals      *refusals
+	metrics       *metrics
 	// stateNumbers collects the numbers of states, and keeps those of states that have ended.
 	stateNumbers *stateCollector
+	// history is that of what the metrics count.
+	history *historyKeeper
 	// started is when the process began to count.
 	started time.Time
 }
@@ -53,6 +59,8 @@ type environment struct {
 	clock func() time.Time
 	// fileSystem is that of all stores, nil for the operating system's. Tests break it.
 	fileSystem cache.FS
+	// historyDisk is that of the history, nil for the operating system's. Tests break it.
+	historyDisk history.Disk
 	// adapterLog is where warnings about a Caddyfile go. Caddy lets no directive add to the adapter's own warnings
 	// (httpcaddyfile.Helper keeps them to itself), so that they are logged, as Caddy's server type does.
 	adapterLog func() *zap.Logger
@@ -86,6 +94,8 @@ type environment struct {
 	storeRetryPause time.Duration
 	// storeLookPause is the wait between looks whether the store's directory is still there.
 	storeLookPause time.Duration
+	// historyLookPause is the longest wait between looks whether the clock has jumped, and whether the history can be written again.
+	historyLookPause time.Duration
 	// namesPatience is how long a list of projects waits for GitLab to tell which names belong together: all questions
 	// of the list together, of which a few are asked at a time.
 	namesPatience time.Duration
@@ -110,35 +120,39 @@ var process = newProcessWide()
 func newProcessWide() *processWide {
 	p := &processWide{
 		environment: environment{
-			clock:           time.Now,
-			adapterLog:      func() *zap.Logger { return caddy.Log().Named("adapter.caddyfile") },
-			asksAtStart:     true,
-			maxGrants:       100_000,
-			breakerPause:    upstream.DefaultBreakerPause,
-			checkTimeout:    upstream.DefaultCheckTimeout,
-			startPatience:   10 * time.Second,
-			closePatience:   3 * time.Second,
-			bodyPatience:    10 * time.Second,
-			turnPatience:    30 * time.Second,
-			rangePatience:   20 * time.Second,
-			storeRetryPause: 10 * time.Second,
-			storeLookPause:  2 * time.Second,
-			namesPatience:   3 * time.Second,
-			pause:           pause,
-			sharedSpread:    sharedSpread,
-			storagePart:     8 << 20,
-			gitLabPart:      64 << 20,
-			trialPause:      2 * time.Second,
-			switchesPoll:    5 * time.Second,
+			clock:            time.Now,
+			adapterLog:       func() *zap.Logger { return caddy.Log().Named("adapter.caddyfile") },
+			asksAtStart:      true,
+			maxGrants:        100_000,
+			historyLookPause: 10 * time.Second,
+			breakerPause:     upstream.DefaultBreakerPause,
+			checkTimeout:     upstream.DefaultCheckTimeout,
+			startPatience:    10 * time.Second,
+			closePatience:    3 * time.Second,
+			bodyPatience:     10 * time.Second,
+			turnPatience:     30 * time.Second,
+			rangePatience:    20 * time.Second,
+			storeRetryPause:  10 * time.Second,
+			storeLookPause:   2 * time.Second,
+			namesPatience:    3 * time.Second,
+			pause:            pause,
+			sharedSpread:     sharedSpread,
+			storagePart:      8 << 20,
+			gitLabPart:       64 << 20,
+			trialPause:       2 * time.Second,
+			switchesPoll:     5 * time.Second,
 		},
 		states:        caddy.NewUsagePool(),
 		aliasMemories: caddy.NewUsagePool(),
 		tokens:        upstream.NewFingerprinter(),
+		knownProjects: newKnownProjects(),
+		refusals:      newRefusals(),
 		started:       time.Now(),
 	}
 	p.partServers = newPartServers(&p.environment)
 	p.stateNumbers = newStateCollector(p.statesInUse)
 	p.metrics = newMetrics(p.stateNumbers)
+	p.history = newHistoryKeeper(p)
 	return p
 }
 

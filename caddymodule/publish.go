@@ -27,11 +27,17 @@ func (h *Handler) servePublish(x *exchange) {
 	if !x.admitUpload() {
 		return
 	}
-	if !x.openStore() {
-		x.forwardWith(outcomeForwarded, fwdMethod, upstream.Forwarding{OnAnswer: x.nameUpload})
+	usable, saw := x.openStore(), func([]byte) {}
+	if x.r.Method == http.MethodPut {
+		passing := x.state.uploads.begin(x)
+		defer x.state.uploads.end(passing)
+		saw = passing.saw
+	}
+	if !usable {
+		x.forwardWith(outcomeForwarded, fwdMethod, upstream.Forwarding{OnBody: saw, OnAnswer: x.nameUpload})
 		return
 	}
-	p := &publish{exchange: x, refs: refs}
+	p := &publish{exchange: x, refs: refs, saw: saw}
 	p.begin()
 	// For every way out: a lost answer, a caller who left, a relaying that panics.
 	defer p.end(0)
@@ -85,6 +91,8 @@ func (x *exchange) namedRefs() ([]upstream.Ref, error) {
 type publish struct {
 	*exchange
 	refs []upstream.Ref
+	// saw counts the bytes that pass.
+	saw func(piece []byte)
 
 	// begun is the generation of the first ref when the publish began. Where another publish of the same name has raised it
 	// meanwhile, nobody knows which of them GitLab took last.
@@ -160,6 +168,7 @@ func (p *publish) keyOf(ref upstream.Ref) cache.Key {
 
 // keep copies the bytes aside as they pass. Trouble with the copy is no trouble of the publish.
 func (p *publish) keep(piece []byte) {
+	p.saw(piece)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.sum != nil {
@@ -269,6 +278,7 @@ func (p *publish) end(status int) {
 	after := p.h.change(p.state, p.store, ending, keys)
 	if ending == publishTaken {
 		p.state.publishers.note(p.publisher(), p.state.now(), p.h.grantTTL)
+		p.state.process.knownProjects.note(p.key.Upstream, p.ref.Project)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

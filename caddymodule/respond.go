@@ -96,7 +96,7 @@ func (x *exchange) relayRefused(refused *upstream.RefusedAnswer) {
 		x.forward(outcome, fwdRefused)
 		return
 	}
-	x.report.outcome = outcome
+	x.report.outcome, x.report.status = outcome, refused.Status
 	x.report.answering()
 	header := x.w.Header()
 	for name, values := range refused.Header {

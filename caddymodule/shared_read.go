@@ -64,6 +64,7 @@ func (f *flight) openShared(ctx context.Context, identity upstream.Identity, len
 	switch {
 	case err == nil:
 		f.shared = &fromShared{content, object.Written()}
+		f.readsShared.Store(true)
 		return object
 	case errors.Is(err, bucket.ErrWrong):
 		f.tellWrong(content, err)

@@ -108,6 +108,7 @@ func (x *exchange) refuseBody(err error) {
 		x.w.Header().Set("Connection", "close")
 	}
 	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))
+	x.report.why = whyBody
 	x.writeJSON(status, text)
 }
 
@@ -117,6 +118,7 @@ func (x *exchange) refuseBody(err error) {
 func (x *exchange) refuseMethod() {
 	x.w.Header().Set("Allow", "OPTIONS, GET, HEAD, PUT")
 	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))
+	x.report.why = whyMethod
 	x.writeJSON(http.StatusMethodNotAllowed, bodyNoMethod)
 }
 

@@ -48,6 +48,7 @@ type state struct {
 	formers       formers
 	publishedSums publishedSums
 	publishers    *publishers
+	uploads       passingUploads
 	answerWaits   answerWaits
 	turns         turns
 	// inForce are the settings of the newest config that holds the state.

@@ -99,6 +99,7 @@ func (s *switchStore) succeeded() {
 // project that is off.
 func (x *exchange) refuseUnknownSwitches() {
 	x.setOutcome(outcomeUnreachable, cacheStatusLocal(outcomeUnreachable))
+	x.report.why = whyUnknownSwitches
 	x.w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
 	x.writeJSON(http.StatusServiceUnavailable, bodyUnknownSwitches)
 }

@@ -327,6 +327,19 @@ func (g *Grants) Forget(upstream, project string, at time.Time) int {
 	return forgotten
 }
 
+// Count returns how many grants Forget would drop of one project, of a whole upstream if project is empty, or of all if both are.
+func (g *Grants) Count(upstream, project string) (grants int) {
+	asked := forgetting{upstream: upstream, project: project}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for key, known := range g.allowed.entries {
+		if asked.covers(key) && !known.value.isOver() {
+			grants++
+		}
+	}
+	return grants
+}
+
 // Len returns how many grants are remembered.
 func (g *Grants) Len() int {
 	g.mu.Lock()

@@ -179,6 +179,9 @@ func TestForgetTakesWhatItSays(t *testing.T) {
 		for _, key := range all {
 			grants.Allow(key, yesAt(sent))
 		}
+		if got := grants.Count(test.upstream, test.project); got != test.want || grants.Len() != len(all) {
+			t.Errorf("%q %q: counted %d, want %d; %d are left", test.upstream, test.project, got, test.want, grants.Len())
+		}
 		if got := grants.Forget(test.upstream, test.project, sent); got != test.want || grants.Len() != len(all)-test.want {
 			t.Errorf("%q %q: forgot %d, want %d; %d are left", test.upstream, test.project, got, test.want, grants.Len())
 		}

@@ -4,16 +4,21 @@
 // The API is a part of Caddy's own admin API, at localhost:2019 unless the config says otherwise, and whoever reaches that may
 // call it. All calls are below [Path]:
 //
+//	GET    /gitlab_packages/           where the page for people is: Signpost
 //	GET    /gitlab_packages/status     how the edge does: Status
 //	GET    /gitlab_packages/projects   which projects are served, and why: ProjectList
 //	POST   /gitlab_packages/enable     switch a project, or all, on: SwitchRequest, SwitchAnswer
 //	POST   /gitlab_packages/disable    switch a project, or all, off: SwitchRequest, SwitchAnswer
 //	POST   /gitlab_packages/reset      take back what enable and disable said: SwitchRequest, SwitchAnswer
-//	GET    /gitlab_packages/entries    what is stored, by pages: query parameters, EntryList
-//	POST   /gitlab_packages/purge      remove files, mark them stale, or forget grants: PurgeRequest, PurgeAnswer
+//	GET    /gitlab_packages/entries    what is stored, by pages, or what a search finds: query parameters, EntryList
+//	POST   /gitlab_packages/purge      remove files, mark them stale, or forget grants, or tell what that would do: PurgeRequest, PurgeAnswer
 //	POST   /gitlab_packages/unpin      let files be evicted that warm has pinned: UnpinRequest, UnpinAnswer
 //	POST   /gitlab_packages/verify     compare all files with their SHA-256; GET tells, DELETE stops: VerificationList
 //	POST   /gitlab_packages/warm       fetch a package in advance: WarmRequest, WarmingStatus; GET tells, DELETE stops, with ?id=; GET without lists all: WarmingList
+//	GET    /gitlab_packages/activity   what the edge is doing now: Activity
+//	GET    /gitlab_packages/usage      whose files take the room, and which are used: Usage
+//	GET    /gitlab_packages/history    what it did in the last hour, day, week or quarter: ?span=, History
+//	GET    /gitlab_packages/refusals   what was refused lately, and why: RefusalList
 //
 // An answer with the status 200 is one JSON object. All other answers are {"error": "a sentence"}, as Caddy's own:
 //
@@ -35,6 +40,7 @@ const Path = "/gitlab_packages/"
 
 // The calls, below Path.
 const (
+	CallSignpost = ""
 	CallStatus   = "status"
 	CallProjects = "projects"
 	CallEnable   = "enable"
@@ -45,6 +51,10 @@ const (
 	CallVerify   = "verify"
 	CallWarm     = "warm"
 	CallUnpin    = "unpin"
+	CallActivity = "activity"
+	CallUsage    = "usage"
+	CallHistory  = "history"
+	CallRefusals = "refusals"
 )
 
 // MaxRequest bounds a request's body, in bytes.

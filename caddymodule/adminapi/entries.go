@@ -6,6 +6,9 @@ import "time"
 // most.
 const ListedEntries, MaxListedEntries = 100, 1000
 
+// MaxSearchedEntries is how many entries are looked at for one page of a search.
+const MaxSearchedEntries = 20_000
+
 // EntryStatus is a stored file as the list shows it.
 type EntryStatus struct {
 	// Directory is the cache directory, and Upstream the GitLab that the file came from, which may be one that no handler stands
@@ -31,8 +34,10 @@ type EntryStatus struct {
 }
 
 // EntryList is the answer to GET entries. Its query parameters, all of which may be left out, are upstream, project, package,
-// version and file: which entries are meant, those of a project by all its names; limit: how many a page has; and after: where
-// it begins, the Next of the page before.
+// version and file: which entries are meant, those of a project by all its names; search: a text that must occur in
+// project/package/version/file, whatever its case; limit: how many a page has; and after: where it begins, the Next of the page before.
+//
+// A page of a search may have fewer than limit, or none, and a Next all the same: after MaxSearchedEntries that were looked at.
 type EntryList struct {
 	Entries []EntryStatus `json:"entries"`
 	// Next is the parameter `after` of the next page; missing on the last.

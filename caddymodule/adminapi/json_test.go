@@ -12,7 +12,7 @@ import (
 // scripts use: none may be changed.
 func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 	at := time.Date(2026, time.November, 28, 12, 0, 0, 0, time.UTC)
-	ratio := 0.5
+	ratio, size := 0.5, int64(2)
 	project := adminapi.ProjectStatus{Upstream: "u", Project: "24", Names: []string{"group/app"}, State: "off", From: "run time", Since: &at}
 	const projectJSON = `"upstream":"u","project":"24","names":["group/app"],"state":"off","from":"run time","since":"2026-11-28T12:00:00Z"`
 	for want, value := range map[string]any{
@@ -54,9 +54,25 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 			}},
 			Next: "n",
 		},
-		`{"upstream":"u","project":"24","package":"p","version":"1","file":"f","all":true,"soft":true,"grants":true}`: adminapi.PurgeRequest{
-			Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", All: true, Soft: true, Grants: true,
+		`{"upstream":"u","project":"24","package":"p","version":"1","file":"f","all":true,"soft":true,"grants":true,"dry_run":true}`: adminapi.PurgeRequest{
+			Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", All: true, Soft: true, Grants: true, DryRun: true,
 		},
+		`{"fills":[{"directory":"d","upstream":"u","project":"24","package":"p","version":"1","file":"f","bytes":1,"size":2,"from":"gitlab","connections":5,"callers":3,"begun":"2026-11-28T12:00:00Z"}],"fills_total":4,` +
+			`"uploads":[{"upstream":"u","project":"24","package":"p","version":"1","file":"f","bytes":1,"size":null,"begun":"2026-11-28T12:00:00Z"}],"uploads_total":5,"warmings":[],"verifications":[]}`: adminapi.Activity{
+			Fills:      []adminapi.FillStatus{{Directory: "d", Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", Bytes: 1, Size: &size, From: adminapi.FromGitLab, Connections: 5, Callers: 3, Begun: at}},
+			FillsTotal: 4, Uploads: []adminapi.UploadStatus{{Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", Bytes: 1, Begun: at}},
+			UploadsTotal: 5, Warmings: []adminapi.WarmingStatus{}, Verifications: []adminapi.VerificationStatus{},
+		},
+		`{"at":"2026-11-28T12:00:00Z","bytes":1,"entries":2,"projects":[{"upstream":"u","project":"24","bytes":3,"entries":4,"hits":5,"packages":[{"package":"p","bytes":6,"entries":7,"hits":8}],` +
+			`"other_packages":9,"other_bytes":10}],"other_projects":11,"other_bytes":12,"most_used":[],"largest":[]}`: adminapi.Usage{
+			At: at, Bytes: 1, Entries: 2, Projects: []adminapi.ProjectUsage{{
+				Upstream: "u", Project: "24", Bytes: 3, Entries: 4, Hits: 5, Packages: []adminapi.PackageUsage{{Package: "p", Bytes: 6, Entries: 7, Hits: 8}}, OtherPackages: 9, OtherBytes: 10,
+			}}, OtherProjects: 11, OtherBytes: 12, MostUsed: []adminapi.EntryStatus{}, Largest: []adminapi.EntryStatus{},
+		},
+		`{"refusals":[{"time":"2026-11-28T12:00:00Z","upstream":"u","project":"24","outcome":"refused","status":403,"why":"w","times":1}],"others":{"time":"2026-11-28T12:00:00Z","times":2}}`: adminapi.RefusalList{
+			Refusals: []adminapi.Refusal{{Time: at, Upstream: "u", Project: "24", Outcome: "refused", Status: 403, Why: "w", Times: 1}}, Others: adminapi.RefusalsOfOthers{Time: &at, Times: 2},
+		},
+		`{"page":"p"}`: adminapi.Signpost{Page: "p"},
 		`{"entries":1,"bytes":2,"held_bytes":4,"grants":3,"names":["n"],"warning":"w"}`: adminapi.PurgeAnswer{
 			Entries: 1, Bytes: 2, HeldBytes: 4, Grants: 3, Names: []string{"n"}, Warning: "w",
 		},
@@ -66,6 +82,15 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 		}}},
 		`{"upstream":"u","project":"24","package":"p","version":"1","file":"f","all":true}`: adminapi.UnpinRequest{
 			Upstream: "u", Project: "24", Package: "p", Version: "1", File: "f", All: true,
+		},
+		`{"span":"hour","step":60,"points":[{"time":"2026-11-28T12:00:00Z","known":true,"requests":1,"downloads":2,"hits":3,"uploads":4,"refused":5,"failed":6,` +
+			`"bytes_sent":7,"bytes_upstream":8,"asked":9,"spared":10,"first_byte_median":0.5,"first_byte_99th":0.5}],` +
+			`"total":{"time":"2026-11-28T12:00:00Z","known":false,"requests":0,"downloads":0,"hits":0,"uploads":0,"refused":0,"failed":0,` +
+			`"bytes_sent":0,"bytes_upstream":0,"asked":0,"spared":0,"first_byte_median":null,"first_byte_99th":null},"kept":true}`: adminapi.History{
+			Span: adminapi.SpanHour, Step: 60, Points: []adminapi.HistoryPoint{{
+				Time: at, Known: true, Requests: 1, Downloads: 2, Hits: 3, Uploads: 4, Refused: 5, Failed: 6, BytesSent: 7, BytesUpstream: 8, Asked: 9, Spared: 10,
+				FirstByteMedian: &ratio, FirstByte99th: &ratio,
+			}}, Total: adminapi.HistoryPoint{Time: at}, Kept: true,
 		},
 		`{"pins":1,"names":["n"],"warning":"w"}`: adminapi.UnpinAnswer{Pins: 1, Names: []string{"n"}, Warning: "w"},
 		`{"upstream":"u","project":"24","package":"p","version":"1","token":"t","directory":"d","pin":"30d"}`: adminapi.WarmRequest{

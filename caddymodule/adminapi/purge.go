@@ -21,6 +21,9 @@ type PurgeRequest struct {
 	// Grants forgets whom GitLab allowed what, of a project or of all, instead of removing files: each caller is asked
 	// about anew.
 	Grants bool `json:"grants,omitempty"`
+	// DryRun changes nothing: the answer tells what the call would have removed, marked or forgotten. Files on their way in, which a purge
+	// keeps from being stored, are in neither answer.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // Check returns an error if it isn't clear what is to be purged.
@@ -48,7 +51,7 @@ func checkSelection(what string, all bool, project, pkg, version, file string) e
 }
 
 // PurgeAnswer is the answer to POST purge: how many entries were removed or marked, how many bytes became free, and how many grants
-// were forgotten.
+// were forgotten; of a dry run, all that would have been.
 type PurgeAnswer struct {
 	Entries int   `json:"entries"`
 	Bytes   int64 `json:"bytes"`

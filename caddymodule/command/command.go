@@ -26,7 +26,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "gitlab-packages",
-		Usage: "status | projects | enable | disable | reset | entries | purge | verify | warm | unpin | demo | version",
+		Usage: "status | activity | usage | refusals | projects | enable | disable | reset | entries | purge | verify | warm | unpin | demo | version",
 		Short: "Works with the edge for GitLab's generic packages",
 		Long: `Verbs around the gitlab_packages handler. All but demo and version speak to a running Caddy by its admin API, at
 '` + caddy.DefaultAdminListen + `' unless --address or --config say otherwise.
@@ -46,7 +46,7 @@ const exitWrong = 4
 // verbs are the sub-commands.
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
-		statusVerb(), projectsVerb(), switchVerb(adminapi.CallEnable), switchVerb(adminapi.CallDisable), switchVerb(adminapi.CallReset), entriesVerb(), purgeVerb(),
+		statusVerb(), activityVerb(), usageVerb(), refusalsVerb(), projectsVerb(), switchVerb(adminapi.CallEnable), switchVerb(adminapi.CallDisable), switchVerb(adminapi.CallReset), entriesVerb(), purgeVerb(),
 		verifyVerb(), warmVerb(), unpinVerb(), demoCommand(), versionCommand(),
 	}
 }

@@ -42,10 +42,11 @@ func runDemo(ctx context.Context, out io.Writer, once bool) error {
 	defer func() { _ = os.RemoveAll(directory) }()
 	gitlab := demoGitLab()
 	defer gitlab.Close()
-	edge, admin, err := startDemoEdge(gitlab.URL, directory)
+	edge, admin, page, err := startDemoEdge(gitlab.URL, directory)
 	if err != nil {
 		return err
 	}
+	printf(out, "A page to look at  %s\n\n", page)
 	defer func() { _ = caddy.Stop() }()
 
 	program, err := os.Executable()
@@ -81,14 +82,25 @@ func demoGitLab() *gitlabtest.Server {
 // demoContent is the file that is at GitLab before the edge starts.
 func demoContent() gitlabtest.Content { return gitlabtest.Generated(demoSize, 1) }
 
-// startDemoEdge runs Caddy in this process with one edge, and returns the edge's URL and the address of its admin API. Both are
-// reached from this machine alone: the demo's tokens are no secrets.
-func startDemoEdge(gitlabURL, directory string) (edge, admin string, err error) {
-	addresses, err := freeAddresses(2)
+// demoPageAddress is where the page is, unless somebody listens there.
+const demoPageAddress = "127.0.0.1:2020"
+
+// startDemoEdge runs Caddy in this process with one edge and its page, and returns their URLs and the address of the admin API. All
+// are reached from this machine alone: the demo's tokens are no secrets.
+func startDemoEdge(gitlabURL, directory string) (edge, admin, page string, err error) {
+	addresses, err := freeAddresses(3)
 	if err != nil {
-		return "", "", fmt.Errorf("finding free ports: %w", err)
+		return "", "", "", fmt.Errorf("finding free ports: %w", err)
 	}
-	edge, admin = addresses[0], addresses[1]
+	edge, admin, page = addresses[0], addresses[1], addresses[2]
+	if listener, err := net.Listen("tcp", demoPageAddress); err == nil {
+		_ = listener.Close()
+		page = demoPageAddress
+	}
+	_, pagePort, err := net.SplitHostPort(page)
+	if err != nil {
+		return "", "", "", fmt.Errorf("the page's address: %w", err)
+	}
 	// A quarter of upload_room is for one address, and must hold this program.
 	config := fmt.Sprintf(`{
 	admin %[5]s
@@ -114,15 +126,20 @@ http://%[2]s {
 	}
 	reverse_proxy %[3]s
 }
-`, directory, edge, gitlabURL, demoOffProject, admin, demoProject)
+http://:%[7]s {
+	gitlab_packages_page {
+		actions
+	}
+}
+`, directory, edge, gitlabURL, demoOffProject, admin, demoProject, pagePort)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), map[string]any{"filename": "demo"})
 	if err != nil {
-		return "", "", fmt.Errorf("adapting the demo's config: %w", err)
+		return "", "", "", fmt.Errorf("adapting the demo's config: %w", err)
 	}
 	if err := caddy.Load(adapted, true); err != nil {
-		return "", "", fmt.Errorf("starting the demo's edge: %w", err)
+		return "", "", "", fmt.Errorf("starting the demo's edge: %w", err)
 	}
-	return "http://" + edge, admin, nil
+	return "http://" + edge, admin, "http://localhost:" + pagePort, nil
 }
 
 // freeAddresses returns different addresses on 127.0.0.1 at which nobody listens.

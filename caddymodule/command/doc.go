@@ -1,8 +1,8 @@
 // Package command is `caddy gitlab-packages`, the edge's command line: a verb for each thing that admins do, and a demo.
 //
 // The verbs know the edge by its admin API alone (package adminapi), so that they work for a Caddy in another process, on another
-// machine, or of another build. command.go registers the command with Caddy, calls the API and prints; show.go and unpin.go have
-// the verbs that answer at once, work.go those that begin long work and show how far it is: verify and warm. What a verb prints
+// machine, or of another build. command.go registers the command with Caddy, calls the API and prints; show.go, activity.go, usage.go,
+// refusals.go, entries.go, purge.go and unpin.go have the verbs that answer at once, work.go those that begin long work and show how far it is: verify and warm. What a verb prints
 // is for people, and with --json the API's own answer. troubles.go says in words what status and its check have found. unknown.go
 // refuses what isn't understood, completion.go completes what is begun by what the running edge knows, and version.go tells what
 // this very program was built from.

@@ -49,7 +49,44 @@ func TestGoldensOfTheCommand(t *testing.T) {
 	on := adminapi.ProjectStatus{Upstream: "https://gitlab.example.com", Project: "24", State: "on", From: "config's default"}
 	warming := adminapi.WarmingStatus{ID: "W1", Anonymous: true, Files: 6, Bytes: 600 << 20, Fetched: 1, Already: 5}
 	noneListed := adminapi.WarmingStatus{ID: "W1", Anonymous: true, Error: "listing the package: GitLab answered 404"}
+	size := int64(3 << 30)
+	busy := adminapi.Activity{
+		Fills: []adminapi.FillStatus{
+			{Directory: "/cache", Upstream: "https://gitlab.example.com", Project: "24", Package: "my_package", Version: "1.0.0", File: "app.zip", Bytes: 1 << 30, Size: &size, From: adminapi.FromObjectStorage, Connections: 4, Callers: 3, Begun: at},
+			{Directory: "/cache", Upstream: "https://gitlab.example.com", Project: "group/app", Package: "my_package", Version: "1.0.0", File: "notes.txt", Bytes: 512, From: adminapi.FromGitLab, Begun: at},
+		}, FillsTotal: 4,
+		Uploads: []adminapi.UploadStatus{{Upstream: "https://gitlab.example.com", Project: "24", Package: "my_package", Version: "1.0.1", File: "app.zip", Bytes: 3 << 20, Size: &size, Begun: at}}, UploadsTotal: 2,
+		Warmings:      []adminapi.WarmingStatus{{ID: "W1", Running: true, Upstream: "https://gitlab.example.com", Project: "24", Package: "my_package", Files: 6, Fetched: 1, Begun: at}},
+		Verifications: []adminapi.VerificationStatus{{Directory: "/cache"}},
+	}
+	idle := adminapi.Activity{Verifications: []adminapi.VerificationStatus{{Directory: "/cache"}}}
+	usage := adminapi.Usage{
+		At: at, Bytes: 5 << 30, Entries: 40, OtherProjects: 2, OtherBytes: 1 << 20,
+		Projects: []adminapi.ProjectUsage{
+			{Upstream: "https://gitlab.example.com", Project: "24", Bytes: 4 << 30, Entries: 30, Hits: 75, OtherPackages: 1, OtherBytes: 1 << 30, Packages: []adminapi.PackageUsage{{Package: "my_package", Bytes: 3 << 30, Entries: 29, Hits: 75}}},
+			{Upstream: "https://gitlab.example.com", Project: "group/app", Bytes: 1 << 30, Entries: 8, Packages: []adminapi.PackageUsage{{Package: "tools", Bytes: 1 << 30, Entries: 8}}},
+		},
+		MostUsed: []adminapi.EntryStatus{{Upstream: "https://gitlab.example.com", Project: "24", Package: "my_package", Version: "1.0.0", File: "app.zip", Size: 3 << 30, Hits: 70}},
+		Largest:  []adminapi.EntryStatus{{Upstream: "https://gitlab.example.com", Project: "24", Package: "my_package", Version: "1.0.0", File: "app.zip", Size: 3 << 30, Hits: 70}},
+	}
+	refused := adminapi.RefusalList{
+		Refusals: []adminapi.Refusal{
+			{Time: at, Upstream: "https://gitlab.example.com", Project: "24", Outcome: "refused", Status: 403, Why: "GitLab said 403 Forbidden", Times: 12},
+			{Time: at, Upstream: "https://gitlab.example.com", Project: "group/app", Outcome: "invalid", Status: 400, Why: "the version's name is against the rules (13.5)", Times: 1},
+		},
+		Others: adminapi.RefusalsOfOthers{Time: &at, Times: 1000},
+	}
+	objects := []string{"s3://bucket/edge/blobs/ab/abcd"}
 	for name, runs := range map[string][]goldenRun{
+		"activity": {{"activity", []any{busy}}, {"activity", []any{idle}}},
+		"usage":    {{"usage", []any{usage}}, {"usage --packages", []any{usage}}, {"usage", []any{adminapi.Usage{At: at}}}},
+		"refusals": {{"refusals", []any{refused}}, {"refusals", []any{adminapi.RefusalList{}}}},
+		"purge": {
+			{"purge 24 my_package", []any{adminapi.PurgeAnswer{Entries: 2, Bytes: 3 << 20, HeldBytes: 1 << 20, Names: []string{"group/app"}, SharedObjects: objects, FurtherSharedObjects: 1}}},
+			{"purge 24 my_package --dry-run", []any{adminapi.PurgeAnswer{Entries: 1, Bytes: 3 << 20, HeldBytes: 1 << 20, Names: []string{"group/app"}, SharedObjects: objects}}},
+			{"purge --all --soft --dry-run", []any{adminapi.PurgeAnswer{Entries: 3}}},
+			{"purge 24 --grants --dry-run", []any{adminapi.PurgeAnswer{Grants: 1}}},
+		},
 		"status": {{"status", []any{well}}, {"status", []any{ill}}, {"status --check", []any{well}}},
 		"reset":  {{"reset 24", []any{adminapi.SwitchAnswer{ProjectStatus: on, Warning: "nothing was said of 24 at run time, so nothing has changed"}}}},
 		"warm":   {{"warm 24 my_package", []any{warming}}, {"warm 24 my_package", []any{noneListed}}},
@@ -67,6 +104,9 @@ func TestGoldensOfTheCommand(t *testing.T) {
 		},
 		"wrong_arguments": {
 			{args: "status 24"},
+			{args: "activity 24"},
+			{args: "usage 24"},
+			{args: "refusals 24"},
 			{args: "projects 24"},
 			{args: "verify all"},
 			{args: "demo twice"},

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
@@ -145,20 +143,6 @@ func (i *invocation) showSharedStores(stores []adminapi.StoreStatus) {
 	}
 }
 
-// showSharedObjects names what a purge leaves in the shared store.
-func (i *invocation) showSharedObjects(answer adminapi.PurgeAnswer) {
-	if len(answer.SharedObjects)+answer.FurtherSharedObjects == 0 {
-		return
-	}
-	printf(i.out, "The shared store may still have these objects, which no edge deletes:\n")
-	for _, object := range answer.SharedObjects {
-		printf(i.out, "  %s\n", object)
-	}
-	if answer.FurtherSharedObjects > 0 {
-		printf(i.out, "  and %d more\n", answer.FurtherSharedObjects)
-	}
-}
-
 func (i *invocation) showUpstreams(upstreams []adminapi.UpstreamStatus) {
 	rows := make([][]string, 0, len(upstreams))
 	for _, gitlab := range upstreams {
@@ -218,82 +202,6 @@ func projectRow(name string, p adminapi.ProjectStatus) []string {
 	return []string{name, p.State, p.From, since, strings.Join(p.Names, " "), p.Upstream}
 }
 
-func entriesVerb() *cobra.Command {
-	command := &cobra.Command{
-		Use:   "entries [PROJECT [PACKAGE [VERSION [FILE]]]] [--upstream URL] [--limit N] [--all]",
-		Short: "Lists what is stored",
-		Long: `Lists stored files: all, or those of a project, a package, a version, or one. Shows the first hundred; with --all it shows
-all. With --json it prints one line for each page.`,
-		Example: examples("entries", "entries 24", "entries group/app my_package 1.0.0", "entries --all --json --limit 1000"),
-		Args:    takes("[PROJECT]", "[PACKAGE]", "[VERSION]", "[FILE]"), ValidArgsFunction: completeNames(4),
-	}
-	flags := command.Flags()
-	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
-	limit := flags.Int("limit", adminapi.ListedEntries, "How many to show, or to ask for at a time")
-	all := flags.Bool("all", false, "Show all")
-	return verb(command, func(i *invocation) (int, error) {
-		if err := i.refuseEmptyNames(); err != nil {
-			return 1, err
-		}
-		query := i.entriesQuery(*limit, *upstream)
-		for first := true; ; first = false {
-			var list adminapi.EntryList
-			if err := i.call(http.MethodGet, adminapi.CallEntries, query, nil, &list); err != nil {
-				return 1, err
-			}
-			if err := i.show(list, func() { i.showEntries(list, first, *all) }); err != nil {
-				return 1, err
-			}
-			if list.Next == "" || !*all {
-				return 0, nil
-			}
-			query.Set("after", list.Next)
-		}
-	})
-}
-
-// entriesQuery asks for the entries that the arguments name, of one GitLab or all.
-func (i *invocation) entriesQuery(limit int, upstream string) url.Values {
-	query := url.Values{"limit": {strconv.Itoa(limit)}}
-	for at, name := range i.args {
-		query.Set(entryNames[at].parameter, name)
-	}
-	if upstream != "" {
-		query.Set("upstream", upstream)
-	}
-	return query
-}
-
-func (i *invocation) showEntries(list adminapi.EntryList, first, all bool) {
-	if first && len(list.Entries) == 0 {
-		printf(i.out, "nothing is stored under that name\n")
-		return
-	}
-	var rows [][]string
-	for _, e := range list.Entries {
-		pinned := ""
-		if e.PinnedUntil != nil {
-			pinned = e.PinnedUntil.Local().Format(time.DateOnly)
-		}
-		confirmed := "not yet"
-		if e.Confirmed != nil {
-			confirmed = humanize.Time(*e.Confirmed)
-		}
-		rows = append(rows, []string{
-			e.Project, e.Package, e.Version, e.File, sizeText(e.Size), humanize.Time(e.Stored), confirmed, humanize.Time(e.LastUsed),
-			strconv.FormatUint(uint64(e.Hits), 10), pinned, e.Upstream, e.Directory, e.SHA256,
-		})
-	}
-	head := ""
-	if first {
-		head = "PROJECT | PACKAGE | VERSION | FILE | SIZE | STORED | CONFIRMED | LAST USED | HITS | PINNED UNTIL | GITLAB | DIRECTORY | SHA-256"
-	}
-	i.table(head, rows)
-	if list.Next != "" && !all {
-		printf(i.out, "There are more: --all shows them.\n")
-	}
-}
-
 // switchVerb is the verb of one of the calls that switch projects; both have the same name.
 func switchVerb(what string) *cobra.Command {
 	told := map[string][2]string{
@@ -343,57 +251,6 @@ storage, over reloads and restarts, and reaches other instances that share the s
 				rows = append(rows, projectRow(p.Project, p))
 			}
 			i.table("PROJECT | STATE | SAID IN | SINCE | OTHER NAMES | GITLAB", rows)
-			i.warn(answer.Warning)
-		})
-	})
-}
-
-func purgeVerb() *cobra.Command {
-	command := &cobra.Command{
-		Use:   "purge {PROJECT [PACKAGE [VERSION [FILE]]] | --all} [--soft | --grants] [--upstream URL]",
-		Short: "Removes stored files, marks them stale, or forgets grants",
-		Long: `Removes what is stored of a project, a package, a version, or one file; or all. It holds at once for new requests, and
-disturbs no download. The files are fetched again when somebody asks for them.
-
-With --soft they stay, and GitLab is asked about them before they are served again. With --grants files are left alone,
-and it is forgotten whom GitLab allowed what: each caller is asked about anew.`,
-		Example: examples("purge 24", "purge 24 my_package 1.0.0 app.zip", "purge group/app my_package --soft", "purge --grants --all"),
-		Args:    takes("[PROJECT]", "[PACKAGE]", "[VERSION]", "[FILE]"), ValidArgsFunction: completeNames(4),
-	}
-	flags := command.Flags()
-	upstream := flags.String("upstream", "", "The GitLab, if the edge stands in front of several")
-	all := flags.Bool("all", false, "Purge everything")
-	soft := flags.Bool("soft", false, "Mark as stale instead of removing")
-	grants := flags.Bool("grants", false, "Forget grants instead of removing files")
-	return verb(command, func(i *invocation) (int, error) {
-		if err := i.refuseEmptyNames(); err != nil {
-			return 1, err
-		}
-		switch err := i.refuseUnclear(*all, "what is to be purged? Name a project, and its package, version and file if you like; or say --all"); {
-		case err != nil:
-			return 1, err
-		case *grants && (*soft || len(i.args) > 1):
-			return 1, errors.New("--grants is about a project or --all, and goes neither with --soft nor with a package")
-		}
-		request := adminapi.PurgeRequest{Upstream: *upstream, All: *all, Soft: *soft, Grants: *grants}
-		i.readNames(&request.Project, &request.Package, &request.Version, &request.File)
-		var answer adminapi.PurgeAnswer
-		if err := i.call(http.MethodPost, adminapi.CallPurge, nil, request, &answer); err != nil {
-			return 1, err
-		}
-		return 0, i.show(answer, func() {
-			switch {
-			case *grants:
-				printf(i.out, "%s forgotten\n", counted(answer.Grants, "grant is", "grants are"))
-			case *soft:
-				printf(i.out, "%s marked as stale\n", counted(answer.Entries, "file is", "files are"))
-			default:
-				printf(i.out, "%s removed, %s became free\n", counted(answer.Entries, "file is", "files are"), sizeText(answer.Bytes))
-			}
-			if answer.HeldBytes > 0 {
-				printf(i.out, "%s aren't free yet: downloads still read them, or the disk doesn't remove them now\n", sizeText(answer.HeldBytes))
-			}
-			i.showSharedObjects(answer)
 			i.warn(answer.Warning)
 		})
 	})

@@ -77,15 +77,19 @@ func (i *invocation) listWarmings() (int, error) {
 			printf(i.out, "nothing is being warmed, nor was since the start\n")
 			return
 		}
-		rows := make([][]string, 0, len(list.Warmings))
-		for _, w := range list.Warmings {
-			rows = append(rows, []string{
-				w.ID, warmingState(w), w.Project, strings.TrimSpace(w.Package + " " + w.Version),
-				fmt.Sprintf("%d of %d", w.Already+w.Fetched, w.Files), fmt.Sprint(w.Failed), w.Begun.Local().Format(time.DateTime), w.Upstream,
-			})
-		}
-		i.table("ID | STATE | PROJECT | PACKAGE | STORED | FAILED | BEGUN | GITLAB", rows)
+		i.showWarmings(list.Warmings)
 	})
+}
+
+func (i *invocation) showWarmings(warmings []adminapi.WarmingStatus) {
+	rows := make([][]string, 0, len(warmings))
+	for _, w := range warmings {
+		rows = append(rows, []string{
+			w.ID, warmingState(w), w.Project, strings.TrimSpace(w.Package + " " + w.Version),
+			fmt.Sprintf("%d of %d", w.Already+w.Fetched, w.Files), fmt.Sprint(w.Failed), w.Begun.Local().Format(time.DateTime), w.Upstream,
+		})
+	}
+	i.table("ID | STATE | PROJECT | PACKAGE | STORED | FAILED | BEGUN | GITLAB", rows)
 }
 
 // warmingState is how a warming does, in a word or its error.
