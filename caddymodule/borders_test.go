@@ -36,11 +36,10 @@ var borders = map[string][]string{
 	"bucket":            {httpPackages},
 	"bucket/buckettest": {httpPackages},
 	// Caddy's face brings them together.
-	"caddymodule":           {"bucket", "cache", "upstream", "caddymodule/adminapi", "caddymodule/buildinfo", "caddymodule/command", "caddymodule/history", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
-	"caddymodule/adminapi":  {},
-	"caddymodule/buildinfo": {"caddymodule/adminapi", caddyPackages},
-	"caddymodule/command":   {"caddymodule/adminapi", "caddymodule/buildinfo", "upstream/gitlabtest", caddyPackages, httpPackages},
-	// The history knows neither what it counts nor who reads it.
+	"caddymodule":                     {"bucket", "cache", "upstream", "caddymodule/adminapi", "caddymodule/buildinfo", "caddymodule/command", "caddymodule/history", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
+	"caddymodule/adminapi":            {},
+	"caddymodule/buildinfo":           {"caddymodule/adminapi", caddyPackages},
+	"caddymodule/command":             {"caddymodule/adminapi", "caddymodule/buildinfo", "upstream/gitlabtest", caddyPackages, httpPackages},
 	"caddymodule/history":             {},
 	"caddymodule/redactlog":           {"upstream", caddyPackages},
 	"caddymodule/internal/goldentest": {caddyPackages},
