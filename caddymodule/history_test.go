@@ -34,7 +34,7 @@ type historicalEdge struct {
 // startHistorical starts one, in front of a GitLab with one file.
 func startHistorical(t testing.TB) *historicalEdge {
 	t.Helper()
-	setForTest(t, &process.historyLookPause, 5*time.Millisecond)
+	setForTest(t, &process.historyPause, 5*time.Millisecond)
 	begin := process.clock().Truncate(time.Minute).Add(-time.Duration(testClock.Load()))
 	setForTest(t, &process.clock, func() time.Time { return begin.Add(time.Duration(testClock.Load())) })
 	process.history.counted = process.metrics.totals() // of other tests

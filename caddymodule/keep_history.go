@@ -121,7 +121,7 @@ func (k *historyKeeper) look(ctx context.Context) (wait time.Duration) {
 	}
 	k.writeLocked()
 	// A clock that stands still at the end of a minute must not keep a processor busy.
-	return max(time.Millisecond, min(h.UntilDue(), k.process.historyLookPause))
+	return max(time.Millisecond, min(h.UntilDue(), k.process.historyPause))
 }
 
 func (k *historyKeeper) recordLocked() {

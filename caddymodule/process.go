@@ -92,8 +92,8 @@ type environment struct {
 	storeRetryPause time.Duration
 	// storeLookPause is the wait between looks whether the store's directory is still there.
 	storeLookPause time.Duration
-	// historyLookPause is the longest wait between looks whether the clock has jumped, and whether the history can be written again.
-	historyLookPause time.Duration
+	// historyPause is the longest wait between looks whether the clock has jumped, and whether the history can be written again.
+	historyPause time.Duration
 	// namesPatience is how long a list of projects waits for GitLab to tell which names belong together: all questions
 	// of the list together, of which a few are asked at a time.
 	namesPatience time.Duration
@@ -113,24 +113,24 @@ var process = newProcessWide()
 func newProcessWide() *processWide {
 	p := &processWide{
 		environment: environment{
-			clock:            time.Now,
-			adapterLog:       func() *zap.Logger { return caddy.Log().Named("adapter.caddyfile") },
-			asksAtStart:      true,
-			maxGrants:        100_000,
-			historyLookPause: 10 * time.Second,
-			breakerPause:     upstream.DefaultBreakerPause,
-			checkTimeout:     upstream.DefaultCheckTimeout,
-			startPatience:    10 * time.Second,
-			closePatience:    3 * time.Second,
-			bodyPatience:     10 * time.Second,
-			turnPatience:     30 * time.Second,
-			rangePatience:    20 * time.Second,
-			storeRetryPause:  10 * time.Second,
-			storeLookPause:   2 * time.Second,
-			namesPatience:    3 * time.Second,
-			pause:            pause,
-			sharedSpread:     sharedSpread,
-			switchesPoll:     5 * time.Second,
+			clock:           time.Now,
+			adapterLog:      func() *zap.Logger { return caddy.Log().Named("adapter.caddyfile") },
+			asksAtStart:     true,
+			maxGrants:       100_000,
+			historyPause:    10 * time.Second,
+			breakerPause:    upstream.DefaultBreakerPause,
+			checkTimeout:    upstream.DefaultCheckTimeout,
+			startPatience:   10 * time.Second,
+			closePatience:   3 * time.Second,
+			bodyPatience:    10 * time.Second,
+			turnPatience:    30 * time.Second,
+			rangePatience:   20 * time.Second,
+			storeRetryPause: 10 * time.Second,
+			storeLookPause:  2 * time.Second,
+			namesPatience:   3 * time.Second,
+			pause:           pause,
+			sharedSpread:    sharedSpread,
+			switchesPoll:    5 * time.Second,
 		},
 		states:        caddy.NewUsagePool(),
 		aliasMemories: caddy.NewUsagePool(),
