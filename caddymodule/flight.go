@@ -58,7 +58,7 @@ type flight struct {
 	// shared is what comes from the shared store; nil for nothing. Fixed when head is closed.
 	shared *fromShared
 
-	// For admins (admin_activity.go): begun is when the flight was made, served how many callers are sent the file as it comes,
+	// For admins (admin_activity.go): begun is when the flight began, served how many callers are sent the file as it comes,
 	// readsShared that its bytes come from the shared store now.
 	begun       time.Time
 	served      atomic.Int32
@@ -90,7 +90,7 @@ var (
 // newFlight makes a flight that hasn't begun.
 func (h *Handler) newFlight(s *state, store *cache.Store, file target, generation cache.Generation, leader leader) *flight {
 	return &flight{
-		h: h, state: s, store: store, target: file, generation: generation, leader: leader, begun: s.now(),
+		h: h, state: s, store: store, target: file, generation: generation, leader: leader,
 		head: make(chan struct{}), handover: make(chan *upstream.Download), taken: make(chan struct{}), over: make(chan struct{}),
 	}
 }
