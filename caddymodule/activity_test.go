@@ -158,6 +158,8 @@ func TestActivityTellsHowFarAnUploadHasComeAndNoNameThatAStrangerMadeUp(t *testi
 		upload.Package != "pkg" || upload.Version != "1.0.0" || upload.File != "up.bin" {
 		t.Errorf("the upload is %+v", upload)
 	}
+	release := make(chan struct{})
+	gitlab.Inject(gitlabtest.Fault{PathContains: "secret", Hang: true, Release: release})
 	sendOther, endOther := begin("/api/v4/projects/secret%2Fproject/packages/generic/pkg/1.0.0/up.bin", -1)
 	sendOther("y")
 	await(t, func() bool { return e.activity(t).UploadsTotal == 2 })
@@ -175,6 +177,7 @@ func TestActivityTellsHowFarAnUploadHasComeAndNoNameThatAStrangerMadeUp(t *testi
 		return len(uploads) == 2 && uploads[1].Project == "25" && uploads[1].Size == nil && uploads[1].Bytes == 1
 	})
 	sendKnown(strings.Repeat("x", 200_000))
+	close(release)
 	for _, end := range []func(){endKnown, endOther, endThird} {
 		end()
 	}

@@ -36,7 +36,6 @@ var borders = map[string][]string{
 	"bucket":            {httpPackages},
 	"bucket/buckettest": {httpPackages},
 	// Caddy's face brings them together.
-<<<<<<< HEAD
 	"caddymodule":           {"bucket", "cache", "upstream", "caddymodule/adminapi", "caddymodule/buildinfo", "caddymodule/command", "caddymodule/history", "caddymodule/page", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
 	"caddymodule/adminapi":  {},
 	"caddymodule/buildinfo": {"caddymodule/adminapi", caddyPackages},
@@ -47,14 +46,6 @@ var borders = map[string][]string{
 	// The page knows the edge as its admin API, and so does the edge that its tests make up.
 	"caddymodule/page":                {"caddymodule/adminapi", caddyPackages, httpPackages},
 	"caddymodule/internal/fakeedge":   {"caddymodule/adminapi", caddyPackages, httpPackages},
-=======
-	"caddymodule":                     {"bucket", "cache", "upstream", "caddymodule/adminapi", "caddymodule/buildinfo", "caddymodule/command", "caddymodule/history", "caddymodule/redactlog", caddyPackages, prometheusPackages, httpPackages},
-	"caddymodule/adminapi":            {},
-	"caddymodule/buildinfo":           {"caddymodule/adminapi", caddyPackages},
-	"caddymodule/command":             {"caddymodule/adminapi", "caddymodule/buildinfo", "upstream/gitlabtest", caddyPackages, httpPackages},
-	"caddymodule/history":             {},
-	"caddymodule/redactlog":           {"upstream", caddyPackages},
->>>>>>> history
 	"caddymodule/internal/goldentest": {caddyPackages},
 	"cmd/caddy":                       {"caddymodule", caddyPackages},
 	// Benchmarks know the edge as callers do: by HTTP.

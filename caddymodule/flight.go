@@ -92,7 +92,7 @@ var (
 // newFlight makes a flight that hasn't begun.
 func (h *Handler) newFlight(s *state, store *cache.Store, file target, generation cache.Generation, leader leader) *flight {
 	return &flight{
-		h: h, state: s, store: store, target: file, generation: generation, leader: leader, begun: s.now(),
+		h: h, state: s, store: store, target: file, generation: generation, leader: leader,
 		head: make(chan struct{}), handover: make(chan *upstream.Download), taken: make(chan struct{}), over: make(chan struct{}),
 	}
 }

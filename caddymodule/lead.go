@@ -35,6 +35,7 @@ var errOvertaken = errors.New("another fetch of the file is under way")
 // errClosing, and the *upstream.UnreachableError of a file that rests: then the flight doesn't run, and who waits for its head
 // already is let go.
 func (f *flight) begin(ruledOut *flight, turn *turn) error {
+	f.begun = f.state.now()
 	if !f.state.flights.add(f, ruledOut) {
 		turn.release()
 		return errOvertaken
