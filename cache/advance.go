@@ -36,7 +36,7 @@ func (f *Fill) Advance() (advanced bool, err error) {
 			piece = buffer[:min(takenInPiece, min(until, held)-at)]
 			if err := f.readBack(piece, at); err != nil {
 				f.finish(ending{err: err})
-				return advanced, err
+				return false, err
 			}
 		} else {
 			piece = end[at-held : until-held]
@@ -47,9 +47,8 @@ func (f *Fill) Advance() (advanced bool, err error) {
 			}
 		}
 		if err := f.takeIn(piece); err != nil {
-			return advanced, err
+			return false, err
 		}
-		advanced = true
 	}
 	return true, nil
 }
@@ -73,7 +72,7 @@ func (f *Fill) readBack(piece []byte, at int64) error {
 		return nil
 	case errors.Is(err, os.ErrClosed):
 		return f.refuse() // aborted meanwhile
-	case err == nil || errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF
 	}
 	return f.store.diskError("reading a fill", err)
@@ -83,9 +82,9 @@ func (f *Fill) readBack(piece []byte, at int64) error {
 func (f *Fill) takeIn(piece []byte) error {
 	_, _ = f.hash.Write(piece) // never fails
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.ended {
-		f.mu.Unlock()
-		return f.refuse()
+		return f.refuseLocked()
 	}
 	f.written += int64(len(piece))
 	held := f.heldFrom()
@@ -93,9 +92,7 @@ func (f *Fill) takeIn(piece []byte) error {
 	if f.written > held {
 		f.tail = f.end[:f.written-held]
 	}
-	f.dropTakenLocked()
-	f.come(&f.mu, f.flushed)
-	f.mu.Unlock()
+	f.dropTakenLocked() // who waits for bytes has heard of these when they came
 	return nil
 }
 

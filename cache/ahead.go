@@ -63,6 +63,9 @@ func (f *Fill) Ahead(from, to int64) (*Ahead, error) {
 func (a *Ahead) Write(p []byte) (int, error) {
 	f := a.fill
 	at, err := a.begin(len(p))
+	if errors.Is(err, ErrTooLong) {
+		f.finish(ending{err: err, aborted: true})
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -83,31 +86,26 @@ func (a *Ahead) Write(p []byte) (int, error) {
 func (a *Ahead) begin(n int) (at int64, err error) {
 	f := a.fill
 	f.mu.Lock()
-	at = a.arrived
-	ended, tooLong, closed := f.ended, at+int64(n) > a.to, a.closed
-	if !ended && !tooLong && !closed {
-		f.underWay.Add(1)
-	}
-	f.mu.Unlock()
+	defer f.mu.Unlock()
 	switch {
-	case ended:
-		return 0, f.refuse()
-	case closed:
+	case f.ended:
+		return 0, f.refuseLocked()
+	case a.closed:
 		return 0, errors.New("writing to a part that is closed")
-	case tooLong:
-		f.finish(ending{err: ErrTooLong, aborted: true})
+	case a.arrived+int64(n) > a.to:
 		return 0, ErrTooLong
 	}
-	return at, nil
+	f.underWay.Add(1)
+	return a.arrived, nil
 }
 
 // arrive lets others have what was written: so many bytes to the part, and those after them to memory.
 func (a *Ahead) arrive(p []byte, inPart int) error {
 	f := a.fill
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.ended {
-		f.mu.Unlock()
-		return f.refuse()
+		return f.refuseLocked()
 	}
 	if inPart < len(p) {
 		copy(f.endLocked()[a.arrived+int64(inPart)-f.heldFrom():], p[inPart:])
@@ -118,7 +116,6 @@ func (a *Ahead) arrive(p []byte, inPart int) error {
 	if a.from <= f.written {
 		f.wakeLocked()
 	}
-	f.mu.Unlock()
 	return nil
 }
 

@@ -212,6 +212,49 @@ func TestAPartIsNotWrittenToAFileThatIsClosed(t *testing.T) {
 	}
 }
 
+// TestAFillThatEndsWhileItsWriterTakesInTakesInNothing, be its file open still or not.
+func TestAFillThatEndsWhileItsWriterTakesInTakesInNothing(t *testing.T) {
+	for name, reads := range map[string]bool{"somebody reads it": true, "nobody reads it": false} {
+		disk := &partFS{FS: OS()}
+		s := openOn(t, disk, Limits{MaxSize: 1 << 30})
+		f := s.begin(t, testKey("a"), FillSpec{Size: 400_000, Parts: true})
+		if reads {
+			f.follow(t)
+		}
+		f.ahead(t, 0, 300_000).write(t, make([]byte, 300_000))
+		disk.beforeRead = func(int64) error {
+			f.Abort(errLine)
+			return nil
+		}
+		if advanced, err := f.Advance(); advanced || !errors.Is(err, errLine) || f.Written() != 0 {
+			t.Errorf("%s: advanced: %v, %v, at %d", name, advanced, err, f.Written())
+		}
+		if n := s.counters.diskErrors.Load(); n != 0 {
+			t.Errorf("%s: %d errors of the disk", name, n)
+		}
+	}
+}
+
+// TestAPartThatGoesOnWhileTheFileIsCommittedChangesNothing: all of the file is there, and right.
+func TestAPartThatGoesOnWhileTheFileIsCommittedChangesNothing(t *testing.T) {
+	disk, data := &partFS{FS: OS()}, randomBytes(200_000, 1)
+	s := openOn(t, disk, Limits{MaxSize: 1 << 30})
+	f := s.begin(t, testKey("a"), FillSpec{Size: 200_000, Parts: true})
+	a := f.ahead(t, 0, 200_000)
+	a.write(t, data)
+	f.advance(t)
+	disk.beforeWrite = func(int64) error { // of the end
+		if _, err := a.Write(make([]byte, 1)); !errors.Is(err, ErrTooLong) {
+			t.Errorf("it takes more: %v", err)
+		}
+		return nil
+	}
+	if _, err := f.Commit(s.Generation(testKey("a"))); err != nil || f.Err() != nil || !bytes.Equal(s.content(t, testKey("a")), data) {
+		t.Errorf("committed with %v, ended with %v", err, f.Err())
+	}
+	s.checkBytes(t, "stored")
+}
+
 // TestADiskThatIsFullForAPartHasOthersLeave, as for what comes in order.
 func TestADiskThatIsFullForAPartHasOthersLeave(t *testing.T) {
 	disk, data := &partFS{FS: OS()}, randomBytes(200_000, 1)

@@ -240,8 +240,14 @@ func (f *Fill) claimLocked(p []byte) ([]byte, error) {
 
 // refuse is why nothing more can be written.
 func (f *Fill) refuse() error {
-	if err := f.Err(); err != nil {
-		return err
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refuseLocked()
+}
+
+func (f *Fill) refuseLocked() error {
+	if f.err != nil {
+		return f.err
 	}
 	return errors.New("writing to a fill that is committed")
 }

@@ -57,7 +57,7 @@ func (f *Fill) view(offset int64) (v view, grown <-chan struct{}) {
 	v = view{flushed: f.flushed, until: f.readableLocked(offset), ended: f.ended, err: f.err}
 	// Only while the file is being committed are the bytes counted: else a reader would have its last byte before there is an
 	// entry, and ask again in vain.
-	v.sendable = f.whole || (!f.parts && (f.ended || f.written != f.spec.Size))
+	v.sendable = f.whole || (!f.parts && f.written != f.spec.Size)
 	if f.whole {
 		v.tail = f.tail
 	}
