@@ -237,17 +237,15 @@ func (a *assembly) spread(ctx context.Context, at int64) {
 	}
 }
 
-// isSlow reports whether the line has shown that further connections may be worth it: what will be here soon is left alone.
+// isSlow reports whether the line has shown that further connections may be worth it.
 func (a *assembly) isSlow(at int64) bool {
-	if a.next > 0 {
-		return true
-	}
-	took := time.Since(a.begun)
-	if took < firstLook {
-		return false
-	}
-	left := float64(a.body.Length - at)
-	return left*took.Seconds() > float64(at-a.from)*soonOver.Seconds()
+	return a.next > 0 || willTakeLong(time.Since(a.begun), at-a.from, a.body.Length-at)
+}
+
+// willTakeLong reports whether what is left of a file takes longer than soonOver, by what has come in some time: what will be here
+// soon is left alone.
+func willTakeLong(took time.Duration, came, left int64) bool {
+	return took >= firstLook && float64(left)*took.Seconds() > float64(came)*soonOver.Seconds()
 }
 
 // connections is how many connections bring the file now.
