@@ -184,21 +184,24 @@ func TestAFloodOfRefusalsPushesNobodyOut(t *testing.T) {
 }
 
 func TestWhyGitLabWasOfNoUseIsToldInWords(t *testing.T) {
-	for want, err := range map[string]error{
-		"the edge hasn't started":                                              errNotStarted,
-		"the last fetches of the file failed":                                  &upstream.UnreachableError{Err: errResting},
-		"GitLab redirects to https, and the edge was given its http URL":       &upstream.UnreachableError{Err: upstream.ErrRedirectsToHTTPS},
-		"GitLab didn't answer, or the line to it broke":                        &upstream.UnreachableError{Trouble: upstream.TroubleNetwork, Err: errors.New("x")},
-		"the object storage said 503 Service Unavailable":                      &upstream.UnreachableError{Trouble: upstream.TroubleFront, Server: upstream.ServerStorage, Status: 503, Err: errors.New("x")},
-		"GitLab said 599":                                                      &upstream.UnreachableError{Trouble: upstream.TroubleFront, Status: 599, Err: errors.New("x")},
-		"GitLab is down, and isn't asked for some seconds":                     &upstream.UnreachableError{Trouble: upstream.TroubleNotAsked, Err: upstream.ErrNotAsked},
-		"the caller's own request broke off, or has headers that are too long": &upstream.UnreachableError{Trouble: upstream.TroubleCaller, Err: errors.New("x")},
-		"a limit of the edge's own was met":                                    &upstream.UnreachableError{Trouble: upstream.TroubleEdge, Err: errors.New("x")},
-		"what the object storage answered can't be used":                       &upstream.UnreachableError{Server: upstream.ServerStorage, Err: errors.New("x")},
-		"what GitLab answered can't be used":                                   errors.New("https://storage.example.com/?signature=x"),
+	for _, test := range []struct {
+		want string
+		err  error
+	}{
+		{"the edge hasn't started", errNotStarted},
+		{"the last fetches of the file failed", &upstream.UnreachableError{Err: errResting}},
+		{"GitLab redirects to https, and the edge was given its http URL", &upstream.UnreachableError{Err: upstream.ErrRedirectsToHTTPS}},
+		{"GitLab didn't answer, or the line to it broke", &upstream.UnreachableError{Trouble: upstream.TroubleNetwork, Err: errors.New("x")}},
+		{"the object storage said 503 Service Unavailable", &upstream.UnreachableError{Trouble: upstream.TroubleFront, Server: upstream.ServerStorage, Status: 503, Err: errors.New("x")}},
+		{"GitLab said 599", &upstream.UnreachableError{Trouble: upstream.TroubleFront, Status: 599, Err: errors.New("x")}},
+		{"GitLab is down, and isn't asked for some seconds", &upstream.UnreachableError{Trouble: upstream.TroubleNotAsked, Err: upstream.ErrNotAsked}},
+		{"the caller's own request broke off, or has headers that are too long", &upstream.UnreachableError{Trouble: upstream.TroubleCaller, Err: errors.New("x")}},
+		{"a limit of the edge's own was met", &upstream.UnreachableError{Trouble: upstream.TroubleEdge, Err: errors.New("x")}},
+		{"what the object storage answered can't be used", &upstream.UnreachableError{Server: upstream.ServerStorage, Err: errors.New("x")}},
+		{"what GitLab answered can't be used", errors.New("https://storage.example.com/?signature=x")},
 	} {
-		if got := whyUnreachable(err); got != want {
-			t.Errorf("%v: %q, want %q", err, got, want)
+		if got := whyUnreachable(test.err); got != test.want {
+			t.Errorf("%v: %q, want %q", test.err, got, test.want)
 		}
 	}
 }
