@@ -61,6 +61,10 @@ type flight struct {
 	farBytes int64
 	// followers are callers who were allowed this content and still wait for it; the fetch can go on in their name.
 	followers map[*exchange]reader
+	// sentTo are callers who were sent bytes of the shared store before these were compared, and brokeUncompared says that they never
+	// will be, or were wrong (uncompared.go).
+	sentTo          map[upstream.GrantKey]struct{}
+	brokeUncompared bool
 	// turn is what the fetch takes of its leader's turns; nil if nobody counts.
 	turn *turn
 }
