@@ -54,6 +54,8 @@ type flight struct {
 
 	// shared is what comes from the shared store; nil for nothing. Fixed when head is closed.
 	shared *fromShared
+	// sharedTried says that the shared store failed, and isn't waited for once more; of the goroutine that fetches.
+	sharedTried bool
 
 	// mu guards all below.
 	mu sync.Mutex

@@ -456,3 +456,24 @@ func TestADiskThatFailsJoinsNothingToWrongBytesOfTheSharedStore(t *testing.T) {
 		})
 	}
 }
+
+// TestADownloadWaitsForTheSharedStoreOnlyOnce has a bucket that hangs where a check has named the content already: the fetch that follows
+// must not wait for it again.
+func TestADownloadWaitsForTheSharedStoreOnlyOnce(t *testing.T) {
+	gitlab, storage, directory, body := naming(t), newSharedStore(t), t.TempDir(), someBytes(1<<20, 26)
+	publishOld(gitlab, "app.bin", body)
+	e := startEdge(t, gitlab.URL, sharedOptions(directory, storage, ""))
+	e.mustGet(t, "app.bin", developer, body)
+	awaitNothingOwed(t)
+	sum := hexSHA256(body)
+	if err := os.Remove(filepath.Join(directory, "blobs", sum[:2], sum)); err != nil {
+		t.Fatal(err)
+	}
+	putForward(2 * time.Minute) // so that GitLab is asked
+	storage.Inject(buckettest.Fault{Method: http.MethodGet, Hang: true})
+	before := series(t)
+	e.mustGet(t, "app.bin", developer, body)
+	if grown := since(t, before); grown["shared_store_read_duration_seconds failed"] != 1 {
+		t.Errorf("it was waited for %g times", grown["shared_store_read_duration_seconds failed"])
+	}
+}
