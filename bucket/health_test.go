@@ -221,3 +221,28 @@ func TestTroubleIsSaidInWords(t *testing.T) {
 		})
 	}
 }
+
+// TestWhyALookIsRefusedIsSaidInWords although the answer to a HEAD has no body that could say so.
+func TestWhyALookIsRefusedIsSaidInWords(t *testing.T) {
+	for _, test := range []struct {
+		status int
+		code   string
+		want   string
+		slow   bool
+	}{
+		{403, "RequestTimeTooSkewed", "20m0s ahead of the storage's", false},
+		{403, "SignatureDoesNotMatch", "secret key is wrong", false},
+		{403, "InvalidAccessKeyId", "doesn't know the access key", false},
+		{400, "ExpiredToken", "expired", false},
+		{503, "SlowDown", "too many requests", true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := bucketAt(t, func(*http.Request) (int, string) { return test.status, test.code })
+			_, _, err := b.Put(t.Context(), contentOf([]byte("a")), func() (io.ReadCloser, error) { return nil, errors.New("it was opened") })
+			var trouble *TroubleError
+			if !errors.As(err, &trouble) || !strings.Contains(err.Error(), test.want) || trouble.SlowDown != test.slow {
+				t.Errorf("%d %s: %v", test.status, test.code, err)
+			}
+		})
+	}
+}
