@@ -59,6 +59,8 @@ type Bucket struct {
 	memory *Memory
 	// singlePut is maxSinglePut, and least leastPart, but for tests.
 	singlePut, least int64
+	// renewing says that somebody has the keys renewed.
+	renewing atomic.Bool
 	// skew is how far the storage's clock was ahead of ours when it last answered, in nanoseconds.
 	skew atomic.Int64
 }
