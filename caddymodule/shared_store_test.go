@@ -477,3 +477,20 @@ func TestADownloadWaitsForTheSharedStoreOnlyOnce(t *testing.T) {
 		t.Errorf("it was waited for %g times", grown["shared_store_read_duration_seconds failed"])
 	}
 }
+
+// TestOnlyWhoWritesToASharedStoreKeepsWhatIsOwedFromEviction: else nobody would ever get it, and its room were lost.
+func TestOnlyWhoWritesToASharedStoreKeepsWhatIsOwedFromEviction(t *testing.T) {
+	gitlab, storage, directory := naming(t), newSharedStore(t), t.TempDir()
+	e := startEdge(t, gitlab.URL, sharedOptions(directory, storage, ""))
+	for options, want := range map[string]bool{
+		sharedOptions(directory, storage, ""):               true,
+		sharedOptions(directory, storage, "direction write"): true,
+		sharedOptions(directory, storage, "direction read"):  false,
+		"cache " + directory + " {\n\tmin_free 0\n}":         false,
+	} {
+		e.reload(t, options)
+		if got := runningState().inForce.Load().limits.KeepsOwed; got != want {
+			t.Errorf("%s\nkeeps what is owed: %v", options, got)
+		}
+	}
+}
