@@ -160,7 +160,9 @@ func TestNobodyWaitsForWhoGivesIdentities(t *testing.T) {
 	}
 	// One whose request was signed before hears only now that its keys have expired.
 	told := make(chan error)
-	go func() { told <- b.classifiedAnswer("reading", minio.ErrorResponse{StatusCode: http.StatusBadRequest, Code: "ExpiredToken"}) }() // ends when it is told
+	go func() {
+		told <- b.classifiedAnswer("reading", minio.ErrorResponse{StatusCode: http.StatusBadRequest, Code: "ExpiredToken"})
+	}() // ends when it is told
 	select {
 	case <-told:
 	case <-time.After(identityTimeout / 2):

@@ -103,10 +103,13 @@ func TestABucketThatFailsRestsAndComesBackByItself(t *testing.T) {
 }
 
 // bodies is a transport whose answers have bodies that break off after half of them, or come whole.
-type bodies struct{ broken bool }
+type bodies struct{ broken, absent bool }
 
 // RoundTrip implements http.RoundTripper.
 func (b *bodies) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.absent {
+		return storage(func(*http.Request) (int, string) { return http.StatusNotFound, "NoSuchKey" }).RoundTrip(r)
+	}
 	const whole = 2 // bytes
 	body := io.Reader(strings.NewReader("12"))
 	if b.broken {
@@ -242,6 +245,45 @@ func TestWhyALookIsRefusedIsSaidInWords(t *testing.T) {
 			var trouble *TroubleError
 			if !errors.As(err, &trouble) || !strings.Contains(err.Error(), test.want) || trouble.SlowDown != test.slow {
 				t.Errorf("%d %s: %v", test.status, test.code, err)
+			}
+		})
+	}
+}
+
+// TestABucketWhoseBodiesBreakOffIsToldOfOnce, and not at each try whose head is well, until a body comes whole, or none was asked for in
+// a while.
+func TestABucketWhoseBodiesBreakOffIsToldOfOnce(t *testing.T) {
+	for what, recovered := range map[string]func(*bodies){
+		"a body comes whole": func(s *bodies) { s.broken = false },
+		"all is gone":        func(s *bodies) { s.absent = true },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			storage := &bodies{broken: true}
+			b, err := New(Config{Name: "edges", AccessKey: "a", SecretKey: "b", Transport: storage})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var told []bool
+			b.memory.OnChange(func(up bool, _ string) { told = append(told, up) })
+			number := 0
+			readFor := func(period time.Duration) {
+				for end := time.Now().Add(period); time.Now().Before(end); time.Sleep(time.Second) {
+					number++
+					object, err := b.Open(t.Context(), contentOf([]byte(fmt.Sprint(number%90))), 0, b.FirstByte())
+					if err == nil {
+						_, _ = io.ReadAll(object)
+						_ = object.Close()
+					}
+				}
+			}
+			readFor(5 * time.Minute)
+			if len(told) != 1 || told[0] || b.State().Condition != Down {
+				t.Errorf("%s: told %v, it is %s", what, told, b.State().Condition)
+			}
+			recovered(storage)
+			readFor(time.Minute)
+			if len(told) != 2 || !told[1] || b.State().Condition != Up {
+				t.Errorf("%s: told %v, it is %s", what, told, b.State().Condition)
 			}
 		})
 	}
