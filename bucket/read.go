@@ -94,6 +94,9 @@ func (b *Bucket) open(ctx context.Context, name string, content Content, offset 
 // Distrust says that the object of that sum had other bytes. It isn't read again for Config.Refresh, or until it was written anew.
 func (b *Bucket) Distrust(sum SHA256) { b.memory.wrong.note(sum, b.cfg.Refresh) }
 
+// IsDistrusted reports whether the object of that sum had other bytes, and wasn't written anew since.
+func (b *Bucket) IsDistrusted(sum SHA256) bool { return b.memory.wrong.has(sum) }
+
 // Object is an object's bytes on their way. It is for one reader.
 type Object struct {
 	body    io.ReadCloser

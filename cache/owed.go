@@ -42,7 +42,9 @@ func (o *owed) has(h keyHash) bool { return o.files[h] != nil }
 // keeps reports whether a key's entry is kept from eviction by those limits.
 func (o *owed) keeps(h keyHash, limits Limits) bool { return o.keepsAny(limits) && o.has(h) }
 
-func (o *owed) keepsAny(limits Limits) bool { return limits.KeepsOwed && o.bytes <= limits.main()/owedShare }
+func (o *owed) keepsAny(limits Limits) bool {
+	return limits.KeepsOwed && o.bytes <= limits.main()/owedShare
+}
 
 // add marks a key's entry, and reports whether it wasn't marked. It is given out with giveBack.
 func (o *owed) add(h keyHash, b *blobState) bool {
@@ -201,7 +203,9 @@ func (s *Store) lookupHash(h keyHash) (Entry, error) {
 func (s *Store) SettleOwed(e Entry, shared time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remarkLocked(e, func(record *Entry) { record.Owed, record.Shared = false, shared.UTC().Truncate(time.Second) })
+	s.remarkLocked(e, func(record *Entry) {
+		record.Owed, record.SharedWrongly, record.Shared = false, false, shared.UTC().Truncate(time.Second)
+	})
 }
 
 // ReturnOwed gives an entry back that could not be settled. It is given out again, after all others.

@@ -367,3 +367,27 @@ func TestWithoutASharedStoreOwedFilesAreEvictedLikeTheRest(t *testing.T) {
 		t.Errorf("%d are owed, %d evictions are told of", stats.Owed, stats.OwedEvicted)
 	}
 }
+
+// TestWhatTheSharedStoreHasWronglyIsKnownAfterARestartUntilItIsWritten is of the mark that such an entry has.
+func TestWhatTheSharedStoreHasWronglyIsKnownAfterARestartUntilItIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Limits{})
+	f := s.begin(t, testKey("a"), FillSpec{Size: 4})
+	f.write(t, []byte("data"))
+	f.OweInPlaceOfWrong()
+	if _, err := f.Commit(s.Generation(testKey("a"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{true, false} {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, dir, Limits{})
+		awaitLoaded(t, s)
+		entry, err := s.Lookup(testKey("a"))
+		if err != nil || entry.SharedWrongly != want || entry.Owed != want {
+			t.Fatalf("%+v, %v", entry, err)
+		}
+		s.SettleOwed(entry, time.Now())
+	}
+}

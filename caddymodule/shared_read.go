@@ -116,6 +116,8 @@ func (f *flight) noteShared(body *upstream.Download) {
 	switch {
 	case f.shared != nil && body.IsElsewheres():
 		f.fill.NoteShared(f.shared.written)
+	case f.h.shared.isOwed(f.fill.Written()) && f.h.shared.IsDistrusted(bucket.SHA256(f.fill.Sum())):
+		f.fill.OweInPlaceOfWrong()
 	case f.h.shared.isOwed(f.fill.Written()):
 		f.fill.Owe(f.h.process.sharedSpread(f.fill.Written()))
 	}
