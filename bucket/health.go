@@ -235,9 +235,9 @@ func exchange[T any](ctx context.Context, b *Bucket, h *health, doing string, li
 	if err != nil {
 		return got, err
 	}
-	patient, alive, _, end := patiently(ctx, limit, limit)
+	patient, alive, _, end := patiently(ctx, limit)
 	defer end(nil)
-	got, err = within(patient, func() (T, error) { return run(patient, alive) }, func(T) {})
+	got, err = within(patient, func() (T, error) { return run(patient, func() { alive(limit) }) }, func(T) {})
 	err = b.classified(ctx, patient, doing, err)
 	done(asHealth(err))
 	return got, err

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -288,3 +289,62 @@ func TestABucketWhoseBodiesBreakOffIsToldOfOnce(t *testing.T) {
 		})
 	}
 }
+
+// dribble is a request's body that gives one byte after another, each after a pause.
+type dribble struct {
+	ctx   context.Context
+	pause time.Duration
+}
+
+// Read implements io.Reader.
+func (d dribble) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(d.pause):
+		return copy(p[:1], "a"), nil
+	case <-d.ctx.Done():
+		return 0, d.ctx.Err()
+	}
+}
+
+// TestABodyThatDribblesStandsStill although each byte comes in time. Who reads it slowly doesn't make it so.
+func TestABodyThatDribblesStandsStill(t *testing.T) {
+	for _, test := range []struct {
+		every, reader time.Duration
+		size          int64
+		whole         bool
+	}{
+		{every: 400 * time.Millisecond, size: 1 << 20, whole: false},
+		{every: 5 * time.Microsecond, size: 1 << 17, whole: true},
+		{every: 5 * time.Microsecond, reader: time.Second, size: 1 << 10, whole: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			header := http.Header{"Content-Length": {fmt.Sprint(test.size)}, "Last-Modified": {time.Now().UTC().Format(http.TimeFormat)}, "Etag": {`"e"`}}
+			b, err := New(Config{Name: "edges", AccessKey: "a", SecretKey: "b", Transport: answering(func(r *http.Request) *http.Response {
+				body := io.NopCloser(io.LimitReader(dribble{r.Context(), test.every}, test.size))
+				return &http.Response{StatusCode: http.StatusOK, Header: header, Request: r, Body: body, ContentLength: test.size}
+			})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			object, err := b.Open(t.Context(), Content{Size: test.size}, 0, b.FirstByte())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer object.Close()
+			begun, came := time.Now(), int64(0)
+			for buffer := make([]byte, 1<<10); err == nil && time.Since(begun) < time.Hour; time.Sleep(test.reader) {
+				var n int
+				n, err = object.Read(buffer)
+				came += int64(n)
+			}
+			if whole, stood := errors.Is(err, io.EOF), errors.Is(err, errStandsStill); whole != test.whole || stood == test.whole {
+				t.Errorf("every %s: %d of %d bytes in %s, %v", test.every, came, test.size, time.Since(begun), err)
+			}
+		})
+	}
+}
+
+type answering func(*http.Request) *http.Response
+
+// RoundTrip implements http.RoundTripper.
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) { return a(r), nil }
