@@ -81,10 +81,13 @@ func (l *live) addActivity(activity activityView) {
 		for _, row := range list.Rows {
 			rows = append(rows, liveRow{
 				Key:   row.Key,
-				Cells: map[string]string{"names": row.Names, "where": row.Where, "amount": row.Amount, "rate": row.Rate, "further": row.Further},
-				Marks: map[string]map[string]string{"progress": {
-					attributeValue: row.ProgressText(), attributeHidden: hiddenUnless(row.IsKnown())[attributeHidden], attributeLabel: "How far " + row.Names + " is",
-				}},
+				Cells: map[string]string{"names": row.Names, "where": row.Where, "amount": row.Amount, "rate": row.Rate, "further": row.Further, "stopped": row.Names},
+				Marks: map[string]map[string]string{
+					"progress": {
+						attributeValue: row.ProgressText(), attributeHidden: hiddenUnless(row.IsKnown())[attributeHidden], attributeLabel: "How far " + row.Names + " is",
+					},
+					"stop": hiddenUnless(row.Stop != ""), "stop.what": {attributeValue: row.Stop},
+				},
 			})
 		}
 		l.Rows[list.Key] = rows
