@@ -32,7 +32,7 @@ type Config struct {
 	Secret string
 	// Transport carries the requests.
 	Transport http.RoundTripper
-	// FirstByte is how long the head of an object is waited for, and then each of its next bytes; 500 ms by default.
+	// FirstByte is how long the head of an object is waited for, and then each of its next 16 KiB; 500 ms by default.
 	FirstByte time.Duration
 	// Patience is how long anything is waited for that nobody waits for; a minute by default.
 	Patience time.Duration
@@ -59,6 +59,8 @@ type Bucket struct {
 	memory *Memory
 	// singlePut is maxSinglePut, and least leastPart, but for tests.
 	singlePut, least int64
+	// renewing says that somebody has the keys renewed.
+	renewing atomic.Bool
 	// skew is how far the storage's clock was ahead of ours when it last answered, in nanoseconds.
 	skew atomic.Int64
 }
@@ -170,12 +172,12 @@ func (t noting) RoundTrip(request *http.Request) (*http.Response, error) {
 // errStandsStill is why a request ended that brought nothing for too long.
 var errStandsStill = errors.New("the bucket brings nothing")
 
-// patiently runs one exchange with the bucket in a context that ends, with errStandsStill, when first has passed, or next since the
-// last call of alive, unless rest was called since.
-func patiently(ctx context.Context, first, next time.Duration) (patient context.Context, alive, rest func(), end context.CancelCauseFunc) {
+// patiently runs one exchange with the bucket in a context that ends, with errStandsStill, when first has passed, or as much since the
+// last call of alive as that has said, unless rest was called since.
+func patiently(ctx context.Context, first time.Duration) (patient context.Context, alive func(time.Duration), rest func(), end context.CancelCauseFunc) {
 	patient, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(first, func() { cancel(errStandsStill) })
-	return patient, func() { timer.Reset(next) }, func() { timer.Stop() }, func(cause error) {
+	return patient, func(next time.Duration) { timer.Reset(next) }, func() { timer.Stop() }, func(cause error) {
 		timer.Stop()
 		cancel(cause)
 	}

@@ -1,6 +1,8 @@
 package bucket
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -22,10 +24,45 @@ func keysOf(cfg Config) *credentials.Credentials {
 	}
 	// Not by the bucket's transport: a private CA or a proxy for the bucket has nothing to do with who gives identities.
 	client := &http.Client{Timeout: identityTimeout, Transport: &http.Transport{DisableKeepAlives: true, Proxy: proxyOf}}
-	return credentials.NewChainCredentials([]credentials.Provider{
+	return credentials.New(&firstKeys{places: []credentials.Provider{
 		new(credentials.EnvAWS), new(credentials.FileAWSCredentials), &credentials.IAM{Client: client, Region: cfg.Region},
-	})
+	}})
 }
+
+// errNoKeys says that no place has keys.
+var errNoKeys = errors.New("there are no keys to the bucket: neither in the config, nor in the environment, nor in the shared credentials file, and whoever gives the pod, the container or the machine its identity gave none")
+
+// firstKeys are the keys of the first place that has any. Unlike minio-go's chain it says so when none has, and sends no request without
+// a signature then, which the storage would only call forbidden. Credentials guards it.
+type firstKeys struct {
+	places []credentials.Provider
+	// found is where they were found; nil for nowhere.
+	found credentials.Provider
+}
+
+// RetrieveWithCredContext implements credentials.Provider.
+func (f *firstKeys) RetrieveWithCredContext(asked *credentials.CredContext) (credentials.Value, error) {
+	f.found = nil
+	var last error
+	for _, place := range f.places {
+		keys, err := place.RetrieveWithCredContext(asked)
+		if err == nil && keys.AccessKeyID != "" && keys.SecretAccessKey != "" {
+			f.found = place
+			return keys, nil
+		}
+		last = err
+	}
+	if last == nil {
+		return credentials.Value{}, errNoKeys
+	}
+	return credentials.Value{}, fmt.Errorf("%w: %w", errNoKeys, last)
+}
+
+// Retrieve implements credentials.Provider.
+func (f *firstKeys) Retrieve() (credentials.Value, error) { return f.RetrieveWithCredContext(nil) }
+
+// IsExpired implements credentials.Provider.
+func (f *firstKeys) IsExpired() bool { return f.found == nil || f.found.IsExpired() }
 
 // proxyOf is the environment's proxy, but for who answers on this machine or its link alone.
 func proxyOf(request *http.Request) (*url.URL, error) {

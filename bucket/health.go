@@ -15,6 +15,8 @@ const (
 	// failuresToRest is after how many failures in a row the bucket isn't asked for restPause. Then one request tries.
 	failuresToRest = 3
 	restPause      = 10 * time.Second
+	// bodiesCount is how long bodies that broke off count while none is asked for.
+	bodiesCount = 2 * restPause
 	// leastSlowPause is how long a bucket that says "slow down" is left alone; it doubles up to maxSlowPause while it goes on.
 	leastSlowPause = time.Second
 	maxSlowPause   = time.Minute
@@ -52,12 +54,14 @@ type health struct {
 
 	// mu guards all below; the breaker's own lock is taken before it.
 	mu sync.Mutex
-	// down says that the breaker isn't closed; slowUntil when a bucket that wants rest may be asked again, after a pause of slow.
+	// open says that the breaker isn't closed, and down that people were told so, and not yet that it is well again; slowUntil when a bucket that wants rest may be asked again, after a pause of slow.
+	open      bool
 	down      bool
 	slowUntil time.Time
 	slow      time.Duration
-	// brokenBodies is how many bodies in a row broke off, or stood still, after a head that was well.
+	// brokenBodies is how many bodies in a row broke off, or stood still, after a head that was well, and brokenAt when the last did.
 	brokenBodies int
+	brokenAt     time.Time
 	// answered says that it was ever asked. since is when its condition last changed, reason why it last failed.
 	answered bool
 	since    time.Time
@@ -148,6 +152,10 @@ func (h *health) note(err error) {
 	trouble, ok := errors.AsType[*TroubleError](err)
 	if !ok {
 		h.slow = 0
+		if now.Sub(h.brokenAt) > bodiesCount {
+			h.brokenBodies = 0
+			h.tellLocked()
+		}
 		return
 	}
 	h.reason = trouble.Error()
@@ -178,9 +186,12 @@ func (h *health) noteBody(err error) {
 func (h *health) countBody(broken bool) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.brokenBodies++
-	if !broken {
+	if broken {
+		h.brokenBodies++
+		h.brokenAt = time.Now()
+	} else {
 		h.brokenBodies = 0
+		h.tellLocked()
 	}
 	return h.brokenBodies
 }
@@ -195,9 +206,16 @@ func (h *health) breaksBodies() bool {
 func (h *health) changed(to gobreaker.State) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	down := to != gobreaker.StateClosed
+	h.open = to != gobreaker.StateClosed // if it is half open, it only tries again
+	h.tellLocked()
+}
+
+// tellLocked tells whether it is down, if that has changed. While bodies break off a head that is well is no end of that: each try would
+// be told of as one.
+func (h *health) tellLocked() {
+	down := h.open || (h.down && h.brokenBodies >= failuresToRest)
 	if down == h.down {
-		return // it only tries again
+		return
 	}
 	h.down, h.since = down, time.Now()
 	if h.onChange != nil {
@@ -217,9 +235,9 @@ func exchange[T any](ctx context.Context, b *Bucket, h *health, doing string, li
 	if err != nil {
 		return got, err
 	}
-	patient, alive, _, end := patiently(ctx, limit, limit)
+	patient, alive, _, end := patiently(ctx, limit)
 	defer end(nil)
-	got, err = within(patient, func() (T, error) { return run(patient, alive) }, func(T) {})
+	got, err = within(patient, func() (T, error) { return run(patient, func() { alive(limit) }) }, func(T) {})
 	err = b.classified(ctx, patient, doing, err)
 	done(asHealth(err))
 	return got, err

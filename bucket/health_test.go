@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -103,10 +104,13 @@ func TestABucketThatFailsRestsAndComesBackByItself(t *testing.T) {
 }
 
 // bodies is a transport whose answers have bodies that break off after half of them, or come whole.
-type bodies struct{ broken bool }
+type bodies struct{ broken, absent bool }
 
 // RoundTrip implements http.RoundTripper.
 func (b *bodies) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.absent {
+		return storage(func(*http.Request) (int, string) { return http.StatusNotFound, "NoSuchKey" }).RoundTrip(r)
+	}
 	const whole = 2 // bytes
 	body := io.Reader(strings.NewReader("12"))
 	if b.broken {
@@ -221,3 +225,126 @@ func TestTroubleIsSaidInWords(t *testing.T) {
 		})
 	}
 }
+
+// TestWhyALookIsRefusedIsSaidInWords although the answer to a HEAD has no body that could say so.
+func TestWhyALookIsRefusedIsSaidInWords(t *testing.T) {
+	for _, test := range []struct {
+		status int
+		code   string
+		want   string
+		slow   bool
+	}{
+		{403, "RequestTimeTooSkewed", "20m0s ahead of the storage's", false},
+		{403, "SignatureDoesNotMatch", "secret key is wrong", false},
+		{403, "InvalidAccessKeyId", "doesn't know the access key", false},
+		{400, "ExpiredToken", "expired", false},
+		{503, "SlowDown", "too many requests", true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := bucketAt(t, func(*http.Request) (int, string) { return test.status, test.code })
+			_, _, err := b.Put(t.Context(), contentOf([]byte("a")), func() (io.ReadCloser, error) { return nil, errors.New("it was opened") })
+			var trouble *TroubleError
+			if !errors.As(err, &trouble) || !strings.Contains(err.Error(), test.want) || trouble.SlowDown != test.slow {
+				t.Errorf("%d %s: %v", test.status, test.code, err)
+			}
+		})
+	}
+}
+
+// TestABucketWhoseBodiesBreakOffIsToldOfOnce, and not at each try whose head is well, until a body comes whole, or none was asked for in
+// a while.
+func TestABucketWhoseBodiesBreakOffIsToldOfOnce(t *testing.T) {
+	for what, recovered := range map[string]func(*bodies){
+		"a body comes whole": func(s *bodies) { s.broken = false },
+		"all is gone":        func(s *bodies) { s.absent = true },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			storage := &bodies{broken: true}
+			b, err := New(Config{Name: "edges", AccessKey: "a", SecretKey: "b", Transport: storage})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var told []bool
+			b.memory.OnChange(func(up bool, _ string) { told = append(told, up) })
+			number := 0
+			readFor := func(period time.Duration) {
+				for end := time.Now().Add(period); time.Now().Before(end); time.Sleep(time.Second) {
+					number++
+					object, err := b.Open(t.Context(), contentOf([]byte(fmt.Sprint(number%90))), 0, b.FirstByte())
+					if err == nil {
+						_, _ = io.ReadAll(object)
+						_ = object.Close()
+					}
+				}
+			}
+			readFor(5 * time.Minute)
+			if len(told) != 1 || told[0] || b.State().Condition != Down {
+				t.Errorf("%s: told %v, it is %s", what, told, b.State().Condition)
+			}
+			recovered(storage)
+			readFor(time.Minute)
+			if len(told) != 2 || !told[1] || b.State().Condition != Up {
+				t.Errorf("%s: told %v, it is %s", what, told, b.State().Condition)
+			}
+		})
+	}
+}
+
+// dribble is a request's body that gives one byte after another, each after a pause.
+type dribble struct {
+	ctx   context.Context
+	pause time.Duration
+}
+
+// Read implements io.Reader.
+func (d dribble) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(d.pause):
+		return copy(p[:1], "a"), nil
+	case <-d.ctx.Done():
+		return 0, d.ctx.Err()
+	}
+}
+
+// TestABodyThatDribblesStandsStill although each byte comes in time. Who reads it slowly doesn't make it so.
+func TestABodyThatDribblesStandsStill(t *testing.T) {
+	for _, test := range []struct {
+		every, reader time.Duration
+		size          int64
+		whole         bool
+	}{
+		{every: 400 * time.Millisecond, size: 1 << 20, whole: false},
+		{every: 5 * time.Microsecond, size: 1 << 17, whole: true},
+		{every: 5 * time.Microsecond, reader: time.Second, size: 1 << 10, whole: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			header := http.Header{"Content-Length": {fmt.Sprint(test.size)}, "Last-Modified": {time.Now().UTC().Format(http.TimeFormat)}, "Etag": {`"e"`}}
+			b, err := New(Config{Name: "edges", AccessKey: "a", SecretKey: "b", Transport: answering(func(r *http.Request) *http.Response {
+				body := io.NopCloser(io.LimitReader(dribble{r.Context(), test.every}, test.size))
+				return &http.Response{StatusCode: http.StatusOK, Header: header, Request: r, Body: body, ContentLength: test.size}
+			})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			object, err := b.Open(t.Context(), Content{Size: test.size}, 0, b.FirstByte())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer object.Close()
+			begun, came := time.Now(), int64(0)
+			for buffer := make([]byte, 1<<10); err == nil && time.Since(begun) < time.Hour; time.Sleep(test.reader) {
+				var n int
+				n, err = object.Read(buffer)
+				came += int64(n)
+			}
+			if whole, stood := errors.Is(err, io.EOF), errors.Is(err, errStandsStill); whole != test.whole || stood == test.whole {
+				t.Errorf("every %s: %d of %d bytes in %s, %v", test.every, came, test.size, time.Since(begun), err)
+			}
+		})
+	}
+}
+
+type answering func(*http.Request) *http.Response
+
+// RoundTrip implements http.RoundTripper.
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) { return a(r), nil }

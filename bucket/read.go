@@ -22,8 +22,8 @@ func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within
 	return b.OpenPart(ctx, content, offset, content.Size, within)
 }
 
-// OpenPart returns the bytes of an object from one up to another. Its head is waited for as long as within says, and each read of the object
-// as long as Config.FirstByte does.
+// OpenPart returns the bytes of an object from one up to another. Its head is waited for as long as within says, and each 16 KiB of the
+// object as long as Config.FirstByte says.
 //
 // ErrAbsent: the bucket hasn't it. ErrWrong and ErrDistrusted: what it has isn't that. ErrResting: it isn't asked for now. A *TroubleError: it
 // couldn't be asked. What is read may be wrong all the same: who has read all of it, from wherever, compares the sum, and says so
@@ -44,7 +44,7 @@ func (b *Bucket) OpenPart(ctx context.Context, content Content, from, until int6
 	if err != nil {
 		return nil, err
 	}
-	patient, alive, rest, end := patiently(ctx, within, b.cfg.FirstByte)
+	patient, alive, rest, end := patiently(ctx, within)
 	object, err := b.openWithin(patient, name, content, from, until)
 	rest() // only reads are waited for, and not who reads
 	err = b.classified(ctx, patient, doing, err)
@@ -54,6 +54,7 @@ func (b *Bucket) OpenPart(ctx context.Context, content Content, from, until int6
 	done(asHealth(err))
 	switch {
 	case err == nil:
+		object.patience, object.remaining = b.cfg.FirstByte, b.cfg.FirstByte
 		object.alive, object.rest, object.end = alive, rest, end
 		object.failed = func(err error) error { return b.classified(ctx, patient, doing, err) }
 		object.ended = func(err error) { b.memory.reading.noteBody(asHealth(err)) }
@@ -104,15 +105,25 @@ func (b *Bucket) open(ctx context.Context, name string, content Content, from, u
 // Distrust says that the object of that sum had other bytes. It isn't read again for Config.Refresh, or until it was written anew.
 func (b *Bucket) Distrust(sum SHA256) { b.memory.wrong.note(sum, b.cfg.Refresh) }
 
+// IsDistrusted reports whether the object of that sum had other bytes, and wasn't written anew since.
+func (b *Bucket) IsDistrusted(sum SHA256) bool { return b.memory.wrong.has(sum) }
+
+// leastProgress is how many bytes must come in the time in which one byte would do: else a storage that gives one now and then could
+// hold a download up for ever.
+const leastProgress = 16 << 10
+
 // Object is an object's bytes on their way. It is for one reader.
 type Object struct {
 	body    io.ReadCloser
 	left    int64
 	written time.Time
-	alive   func()
-	rest    func()
-	end     context.CancelCauseFunc
-	failed  func(error) error
+	// patience is how long leastProgress bytes may take, or the rest of them, remaining what is left of that, and progress how many came.
+	patience, remaining time.Duration
+	progress            int64
+	alive               func(time.Duration)
+	rest                func()
+	end                 context.CancelCauseFunc
+	failed              func(error) error
 	// ended is told once how the body ended, unless it is closed before.
 	ended func(error)
 }
@@ -122,9 +133,14 @@ func (o *Object) Written() time.Time { return o.written }
 
 // Read implements io.Reader. Its error is io.EOF only when all has come.
 func (o *Object) Read(p []byte) (int, error) {
-	o.alive()
+	begun := time.Now()
+	o.alive(o.remaining)
 	n, err := o.body.Read(p)
 	o.rest()
+	o.remaining -= time.Since(begun)
+	if o.progress += int64(n); o.progress >= leastProgress {
+		o.progress, o.remaining = 0, o.patience
+	}
 	o.left -= int64(n)
 	switch {
 	case err == nil:

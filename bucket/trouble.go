@@ -67,6 +67,9 @@ func (b *Bucket) classified(ctx, patient context.Context, doing string, err erro
 	if trouble, ok := errors.AsType[*TroubleError](err); ok {
 		return trouble
 	}
+	if errors.Is(err, errNoKeys) {
+		return &TroubleError{Doing: doing, Words: err.Error(), Err: err}
+	}
 	answer, ok := errors.AsType[minio.ErrorResponse](err)
 	if !ok || answer.StatusCode == 0 {
 		return &TroubleError{Doing: doing, Words: "the storage can't be reached: " + err.Error(), Err: err}
@@ -90,9 +93,21 @@ func (b *Bucket) classifiedAnswer(doing string, answer minio.ErrorResponse) erro
 		}
 	}
 	if answer.Code == "ExpiredToken" || answer.Code == "InvalidToken" {
-		b.keys.Expire()
+		b.renewKeys()
 	}
 	return trouble
+}
+
+// renewKeys has the keys renewed for the next request. It waits for nothing, though others may be renewing them.
+func (b *Bucket) renewKeys() {
+	if !b.renewing.CompareAndSwap(false, true) {
+		return
+	}
+	// Ends when nobody is asking for an identity, which takes a few times identityTimeout at most.
+	go func() {
+		defer b.renewing.Store(false)
+		b.keys.Expire()
+	}()
 }
 
 // skewInWords says how the storage's clock and ours differ.

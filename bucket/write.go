@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -58,7 +60,7 @@ func (b *Bucket) Put(ctx context.Context, content Content, open func() (io.ReadC
 func (b *Bucket) isPresent(ctx context.Context, name string, content Content) (time.Time, error) {
 	info, err := b.core.StatObject(ctx, b.cfg.Name, name, minio.StatObjectOptions{})
 	if err != nil {
-		if err := b.classified(ctx, ctx, "looking for an object", err); !errors.Is(err, ErrAbsent) {
+		if err := b.classified(ctx, ctx, "looking for an object", b.inWords(ctx, name, err)); !errors.Is(err, ErrAbsent) {
 			return time.Time{}, err
 		}
 		return time.Time{}, nil
@@ -67,6 +69,33 @@ func (b *Bucket) isPresent(ctx context.Context, name string, content Content) (t
 		return time.Time{}, nil
 	}
 	return info.LastModified, nil
+}
+
+// inWords returns why a HEAD was refused. Its answer has no body, and so no code: a GET of one byte is refused with the same status, and
+// says whether it is the key, the clock, expired credentials, or too many requests.
+func (b *Bucket) inWords(ctx context.Context, name string, refused error) error {
+	silent, ok := errors.AsType[minio.ErrorResponse](refused)
+	if !ok || !slices.Contains(silentStatuses, silent.StatusCode) {
+		return refused
+	}
+	var options minio.GetObjectOptions
+	if err := options.SetRange(0, 0); err != nil {
+		return refused
+	}
+	body, _, _, err := b.core.GetObject(ctx, b.cfg.Name, name, options)
+	if err == nil {
+		_ = body.Close()
+		return refused
+	}
+	if told, ok := errors.AsType[minio.ErrorResponse](err); ok && told.StatusCode == silent.StatusCode {
+		return err
+	}
+	return refused
+}
+
+// silentStatuses are those of answers whose codes matter.
+var silentStatuses = []int{
+	http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable,
 }
 
 // isYoung reports whether an object needn't be written anew yet.

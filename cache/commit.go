@@ -50,9 +50,16 @@ func (f *Fill) Owe(after time.Duration) {
 	f.spec.owed, f.spec.owedAfter, f.spec.shared = true, after, time.Time{}
 }
 
+// OweInPlaceOfWrong is Owe of a file of which the shared store has wrong bytes: whoever is given it writes over them, also after a
+// restart, when nobody else knows any more that they are wrong.
+func (f *Fill) OweInPlaceOfWrong() {
+	f.Owe(0)
+	f.spec.sharedWrongly = true
+}
+
 // NoteShared says that a shared store has had the file's bytes since that time. Only who writes the fill may call it, before Commit.
 func (f *Fill) NoteShared(since time.Time) {
-	f.spec.owed, f.spec.shared = false, since.UTC().Truncate(time.Second)
+	f.spec.owed, f.spec.sharedWrongly, f.spec.shared = false, false, since.UTC().Truncate(time.Second)
 }
 
 // Expect says which sum the whole file must have, where that is known only now. Only who writes the fill may call it, before Commit.

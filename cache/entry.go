@@ -40,6 +40,8 @@ type Entry struct {
 	// whole seconds; zero for never.
 	Owed   bool
 	Shared time.Time
+	// SharedWrongly says that the shared store has other bytes in their place, which are to be written over (Fill.OweInPlaceOfWrong).
+	SharedWrongly bool
 	// Note is what the store's user has left with the entry (Store.KeepNote), nil for nothing.
 	Note any
 
@@ -72,10 +74,10 @@ type FillSpec struct {
 	// where that leaves too little room.
 	Keeps *Moment
 
-	// owed and shared are Entry.Owed and Entry.Shared (Fill.Owe, Fill.NoteShared), owedAfter how long nobody is given it.
-	owed      bool
-	owedAfter time.Duration
-	shared    time.Time
+	// owed, sharedWrongly and shared are Entry's (Fill.Owe, Fill.OweInPlaceOfWrong, Fill.NoteShared), owedAfter how long nobody is given it.
+	owed, sharedWrongly bool
+	owedAfter           time.Duration
+	shared              time.Time
 }
 
 func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry {
@@ -85,6 +87,6 @@ func (s *Store) newEntry(k Key, spec FillSpec, digest Digest, size int64) *Entry
 	}
 	return &Entry{
 		Key: k, Digest: digest, Size: size, Identity: spec.Identity, Disposition: spec.Disposition, Stored: stored.UTC().Round(0),
-		Owed: spec.owed, Shared: spec.shared, owedAfter: spec.owedAfter,
+		Owed: spec.owed, SharedWrongly: spec.sharedWrongly, Shared: spec.shared, owedAfter: spec.owedAfter,
 	}
 }

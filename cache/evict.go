@@ -89,11 +89,11 @@ func (s *Store) victimsLocked(excess int64, most int) *removal {
 		if n == nil {
 			break
 		}
-		if n.blob.open > 0 || n.blob.busy != nil || s.pins.keeps(n.hash, now) || s.owed.keeps(n.hash, s.limits.main()) {
+		if n.blob.open > 0 || n.blob.busy != nil || s.pins.keeps(n.hash, now) || s.owed.keeps(n.hash, s.limits) {
 			s.entries.use(n)
 			continue
 		}
-		if s.owed.has(n.hash) {
+		if s.limits.KeepsOwed && s.owed.has(n.hash) {
 			s.counters.owedEvicted.Add(1)
 		}
 		s.dropLocked(n)

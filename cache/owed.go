@@ -39,10 +39,12 @@ func newOwed() owed {
 
 func (o *owed) has(h keyHash) bool { return o.files[h] != nil }
 
-// keeps reports whether a key's entry is kept from eviction, of a room of that size.
-func (o *owed) keeps(h keyHash, room int64) bool { return o.keepsAny(room) && o.has(h) }
+// keeps reports whether a key's entry is kept from eviction by those limits.
+func (o *owed) keeps(h keyHash, limits Limits) bool { return o.keepsAny(limits) && o.has(h) }
 
-func (o *owed) keepsAny(room int64) bool { return o.bytes <= room/owedShare }
+func (o *owed) keepsAny(limits Limits) bool {
+	return limits.KeepsOwed && o.bytes <= limits.main()/owedShare
+}
 
 // add marks a key's entry, and reports whether it wasn't marked. It is given out with giveBack.
 func (o *owed) add(h keyHash, b *blobState) bool {
@@ -58,11 +60,16 @@ func (o *owed) add(h keyHash, b *blobState) bool {
 
 // giveBack has one given out once more, after all others.
 func (o *owed) giveBack(h keyHash) {
+	o.putBack(h)
+	o.tell()
+}
+
+// putBack is giveBack of what nobody is to be told of: they would ask at once.
+func (o *owed) putBack(h keyHash) {
 	if file := o.files[h]; file != nil && !file.queued {
 		file.queued = true
 		o.queue = append(o.queue, h)
 	}
-	o.tell()
 }
 
 // tell tells who waits for more.
@@ -133,7 +140,7 @@ func (s *Store) NextOwed() (Entry, error) {
 		case errors.Is(err, ErrMiss):
 			s.owed.drop(h) // the index has it no more
 		case err != nil:
-			s.owed.giveBack(h)
+			s.owed.putBack(h)
 		}
 		s.mu.Unlock()
 		if !errors.Is(err, ErrMiss) {
@@ -196,7 +203,9 @@ func (s *Store) lookupHash(h keyHash) (Entry, error) {
 func (s *Store) SettleOwed(e Entry, shared time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remarkLocked(e, func(record *Entry) { record.Owed, record.Shared = false, shared.UTC().Truncate(time.Second) })
+	s.remarkLocked(e, func(record *Entry) {
+		record.Owed, record.SharedWrongly, record.Shared = false, false, shared.UTC().Truncate(time.Second)
+	})
 }
 
 // ReturnOwed gives an entry back that could not be settled. It is given out again, after all others.

@@ -215,7 +215,7 @@ func TestOwedFilesAreEvictedLastAndOnlyWhenThereAreMany(t *testing.T) {
 		kept bool
 	}{{20, true}, {60, false}} {
 		t.Run(fmt.Sprintf("%d of %d", test.owed, files), func(t *testing.T) {
-			s := openStore(t, t.TempDir(), Limits{MaxSize: size * files})
+			s := openStore(t, t.TempDir(), Limits{MaxSize: size * files, KeepsOwed: true})
 			awaitLoaded(t, s)
 			for i := range test.owed {
 				s.putOwed(t, numberedKey(i), randomBytes(size, byte(i)))
@@ -316,5 +316,78 @@ func TestRecordsSayWhatIsOwedAndSharedAndNothingElseChanges(t *testing.T) {
 				t.Errorf("at the start: %v, %v", marked, err)
 			}
 		}
+	}
+}
+
+// TestAnIndexThatCantBeReadIsntAskedAgainAtOnce for what is owed: who waits for more isn't told of what was given back.
+func TestAnIndexThatCantBeReadIsntAskedAgainAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Limits{})
+	s.putOwed(t, testKey("a"), randomBytes(1000, 1))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, dir, Limits{})
+	awaitLoaded(t, s)
+	<-s.OwedArrived()
+	s.index.mu.Lock()
+	db := s.index.db
+	s.index.db = nil
+	s.index.mu.Unlock()
+	_, err := s.NextOwed()
+	s.index.mu.Lock()
+	s.index.db = db
+	s.index.mu.Unlock()
+	if !errors.Is(err, errNoIndex) {
+		t.Fatalf("%v", err)
+	}
+	select {
+	case <-s.OwedArrived():
+		t.Error("who waits is told to ask again at once")
+	default:
+	}
+	if _, err := s.NextOwed(); err != nil {
+		t.Errorf("later it isn't given out: %v", err)
+	}
+}
+
+// TestWithoutASharedStoreOwedFilesAreEvictedLikeTheRest is of a store whose shared store was taken out of the config.
+func TestWithoutASharedStoreOwedFilesAreEvictedLikeTheRest(t *testing.T) {
+	const size, files = 10_000, 100
+	s := openStore(t, t.TempDir(), Limits{MaxSize: size * files, KeepsOwed: true})
+	awaitLoaded(t, s)
+	for i := range 20 {
+		s.putOwed(t, numberedKey(i), randomBytes(size, byte(i)))
+	}
+	s.SetLimits(Limits{MaxSize: size * files})
+	for i := 20; i < 3*files; i++ {
+		s.put(t, numberedKey(i), randomBytes(size, byte(i))) //nolint:gosec // G115: any byte will do
+	}
+	if stats := s.Stats(); stats.Owed != 0 || stats.OwedEvicted != 0 {
+		t.Errorf("%d are owed, %d evictions are told of", stats.Owed, stats.OwedEvicted)
+	}
+}
+
+// TestWhatTheSharedStoreHasWronglyIsKnownAfterARestartUntilItIsWritten is of the mark that such an entry has.
+func TestWhatTheSharedStoreHasWronglyIsKnownAfterARestartUntilItIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Limits{})
+	f := s.begin(t, testKey("a"), FillSpec{Size: 4})
+	f.write(t, []byte("data"))
+	f.OweInPlaceOfWrong()
+	if _, err := f.Commit(s.Generation(testKey("a"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{true, false} {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, dir, Limits{})
+		awaitLoaded(t, s)
+		entry, err := s.Lookup(testKey("a"))
+		if err != nil || entry.SharedWrongly != want || entry.Owed != want {
+			t.Fatalf("%+v, %v", entry, err)
+		}
+		s.SettleOwed(entry, time.Now())
 	}
 }

@@ -41,6 +41,8 @@ const (
 const (
 	// moreShared is Entry.Shared, a varint of Unix seconds.
 	moreShared = 1
+	// moreSharedWrongly is there, and empty, where Entry.SharedWrongly is set.
+	moreSharedWrongly = 2
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -85,6 +87,10 @@ func encodeRecord(key []byte, e *Entry) []byte {
 	record = appendText(record, e.Identity.ETag)
 	if e.Owed {
 		flags |= flagOwed
+	}
+	if e.SharedWrongly {
+		flags |= flagMore
+		record = appendText(binary.AppendUvarint(record, moreSharedWrongly), "")
 	}
 	if !e.Shared.IsZero() {
 		flags |= flagMore
@@ -171,9 +177,12 @@ func (f *recordFields) more(e *Entry) {
 	for len(f.rest) > 0 && !f.damaged {
 		number := f.size()
 		field := recordFields{rest: []byte(f.text())}
-		if number == moreShared {
+		switch number {
+		case moreShared:
 			e.Shared = time.Unix(field.number(), 0).UTC()
 			f.damaged = f.damaged || field.damaged
+		case moreSharedWrongly:
+			e.SharedWrongly = true
 		}
 	}
 }

@@ -221,7 +221,7 @@ func (s *Store) keptLocked() int64 {
 			kept += n.blob.size
 		}
 	}
-	if s.owed.keepsAny(s.limits.main()) {
+	if s.owed.keepsAny(s.limits) {
 		kept += max(s.owed.bytes-s.space.open, 0) // those that are being read are counted
 	}
 	for file := range s.leaving.stuck.files {

@@ -27,6 +27,9 @@ type Limits struct {
 	MaxObject int64
 	// MaxPinned bounds the bytes of pinned files; 0 for half of MaxSize.
 	MaxPinned int64
+	// KeepsOwed says that there is a shared store to get what is owed (Fill.Owe), so that this is kept from eviction for a while. Else
+	// it is evicted like the rest, and not counted as lost to anybody.
+	KeepsOwed bool
 	// MinFree stays free on the file system; 0 for no bound.
 	MinFree int64
 	// UploadRoom is the part of MaxSize that is kept for the copies of uploads that nobody has vouched for (UnprovenUpload);

@@ -151,6 +151,8 @@ func upstreamStatusOf(handlers []*Handler, known string) adminapi.UpstreamStatus
 		}
 		shown.GitLab = worse(shown.GitLab, serverStatus(breakers, upstream.ServerGitLab, answer))
 		shown.ObjectStorage = worse(shown.ObjectStorage, serverStatus(breakers, upstream.ServerStorage, nil))
+		shown.GitLabSince = earlier(shown.GitLabSince, breakers.DownSince(upstream.ServerGitLab))
+		shown.ObjectStorageSince = earlier(shown.ObjectStorageSince, breakers.DownSince(upstream.ServerStorage))
 		if rules := h.rules.String(); !slices.Contains(shown.Rules, rules) {
 			shown.Rules = append(shown.Rules, rules)
 		}
@@ -158,6 +160,15 @@ func upstreamStatusOf(handlers []*Handler, known string) adminapi.UpstreamStatus
 		shown.Switched, shown.From, shown.Since = unnamed.decision(), unnamed.from, unnamed.sinceOrNil()
 	}
 	return shown
+}
+
+// earlier is the earlier of two times, of which either may be missing.
+func earlier(known *time.Time, at time.Time) *time.Time {
+	if at.IsZero() || known != nil && known.Before(at) {
+		return known
+	}
+	at = at.UTC()
+	return &at
 }
 
 // serverStatus says how one server does by one way to it. atStart is how the start's question was answered, nil if it wasn't

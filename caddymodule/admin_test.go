@@ -150,8 +150,13 @@ func TestStatusTellsWhatTheEdgeDid(t *testing.T) {
 	for range 4 {
 		e.do(t, call{path: filePath("other.bin"), token: developer})
 	}
+	begun := time.Now()
 	await(t, func() bool {
-		return mustCall[adminapi.Status](t, e, http.MethodGet, "status", "").Upstreams[0].GitLab == "down"
+		shown := mustCall[adminapi.Status](t, e, http.MethodGet, "status", "").Upstreams[0]
+		if since := shown.GitLabSince; since != nil && (since.Before(begun.Add(-time.Minute)) || since.After(time.Now())) {
+			t.Fatalf("GitLab is down since %v", since)
+		}
+		return shown.GitLab == "down" && shown.GitLabSince != nil
 	})
 	e.expectCLI(t, 0, []string{"no: " + gitlab.URL + " is down", "down", "GitLab can't be asked", "502 Bad Gateway", filepath.Join(e.directory)}, "status")
 	e.expectCLI(t, 0, []string{"working; " + gitlab.URL + ": gitlab down"}, "status", "--check")

@@ -64,6 +64,7 @@ func (h *Handler) provisionCache() (storeSettings, string, error) {
 			return settings, "", err
 		}
 		settings.shared = config.SharedStore.settings()
+		limits.KeepsOwed = config.SharedStore.Direction != directionRead
 	}
 	directory := config.Directory
 	if directory == "" {

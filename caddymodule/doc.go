@@ -43,6 +43,7 @@
 //	               openShared ── in the bucket? ── yes: TakeFrom (upstream), and GitLab's body is closed
 //	flight.pump    reads the Download: the object, and from where that breaks off on GitLab (upstream.Download.resume)
 //
+// Callers are sent bytes of the shared store before they are compared, and join nothing to those that never were (uncompared.go).
 // shared_read.go has this side, and shared_write.go the other one: what the bucket is owed is written there from the disk, later.
 //
 // A large file over a long line comes by several connections (assembly.go). All that brings bytes answers to "from byte N of this

@@ -23,7 +23,9 @@ const (
 	bodyLimited     = `{"message":"503 Service Unavailable - too many requests are on their way to GitLab from callers that it isn't known to allow"}`
 	// bodyUnknownSwitches stands for every request while nobody knows which projects are off.
 	bodyUnknownSwitches = `{"message":"503 Service Unavailable - which projects are switched off can't be read"}`
-	bodyUndecided       = `{"message":"503 Service Unavailable - GitLab doesn't tell which project this is"}`
+	// bodyJoining is for downloaders that go on by themselves: any status by which they begin anew, or stop and say so, will do.
+	bodyJoining   = `{"message":"409 Conflict - what was sent of this file before it broke off was never found to be right","edge":"refused by the edge, not by GitLab: remove what you have of it, and download it from its beginning"}`
+	bodyUndecided = `{"message":"503 Service Unavailable - GitLab doesn't tell which project this is"}`
 )
 
 // retryAfterSeconds is what callers are told to wait when GitLab is in trouble and didn't say itself.
@@ -58,6 +60,12 @@ func (h *Handler) refusal(invalid *upstream.InvalidError) string {
 		told += "; rules current allow what today's GitLab does"
 	}
 	return told
+}
+
+// refuseJoining answers who would join a part of a file to wrong bytes (uncompared.go).
+func (x *exchange) refuseJoining() {
+	x.setOutcome(outcomeInvalid, cacheStatusLocal(outcomeInvalid))
+	x.writeJSON(http.StatusConflict, bodyJoining)
 }
 
 // refuseUnreachable answers when GitLab can't be asked and nothing may be served without it: 503 where GitLab itself

@@ -269,6 +269,9 @@ func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 	if errors.Is(err, cache.ErrChecksum) {
 		f.noteWrong(body, f.fill.Sum(), err)
 	}
+	if err != nil && body.CameFromElsewhere() {
+		f.breakUncompared()
+	}
 	kept := f.endFill(body, err)
 	f.h.metrics.resumes.Add(float64(body.Resumed))
 	switch {

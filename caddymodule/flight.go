@@ -57,6 +57,8 @@ type flight struct {
 
 	// shared is what comes from the shared store; nil for nothing. Fixed when head is closed.
 	shared *fromShared
+	// sharedTried says that the shared store failed, and isn't waited for once more; of the goroutine that fetches.
+	sharedTried bool
 
 	// For admins (admin_activity.go): begun is when the flight was made, served how many callers are sent the file as it comes,
 	// readsShared that its bytes come from the shared store now, connections by how many connections they come where these are counted
@@ -72,6 +74,10 @@ type flight struct {
 	farBytes int64
 	// followers are callers who were allowed this content and still wait for it; the fetch can go on in their name.
 	followers map[*exchange]reader
+	// sentTo are callers who were sent bytes of the shared store before these were compared, and brokeUncompared says that they never
+	// will be, or were wrong (uncompared.go).
+	sentTo          map[upstream.GrantKey]struct{}
+	brokeUncompared bool
 	// turn is what the fetch takes of its leader's turns; nil if nobody counts.
 	turn *turn
 }

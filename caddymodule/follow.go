@@ -22,15 +22,14 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 	if fl.fill == nil {
 		return d.serveEntry(fl.entry, outcome)
 	}
-	ranges := judgeable(d.r, fl.identity.SHA256 != "", !fl.identity.LastModified.IsZero()).Header.Get("Range")
-	if start, length, ok := d.rangeFarAhead(ranges, fl.fill); ok {
-		if hasEdgesTag(d.r) {
-			// GitLab can't compare, and what it would send may be another file's. A server may always send all (RFC 9110, 14.2).
-			ranges, d.r = "", withoutRange(d.r)
-		} else if fl.affords(length, d.h.rangeWait) || !d.waitsFor(fl.fill, start) {
-			d.forward(outcomeForwarded, fwdPartial)
-			return true
-		}
+	if d.wouldJoinUncompared() {
+		d.refuseJoining()
+		return true
+	}
+	ranges, elsewhere := d.partOf(fl)
+	if elsewhere {
+		d.forward(outcomeForwarded, fwdPartial)
+		return true
 	}
 	if outcome != outcomeMiss {
 		leave := fl.join(d.exchange)
@@ -58,6 +57,9 @@ func (d *download) follow(fl *flight, outcome outcome) bool {
 		_ = reader.Close()
 	}()
 	body.source = reader
+	if body.uncompared {
+		fl.sendsUncompared(d.exchange)
+	}
 
 	if fl.fill.Size() < 0 && d.r.Method == http.MethodHead {
 		d.describe()

@@ -344,6 +344,10 @@ func (d *download) serveEntry(entry cache.Entry, outcome outcome) bool {
 	if !d.admit() {
 		return true
 	}
+	if d.wouldJoinUncompared() {
+		d.refuseJoining()
+		return true
+	}
 	open := d.store.OpenHit
 	if outcome == outcomeMiss || outcome == outcomeJoined {
 		open = d.store.OpenBlob // it was fetched for this very download

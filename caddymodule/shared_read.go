@@ -48,10 +48,10 @@ func (f *flight) takeFromShared(ctx context.Context, body *upstream.Download) {
 }
 
 // openShared opens the bytes in the shared store that an answer of GitLab's has named; nil if there are none, or nobody may know.
-// It takes first_byte at most.
+// All calls of a flight together take first_byte at most.
 func (f *flight) openShared(ctx context.Context, identity upstream.Identity, length int64) *bucket.Object {
 	shared := f.h.shared
-	if shared == nil || !shared.reads || (length >= 0 && !shared.takes(length)) {
+	if shared == nil || !shared.reads || f.sharedTried || (length >= 0 && !shared.takes(length)) {
 		return nil
 	}
 	begun := time.Now()
@@ -69,6 +69,7 @@ func (f *flight) openShared(ctx context.Context, identity upstream.Identity, len
 	case errors.Is(err, bucket.ErrWrong):
 		f.tellWrong(content, err)
 	}
+	f.sharedTried = sharedResultOf(err) == sharedFailed
 	return nil
 }
 
@@ -116,6 +117,8 @@ func (f *flight) noteShared(body *upstream.Download) {
 	switch {
 	case f.shared != nil && body.IsElsewheres():
 		f.fill.NoteShared(f.shared.written)
+	case f.h.shared.isOwed(f.fill.Written()) && f.h.shared.IsDistrusted(bucket.SHA256(f.fill.Sum())):
+		f.fill.OweInPlaceOfWrong()
 	case f.h.shared.isOwed(f.fill.Written()):
 		f.fill.Owe(f.h.process.sharedSpread(f.fill.Written()))
 	}

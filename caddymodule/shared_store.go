@@ -43,7 +43,7 @@ type SharedStore struct {
 	// "both" (the default), "read" or "write".
 	Direction string `json:"direction,omitempty"`
 
-	// How long a caller waits for the bucket before the file comes from GitLab, and then for each of its next bytes. Default: 500ms.
+	// How long a caller waits for the bucket before the file comes from GitLab, and then for each of its next 16 KiB. Default: 500ms.
 	FirstByte caddy.Duration `json:"first_byte,omitempty"`
 
 	// How old an object must be to be written anew while its file is in use: less than what the bucket's life-cycle rule allows.

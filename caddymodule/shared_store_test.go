@@ -456,3 +456,62 @@ func TestADiskThatFailsJoinsNothingToWrongBytesOfTheSharedStore(t *testing.T) {
 		})
 	}
 }
+
+// TestADownloadWaitsForTheSharedStoreOnlyOnce has a bucket that hangs where a check has named the content already: the fetch that follows
+// must not wait for it again.
+func TestADownloadWaitsForTheSharedStoreOnlyOnce(t *testing.T) {
+	gitlab, storage, directory, body := naming(t), newSharedStore(t), t.TempDir(), someBytes(1<<20, 26)
+	publishOld(gitlab, "app.bin", body)
+	e := startEdge(t, gitlab.URL, sharedOptions(directory, storage, ""))
+	e.mustGet(t, "app.bin", developer, body)
+	awaitNothingOwed(t)
+	sum := hexSHA256(body)
+	if err := os.Remove(filepath.Join(directory, "blobs", sum[:2], sum)); err != nil {
+		t.Fatal(err)
+	}
+	putForward(2 * time.Minute) // so that GitLab is asked
+	storage.Inject(buckettest.Fault{Method: http.MethodGet, Hang: true})
+	before := series(t)
+	e.mustGet(t, "app.bin", developer, body)
+	if grown := since(t, before); grown["shared_store_read_duration_seconds failed"] != 1 {
+		t.Errorf("it was waited for %g times", grown["shared_store_read_duration_seconds failed"])
+	}
+}
+
+// TestOnlyWhoWritesToASharedStoreKeepsWhatIsOwedFromEviction: else nobody would ever get it, and its room were lost.
+func TestOnlyWhoWritesToASharedStoreKeepsWhatIsOwedFromEviction(t *testing.T) {
+	gitlab, storage, directory := naming(t), newSharedStore(t), t.TempDir()
+	e := startEdge(t, gitlab.URL, sharedOptions(directory, storage, ""))
+	for options, want := range map[string]bool{
+		sharedOptions(directory, storage, ""):                true,
+		sharedOptions(directory, storage, "direction write"): true,
+		sharedOptions(directory, storage, "direction read"):  false,
+		"cache " + directory + " {\n\tmin_free 0\n}":         false,
+	} {
+		e.reload(t, options)
+		if got := runningState().inForce.Load().limits.KeepsOwed; got != want {
+			t.Errorf("%s\nkeeps what is owed: %v", options, got)
+		}
+	}
+}
+
+// TestAWrongObjectIsWrittenOverAlsoAfterARestart has the edge end when it has the right bytes, and the bucket hasn't yet.
+func TestAWrongObjectIsWrittenOverAlsoAfterARestart(t *testing.T) {
+	gitlab, storage, directory, body := naming(t), newSharedStore(t), t.TempDir(), someBytes(1<<20, 27)
+	publishOld(gitlab, "app.bin", body)
+	wrong := bytes.Clone(body)
+	wrong[1000]++
+	storage.Set(objectOf(body), wrong, time.Now())
+	e := startEdge(t, gitlab.URL, sharedOptions(directory, storage, ""))
+	if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.err == nil {
+		t.Errorf("a wrong body looked whole: %s", got.Status)
+	}
+	storage.Inject(buckettest.Fault{Method: http.MethodPut, Status: http.StatusInternalServerError})
+	e.mustGet(t, "app.bin", developer, body)
+	awaitNoFlight(t)
+	e.restartAfter(t, sharedOptions(directory, storage, ""), storage.ClearFaults)
+	awaitNothingOwed(t)
+	if !bytes.Equal(storage.Get(objectOf(body)), body) {
+		t.Error("the right bytes weren't written over it")
+	}
+}

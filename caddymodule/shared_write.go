@@ -142,6 +142,9 @@ func (j sharedJob) run(ctx context.Context) error {
 		return nil
 	}
 	content := bucket.Content{SHA256: bucket.SHA256(entry.Digest), Size: entry.Size}
+	if entry.SharedWrongly {
+		shared.Distrust(content.SHA256) // until it is written; an earlier process may have found that
+	}
 	var file *cache.Blob
 	wrote, written, err := shared.Put(ctx, content, func() (_ io.ReadCloser, err error) {
 		file, err = j.store.OpenOwed(entry)

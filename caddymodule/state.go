@@ -47,6 +47,7 @@ type state struct {
 	rests         *rests
 	formers       formers
 	publishedSums publishedSums
+	uncompared    *uncompared
 	publishers    *publishers
 	uploads       passingUploads
 	answerWaits   answerWaits
@@ -102,6 +103,7 @@ func newState(p *processWide, directory string, settings storeSettings) *state {
 		rests:         newRests(),
 		formers:       newFormers(),
 		publishedSums: newPublishedSums(),
+		uncompared:    newUncompared(),
 		publishers:    newPublishers(),
 		changed:       make(chan struct{}, 1),
 		notices:       make(chan func(), maxNotices),

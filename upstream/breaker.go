@@ -41,9 +41,9 @@ type breaker struct {
 	// waits for that time.
 	noProbeBefore time.Time
 	delayed       bool
-	// open says that nobody is asked, and untilTry when the next try is due.
-	open     bool
-	untilTry time.Time
+	// open says that nobody is asked, openSince since when, and untilTry when the next try is due.
+	open                bool
+	openSince, untilTry time.Time
 	// trial says that one of the edge's own requests may go although the breaker is open. It means nothing while it isn't.
 	trial bool
 	// present is the present pause, closed when the breaker last closed, and ended is closed with it.
@@ -257,7 +257,8 @@ func (b *breaker) openLocked() {
 		b.present = min(2*b.present, max(maxBreakerPause, b.pause)) // it has opened again at once
 	}
 	b.open, b.trial, b.ended = true, false, make(chan struct{})
-	b.untilTry = time.Now().Add(b.present)
+	b.openSince = time.Now()
+	b.untilTry = b.openSince.Add(b.present)
 	ended, pause := b.ended, b.present
 	// Ends when the breaker closes, or with the edge.
 	if !b.background(func(ctx context.Context) { b.recover(ctx, ended, pause) }) {
@@ -342,4 +343,14 @@ func (b *breaker) isOpen() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.open
+}
+
+// openedAt is when the breaker opened; zero while it isn't open.
+func (b *breaker) openedAt() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.open {
+		return time.Time{}
+	}
+	return b.openSince
 }

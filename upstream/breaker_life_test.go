@@ -238,3 +238,40 @@ func TestEachHostOfTheStorageHasABreakerOfItsOwnUpToABound(t *testing.T) {
 		t.Errorf("down are %v", down)
 	}
 }
+
+// TestBreakersKnowSinceWhenAServerIsDown opens the breakers of GitLab and of two hosts of its storage one after another, and closes them.
+func TestBreakersKnowSinceWhenAServerIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		breakers := NewBreakers(BreakerConfig{Background: func(func(context.Context)) bool { return true }})
+		change := func(b *breaker, to func(*breaker)) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			to(b)
+		}
+		first, second := breakers.storageAt("s3-1"), breakers.storageAt("s3-2")
+		begun := time.Now()
+		for i, step := range []struct {
+			of              *breaker
+			to              func(*breaker)
+			gitlab, storage time.Duration // less than 0 for one that isn't down
+		}{
+			{breakers.gitlab, func(*breaker) {}, -1, -1},
+			{breakers.gitlab, (*breaker).openLocked, 1, -1},
+			{first, (*breaker).openLocked, 1, 2},
+			{second, (*breaker).openLocked, 1, 2},
+			{first, (*breaker).closeLocked, 1, 3},
+			{second, (*breaker).closeLocked, 1, -1},
+			{breakers.gitlab, (*breaker).closeLocked, -1, -1},
+			{breakers.gitlab, (*breaker).openLocked, 7, -1},
+		} {
+			change(step.of, step.to)
+			for server, want := range map[string]time.Duration{ServerGitLab: step.gitlab, ServerStorage: step.storage} {
+				since := breakers.DownSince(server)
+				if since.IsZero() != (want < 0) || want >= 0 && !since.Equal(begun.Add(want*time.Minute)) {
+					t.Errorf("step %d: %s is down since %v", i, server, since)
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -101,16 +102,31 @@ func (b *Breakers) Down() (servers []string) {
 	if b.gitlab.isOpen() {
 		servers = append(servers, ServerGitLab)
 	}
-	b.mu.Lock()
-	hosts := make([]*breaker, 0, len(b.storage))
-	for _, host := range b.storage {
-		hosts = append(hosts, host)
-	}
-	b.mu.Unlock()
-	if slices.ContainsFunc(hosts, (*breaker).isOpen) {
+	if slices.ContainsFunc(b.storageHosts(), (*breaker).isOpen) {
 		servers = append(servers, ServerStorage)
 	}
 	return servers
+}
+
+// storageHosts are the breakers of the storage's hosts, in no order.
+func (b *Breakers) storageHosts() []*breaker {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.storage))
+}
+
+// DownSince is since when GitLab (ServerGitLab), or the host of its object storage (ServerStorage) that is down longest, isn't asked;
+// zero where Down doesn't name it.
+func (b *Breakers) DownSince(server string) (since time.Time) {
+	if server == ServerGitLab {
+		return b.gitlab.openedAt()
+	}
+	for _, host := range b.storageHosts() {
+		if at := host.openedAt(); since.IsZero() || !at.IsZero() && at.Before(since) {
+			since = at
+		}
+	}
+	return since
 }
 
 // ProbeAnswered reports whether GitLab has answered the probe. Until then its breaker can't open: perhaps nothing lets the probe

@@ -21,7 +21,7 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 			`"stores":[{"directory":"d","usable":true,"loading":true,"bytes":1,"max_size":2,"pinned_bytes":3,"memory_bytes":4,"entries":5,"files":6,"fills":7,` +
 			`"found_files":14,"found_bytes":15,"grants":8,"evictions":9,"no_room":10,"disk_errors":11,"checksum_failures":12,"damaged_files":13,` +
 			`"shared_store":{"store":"s3://b","endpoint":"https://e","reads":true,"writes":true,"state":"down","since":"2026-11-28T12:00:00Z","reason":"r","owed_files":16,"owed_bytes":17,"owed_evictions":18}}],` +
-			`"upstreams":[{"upstream":"u","gitlab":"up","object_storage":"down","at_start":{"asked":"2026-11-28T12:00:00Z","seconds":0.5,"status":401,"text":"t",` +
+			`"upstreams":[{"upstream":"u","gitlab":"up","object_storage":"down","gitlab_since":"2026-11-28T12:00:00Z","object_storage_since":"2026-11-28T12:00:00Z","at_start":{"asked":"2026-11-28T12:00:00Z","seconds":0.5,"status":401,"text":"t",` +
 			`"looks_like_gitlab":true},"rules":["13.5"],"probe_answered":true,"switched":"on","from":"config","since":"2026-11-28T12:00:00Z"}],` +
 			`"recent_failures":[{"time":"2026-11-28T12:00:00Z","what":"w","file":"f","error":"e","times":2}]}`: adminapi.Status{
 			Build:   adminapi.Build{Version: "v1.2.3", Commit: "c", Modified: true, Caddy: "v2", Go: "go1"},
@@ -33,7 +33,7 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 				SharedStore: &adminapi.SharedStoreStatus{Store: "s3://b", Endpoint: "https://e", Reads: true, Writes: true, State: adminapi.SharedDown, Since: &at, Reason: "r", OwedFiles: 16, OwedBytes: 17, OwedEvictions: 18},
 			}},
 			Upstreams: []adminapi.UpstreamStatus{{
-				Upstream: "u", GitLab: adminapi.Up, ObjectStorage: adminapi.Down,
+				Upstream: "u", GitLab: adminapi.Up, ObjectStorage: adminapi.Down, GitLabSince: &at, ObjectStorageSince: &at,
 				AtStart: &adminapi.StartAnswer{Asked: at, Seconds: 0.5, Status: 401, Text: "t", LooksLikeGitLab: true}, Rules: []string{"13.5"},
 				ProbeAnswered: true, Switched: "on", From: "config", Since: &at,
 			}},

@@ -126,6 +126,9 @@ type UpstreamStatus struct {
 	// GitLab is Up, Down, Unasked, Unanswered or Redirects; ObjectStorage is Up, Down or Unasked.
 	GitLab        string `json:"gitlab"`
 	ObjectStorage string `json:"object_storage"`
+	// GitLabSince and ObjectStorageSince are since when they are Down; missing while they aren't.
+	GitLabSince        *time.Time `json:"gitlab_since,omitempty"`
+	ObjectStorageSince *time.Time `json:"object_storage_since,omitempty"`
 	// AtStart is how GitLab has answered the question that the edge asks once when a config comes into force; null until then.
 	// Of several ways to one GitLab, which differ in their transports, it is one whose question failed, if any did.
 	AtStart *StartAnswer `json:"at_start"`

@@ -20,7 +20,9 @@ type moving struct {
 	Key, Title string
 	// Empty is the sentence where there are none; More the one about those that aren't listed.
 	Empty, More string
-	Rows        []movingRow
+	// Action is the form by which a row is stopped; empty where none can be.
+	Action string
+	Rows   []movingRow
 }
 
 // movingRow is one thing that moves.
@@ -35,8 +37,8 @@ type movingRow struct {
 	Progress float64
 	// Amount is how much is there, Rate how fast it comes, and Further what else there is to say.
 	Amount, Rate, Further string
-	// Stop is the id of a warming, or the directory of a verification, that can be stopped; Kind which of them.
-	Stop, Kind string
+	// Stop names what can be stopped: a warming's id, or a verification's directory. It is empty where nothing can be.
+	Stop string
 }
 
 // ProgressText is Progress as the element <progress> reads it, and ProgressSpoken as a person does.
@@ -54,11 +56,11 @@ func activityOf(activity adminapi.Activity, now time.Time) activityView {
 	for _, upload := range activity.Uploads {
 		uploads.Rows = append(uploads.Rows, uploadRow(upload, now))
 	}
-	warmings := moving{Key: "warmings", Title: "Fetched in advance", Empty: "Nothing is being fetched in advance."}
+	warmings := moving{Key: "warmings", Title: "Fetched in advance", Empty: "Nothing is being fetched in advance.", Action: "warm"}
 	for _, warming := range activity.Warmings {
 		warmings.Rows = append(warmings.Rows, warmingRow(warming, now))
 	}
-	verifications := moving{Key: "verifications", Title: "Verification", Empty: "No stored file was compared with its SHA-256 since the start."}
+	verifications := moving{Key: "verifications", Title: "Verification", Empty: "No stored file was compared with its SHA-256 since the start.", Action: "verify"}
 	for _, verification := range activity.Verifications {
 		if verification.Begun != nil {
 			verifications.Rows = append(verifications.Rows, verificationRow(verification, now))
@@ -126,7 +128,7 @@ func warmingRow(warming adminapi.WarmingStatus, now time.Time) movingRow {
 		Key: keyOf(warming.ID), Names: selection(warming.Project, warming.Package, warming.Version), Where: shortUpstream(warming.Upstream), Progress: -1,
 	}
 	if warming.Running {
-		row.Stop, row.Kind = warming.ID, "warm"
+		row.Stop = warming.ID
 	}
 	done := warming.Already + warming.Fetched + warming.Failed
 	if warming.Listed {
@@ -165,7 +167,7 @@ func warmingRow(warming adminapi.WarmingStatus, now time.Time) movingRow {
 func verificationRow(verification adminapi.VerificationStatus, now time.Time) movingRow {
 	row := movingRow{Key: keyOf(verification.Directory), Names: visible(verification.Directory), Progress: -1}
 	if verification.Running {
-		row.Stop, row.Kind = verification.Directory, "verify"
+		row.Stop = verification.Directory
 		row.Rate = rateText(verification.Bytes, now.Sub(*verification.Begun))
 	}
 	row.Amount = countText(verification.Entries) + " of " + plural(verification.Total, "name", "names") + ", " + sizeText(verification.Bytes)

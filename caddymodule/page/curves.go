@@ -44,8 +44,9 @@ type series struct {
 	Key, Name string
 	// Style is a name in the style sheet.
 	Style string
-	// Line is the curve's path, and Area the path of what lies below it; empty for none.
+	// Line is the curve's path, and Area the path of what lies below it where IsFilled; empty where nothing is known.
 	Line, Area string
+	IsFilled   bool
 }
 
 // value is what a curve shows of a point; false for a gap.
@@ -195,7 +196,7 @@ func drawn(points []adminapi.HistoryPoint, key, name, style string, read value, 
 		fmt.Fprintf(&area, "L%s %s", x, y)
 	}
 	end(len(points))
-	curve := series{Key: key, Name: name, Style: style, Line: line.String()}
+	curve := series{Key: key, Name: name, Style: style, Line: line.String(), IsFilled: filled}
 	if filled {
 		curve.Area = area.String()
 	}

@@ -61,7 +61,7 @@ var functions = template.FuncMap{
 	"axis":     axisText,
 	"tab":      tabOf,
 	"list":     func(moving moving, token string) listPart { return listPart{moving, token} },
-	"row":      func(row movingRow, token string) rowPart { return rowPart{row, token} },
+	"row":      func(row movingRow, action, token string) rowPart { return rowPart{row, action, token} },
 	"choose": func(upstreams []string, none, chosen string) upstreamPart {
 		return upstreamPart{upstreams, none, chosen}
 	},
@@ -79,8 +79,8 @@ type (
 		Token string
 	}
 	rowPart struct {
-		Row   movingRow
-		Token string
+		Row           movingRow
+		Action, Token string
 	}
 	upstreamPart struct {
 		Upstreams    []string

@@ -81,10 +81,13 @@ func (l *live) addActivity(activity activityView) {
 		for _, row := range list.Rows {
 			rows = append(rows, liveRow{
 				Key:   row.Key,
-				Cells: map[string]string{"names": row.Names, "where": row.Where, "amount": row.Amount, "rate": row.Rate, "further": row.Further},
-				Marks: map[string]map[string]string{"progress": {
-					attributeValue: row.ProgressText(), attributeHidden: hiddenUnless(row.IsKnown())[attributeHidden], attributeLabel: "How far " + row.Names + " is",
-				}},
+				Cells: map[string]string{"names": row.Names, "where": row.Where, "amount": row.Amount, "rate": row.Rate, "further": row.Further, "stopped": row.Names},
+				Marks: map[string]map[string]string{
+					"progress": {
+						attributeValue: row.ProgressText(), attributeHidden: hiddenUnless(row.IsKnown())[attributeHidden], attributeLabel: "How far " + row.Names + " is",
+					},
+					"stop": hiddenUnless(row.Stop != ""), "stop.what": {attributeValue: row.Stop},
+				},
 			})
 		}
 		l.Rows[list.Key] = rows
@@ -95,7 +98,8 @@ func (l *live) addActivity(activity activityView) {
 
 // addSavings adds the numbers and curves of a span.
 func (l *live) addSavings(savings savingsView) {
-	l.Cells["savings"] = savings.Text
+	l.Cells["savings"], l.Cells["savings.note"] = savings.Text, savings.Note
+	l.Marks["savings.note"], l.Marks["charts"] = hiddenUnless(savings.Note != ""), hiddenUnless(savings.IsKnown)
 	for _, number := range savings.Figures {
 		l.Cells["figure."+number.Key], l.Cells["figure."+number.Key+".further"] = number.Value, number.Further
 	}
@@ -107,7 +111,7 @@ func (l *live) addSavings(savings savingsView) {
 		l.Marks[key] = map[string]string{attributeLabel: drawn.Spoken}
 		for _, curve := range drawn.Series {
 			l.Marks[key+"."+curve.Key+".line"] = map[string]string{attributePath: curve.Line}
-			if curve.Area != "" {
+			if curve.IsFilled {
 				l.Marks[key+"."+curve.Key+".area"] = map[string]string{attributePath: curve.Area}
 			}
 		}

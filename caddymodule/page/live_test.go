@@ -82,7 +82,17 @@ func checkRows(t *testing.T, name string, list *html.Node, rows []liveRow) {
 			t.Errorf("%s: no row for %v", name, row)
 			continue
 		}
+		stop := find(node, "data-mark", "stop") // the form of a list whose rows can be stopped
+		if stop != nil {
+			_, isHidden := attributesOf(stop)["hidden"]
+			if what := attributesOf(find(stop, "data-mark", "stop.what"))["value"]; isHidden != (row.Marks["stop"]["hidden"] != "") || what != row.Marks["stop.what"]["value"] {
+				t.Errorf("%s: %q can be stopped, hidden: %v, and is told as %v", name, what, isHidden, row.Marks)
+			}
+		}
 		for key, text := range row.Cells {
+			if key == "stopped" && stop == nil {
+				continue
+			}
 			if cell := find(node, "data-cell", key); cell == nil || textOf(cell) != text {
 				t.Errorf("%s: the row's %s isn't %q", name, key, text)
 			}

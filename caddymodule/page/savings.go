@@ -40,6 +40,8 @@ type savingsView struct {
 	Text    string
 	Figures []figure
 	Charts  []chart
+	// IsKnown says that anything is known of the span: the charts are shown then, which may be while the page is looked at.
+	IsKnown bool
 	// Rows are the span by numbers, in few steps.
 	Rows []savingsRow
 	// Note says what is to be known about the numbers; empty for nothing.
@@ -79,8 +81,8 @@ func savingsOf(history adminapi.History) savingsView {
 	if len(points) < len(history.Points) {
 		each = "six hours"
 	}
-	if sumOf(append(points, adminapi.HistoryPoint{})).Known {
-		view.Charts = chartsOf(points, each, history.Span)
+	view.Charts = chartsOf(points, each, history.Span)
+	if view.IsKnown = sumOf(append(points, adminapi.HistoryPoint{})).Known; view.IsKnown {
 		for _, point := range thinned(history.Points, shownRows) {
 			view.Rows = append(view.Rows, rowOf(point))
 		}

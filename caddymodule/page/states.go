@@ -23,7 +23,7 @@ type stateView struct {
 // statesOf are all things' states, in the order in which they are shown.
 func statesOf(status adminapi.Status) (states []stateView) {
 	for _, upstream := range status.Upstreams {
-		states = append(states, gitlabState(status, upstream), storageState(status, upstream))
+		states = append(states, gitlabState(upstream), storageState(upstream))
 	}
 	for _, store := range status.Stores {
 		if store.SharedStore != nil {
@@ -39,7 +39,7 @@ func statesOf(status adminapi.Status) (states []stateView) {
 	return states
 }
 
-func gitlabState(status adminapi.Status, upstream adminapi.UpstreamStatus) stateView {
+func gitlabState(upstream adminapi.UpstreamStatus) stateView {
 	host := shortUpstream(upstream.Upstream)
 	state := stateView{Name: "GitLab", Which: host}
 	if upstream.AtStart != nil {
@@ -55,7 +55,7 @@ func gitlabState(status adminapi.Status, upstream adminapi.UpstreamStatus) state
 	case adminapi.Down:
 		state.Mood, state.Word, state.Wrong = moodBad, "doesn't answer", host+" doesn't answer"
 		state.Reason = "It is asked again every few seconds. Those whom it allowed lately get what is stored."
-		state.Since, state.When = lastFailure(status, "GitLab doesn't answer", upstream.Upstream), "since"
+		state.Since, state.When = momentOf(upstream.GitLabSince), "since"
 	case adminapi.Unanswered:
 		state.Mood, state.Word, state.Wrong = moodBad, "hasn't answered", host+" hasn't answered yet"
 	case adminapi.Redirects:
@@ -67,7 +67,7 @@ func gitlabState(status adminapi.Status, upstream adminapi.UpstreamStatus) state
 	return state
 }
 
-func storageState(status adminapi.Status, upstream adminapi.UpstreamStatus) stateView {
+func storageState(upstream adminapi.UpstreamStatus) stateView {
 	host := shortUpstream(upstream.Upstream)
 	state := stateView{Name: "Object storage", Which: "of " + host}
 	switch upstream.ObjectStorage {
@@ -76,7 +76,7 @@ func storageState(status adminapi.Status, upstream adminapi.UpstreamStatus) stat
 	case adminapi.Down:
 		state.Mood, state.Word, state.Wrong = moodBad, "doesn't answer", "the object storage of "+host+" doesn't answer"
 		state.Reason = "It is asked again every few seconds. What is stored here is served."
-		state.Since, state.When = lastFailure(status, "the object storage doesn't answer", upstream.Upstream), "since"
+		state.Since, state.When = momentOf(upstream.ObjectStorageSince), "since"
 	default:
 		state.Mood, state.Word = moodIdle, "not asked yet"
 		state.Reason = "GitLab hasn't sent the edge there."

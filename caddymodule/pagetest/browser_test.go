@@ -28,6 +28,8 @@ const foreignName = "evil.example"
 type tab struct {
 	ctx context.Context
 	t   *testing.T
+	// scripts says that scripts run.
+	scripts bool
 
 	mu sync.Mutex
 	// complaints are what the browser's console has said.
@@ -76,7 +78,7 @@ func openBrowser(t *testing.T, how look) *tab {
 		_ = chromedp.Cancel(ctx) // waits until its folder isn't used any more
 		cancel()
 	})
-	opened := &tab{ctx: ctx, t: t}
+	opened := &tab{ctx: ctx, t: t, scripts: !how.withoutScripts}
 	if err := chromedp.Do(ctx); err != nil { // starts the browser, which ends with ctx
 		t.Fatalf("starting %s: %v", program, err)
 	}
@@ -161,7 +163,13 @@ func read[T any](b *tab, expression string) T {
 // await waits until an expression is true.
 func (b *tab) await(what, expression string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	b.awaitFor(patience, what, expression)
+}
+
+// awaitFor waits longer.
+func (b *tab) awaitFor(limit time.Duration, what, expression string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, limit)
 	defer cancel()
 	for ctx.Err() == nil {
 		// A page that is being left has nothing to say.

@@ -54,8 +54,9 @@ func Empty(now time.Time) World {
 func Down(now time.Time) World {
 	world := Sample(now)
 	world.Status.Working = false
-	world.Status.Upstreams[0].GitLab = adminapi.Down
-	world.Status.RecentFailures = append([]adminapi.Failure{{Time: now.Add(-10 * time.Minute), What: "GitLab doesn't answer: " + Upstream, Times: 1}}, world.Status.RecentFailures...)
+	since := now.Add(-10 * time.Minute)
+	world.Status.Upstreams[0].GitLab, world.Status.Upstreams[0].GitLabSince = adminapi.Down, &since
+	world.Status.RecentFailures = append([]adminapi.Failure{{Time: since, What: "GitLab doesn't answer: " + Upstream, Times: 1}}, world.Status.RecentFailures...)
 	return world
 }
 

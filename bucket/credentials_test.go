@@ -1,0 +1,175 @@
+package bucket
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/bucket/buckettest"
+	"github.com/minio/minio-go/v7"
+)
+
+// withoutKeys is a config without keys, on a machine that has none either, but for what environment says.
+func withoutKeys(t *testing.T, environment map[string]string) func(*Config) {
+	t.Helper()
+	for _, name := range []string{
+		"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
+		"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+	} {
+		t.Setenv(name, environment[name])
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "none"))
+	return func(c *Config) { c.AccessKey, c.SecretKey = "", "" }
+}
+
+// identities is who gives a container its identity, as ECS does.
+type identities struct {
+	*httptest.Server
+
+	asked atomic.Int64
+	// key is what it gives; empty for an error. life is how long that counts.
+	key  atomic.Pointer[string]
+	life time.Duration
+	// hanging says that it answers nothing until it is closed.
+	hanging atomic.Bool
+}
+
+func newIdentities(t *testing.T, key string, life time.Duration) *identities {
+	t.Helper()
+	i, closing := &identities{life: life}, make(chan struct{})
+	i.key.Store(&key)
+	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		i.asked.Add(1)
+		key := *i.key.Load()
+		switch {
+		case i.hanging.Load():
+			select {
+			case <-closing:
+			case <-r.Context().Done():
+			}
+		case key == "":
+			w.WriteHeader(http.StatusInternalServerError)
+		case r.Header.Get("Authorization") != "the pod's token":
+			w.WriteHeader(http.StatusForbidden)
+		default:
+			_ = json.NewEncoder(w).Encode(map[string]any{
+				"AccessKeyId": key, "SecretAccessKey": "secret", "Token": "session of " + key, "Expiration": time.Now().Add(i.life).UTC(),
+			})
+		}
+	}))
+	t.Cleanup(func() {
+		close(closing)
+		i.Close()
+	})
+	return i
+}
+
+// TestAnIdentityGivesTheKeysAndRenewsThem has a container's, and a pod's, whose token is in a file.
+func TestAnIdentityGivesTheKeysAndRenewsThem(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("the pod's token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for whose, further := range map[string]map[string]string{
+		"a container": {"AWS_CONTAINER_AUTHORIZATION_TOKEN": "the pod's token"},
+		"a pod":       {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": token},
+	} {
+		t.Run(whose, func(t *testing.T) {
+			gives := newIdentities(t, "first", time.Hour)
+			further["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = gives.URL
+			b, storage := newBucket(t, withoutKeys(t, further))
+			usedKey := func() string {
+				requests := storage.Requests(http.MethodPut, "")
+				last := requests[len(requests)-1].Header
+				if !strings.Contains(last.Get("Authorization"), "Credential=") {
+					return ""
+				}
+				return strings.TrimPrefix(last.Get("X-Amz-Security-Token"), "session of ")
+			}
+			b.put1(t, []byte("a"))
+			b.put1(t, []byte("b"))
+			if key, asked := usedKey(), gives.asked.Load(); key != "first" || asked != 1 {
+				t.Errorf("signed by %q after %d questions", key, asked)
+			}
+			// The storage says that they have expired early.
+			second := "second"
+			gives.key.Store(&second)
+			storage.Inject(buckettest.Fault{Status: http.StatusBadRequest, Code: "ExpiredToken", Times: 2})
+			if _, _, err := b.Put(t.Context(), contentOf([]byte("c")), nil); err == nil || !strings.Contains(err.Error(), "expired") {
+				t.Errorf("%v", err)
+			}
+			await(t, func() bool {
+				b.put1(t, []byte(time.Now().String()))
+				return usedKey() == "second"
+			})
+		})
+	}
+}
+
+func await(t *testing.T, happened func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for !happened() {
+		select {
+		case <-deadline:
+			t.Fatal("what was awaited did not happen")
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// TestWithoutKeysTheStorageIsntAskedAndThatIsSaid where whoever gives identities gives none.
+func TestWithoutKeysTheStorageIsntAskedAndThatIsSaid(t *testing.T) {
+	gives := newIdentities(t, "", 0)
+	b, storage := newBucket(t, withoutKeys(t, map[string]string{
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI": gives.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "the pod's token",
+	}))
+	_, _, err := b.Put(t.Context(), contentOf([]byte("a")), nil)
+	if err == nil || !strings.Contains(err.Error(), "there are no keys to the bucket") || !strings.Contains(err.Error(), "500") {
+		t.Errorf("%v", err)
+	}
+	if requests := storage.Requests("", ""); len(requests) != 0 {
+		t.Errorf("the storage got %d requests without a signature", len(requests))
+	}
+	key := "found at last"
+	gives.key.Store(&key)
+	b.put1(t, []byte("a"))
+}
+
+// TestNobodyWaitsForWhoGivesIdentities longer than for the storage, whether they hang before the first request or when keys are renewed.
+func TestNobodyWaitsForWhoGivesIdentities(t *testing.T) {
+	gives := newIdentities(t, "first", time.Hour)
+	b, storage := newBucket(t, withoutKeys(t, map[string]string{
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI": gives.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "the pod's token",
+	}))
+	b.put1(t, []byte("a"))
+	gives.hanging.Store(true)
+	b.keys.Expire()
+	storage.Inject(buckettest.Fault{Status: http.StatusBadRequest, Code: "ExpiredToken"})
+	begun := time.Now()
+	if _, err := b.Open(t.Context(), contentOf([]byte("a")), 0, b.FirstByte()); !errors.Is(err, errStandsStill) {
+		t.Errorf("%v", err)
+	}
+	// One whose request was signed before hears only now that its keys have expired.
+	told := make(chan error)
+	go func() {
+		told <- b.classifiedAnswer("reading", minio.ErrorResponse{StatusCode: http.StatusBadRequest, Code: "ExpiredToken"})
+	}() // ends when it is told
+	select {
+	case <-told:
+	case <-time.After(identityTimeout / 2):
+		t.Error("who hears that keys have expired waits for their renewal by others")
+		<-told
+	}
+	if took := time.Since(begun); took > identityTimeout {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -1,0 +1,29 @@
+package pagetest
+
+import (
+	"testing"
+	"time"
+)
+
+// slack is by how much two reloads or stops may differ on a machine that is busy.
+const slack = 3 * time.Second
+
+// TestAStopAndAReloadOfARealEdgeTakeNoLongerWithAViewer measures both with a person at the page, and without. Streams would else go on for
+// up to a minute.
+func TestAStopAndAReloadOfARealEdgeTakeNoLongerWithAViewer(t *testing.T) {
+	alone := startRealEdge(t, "")
+	reload, stop := alone.reload(t), alone.stop(t)
+
+	v := visitor{openBrowser(t, desktop), startRealEdge(t, "")}
+	v.open(v.edge.page)
+	v.await("the stream is there", `!document.querySelector("[data-mark=live]").hidden`)
+	if took := v.edge.reload(t); took > reload+slack {
+		t.Errorf("a reload with a viewer takes %s, and without %s", took, reload)
+	}
+	v.edge.publish(t, projectID, published, content)
+	v.await("the stream is there again", `!document.querySelector("[data-mark=live]").hidden && document.querySelector(".state .word").innerText === "answers"`)
+	if took := v.edge.stop(t); took > stop+slack {
+		t.Errorf("a stop with a viewer takes %s, and without %s", took, stop)
+	}
+	v.await("the page says that it isn't live any more", `document.querySelector("[data-mark=live]").hidden`)
+}
