@@ -99,7 +99,7 @@ func startCaddy(t *testing.T, sites string) *caddyProcess {
 // await waits until something is so.
 func await(t *testing.T, is func() bool) {
 	t.Helper()
-	limit := time.Now().Add(20 * time.Second)
+	limit := time.Now().Add(60 * time.Second)
 	for !is() {
 		if time.Now().After(limit) {
 			t.Fatal("waited in vain")
@@ -142,7 +142,7 @@ func (c *caddyProcess) stop(t *testing.T) time.Duration {
 		if c.err != nil {
 			t.Errorf("stopping: %v", c.err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Error("it hasn't stopped after 30 s")
 	}
 	return time.Since(begun)
@@ -208,7 +208,7 @@ func TestAStopAndAReloadWaitForNoViewer(t *testing.T) {
 			c.reload(t)
 			select {
 			case <-first:
-			case <-time.After(5 * time.Second):
+			case <-time.After(20 * time.Second):
 				t.Error("the stream goes on after the reload")
 			}
 			second := view(t, client, url)
@@ -218,7 +218,7 @@ func TestAStopAndAReloadWaitForNoViewer(t *testing.T) {
 			}
 			select {
 			case <-second:
-			case <-time.After(5 * time.Second):
+			case <-time.After(20 * time.Second):
 				t.Error("the stream goes on after the stop")
 			}
 		})

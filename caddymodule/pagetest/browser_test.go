@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long a page may take to become what a test waits for.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // foreignName leads to this machine in the tests' browsers.
 const foreignName = "evil.example"
