@@ -164,9 +164,10 @@ func TestNobodyWaitsForWhoGivesIdentities(t *testing.T) {
 	}
 	// One whose request was signed before hears only now that its keys have expired.
 	told := make(chan struct{})
-	go func() {
-		told <- b.classifiedAnswer("reading", minio.ErrorResponse{StatusCode: http.StatusBadRequest, Code: "ExpiredToken"})
-	}() // ends when it is told
+	go func() { // ends when it is told
+		defer close(told)
+		_ = b.classifiedAnswer("reading", minio.ErrorResponse{StatusCode: http.StatusBadRequest, Code: "ExpiredToken"})
+	}()
 	select {
 	case <-told:
 	case <-time.After(identityTimeout / 2):
