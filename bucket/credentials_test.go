@@ -18,7 +18,7 @@ import (
 )
 
 // podToken is what a container shows to who gives it its identity.
-const podToken = "the pod's token"
+const podToken = "the pod's token" //nolint:gosec // G101: of a test
 
 // withoutKeys is a config without keys, on a machine that has none either, but for what environment says.
 func withoutKeys(t *testing.T, environment map[string]string) func(*Config) {
