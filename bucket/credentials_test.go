@@ -12,9 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gitlab-edge/caddy-gitlab-packages/bucket/buckettest"
 	"github.com/minio/minio-go/v7"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/bucket/buckettest"
 )
+
+// podToken is what a container shows to who gives it its identity.
+const podToken = "the pod's token" //nolint:gosec // G101: of a test
 
 // withoutKeys is a config without keys, on a machine that has none either, but for what environment says.
 func withoutKeys(t *testing.T, environment map[string]string) func(*Config) {
@@ -57,7 +61,7 @@ func newIdentities(t *testing.T, key string, life time.Duration) *identities {
 			}
 		case key == "":
 			w.WriteHeader(http.StatusInternalServerError)
-		case r.Header.Get("Authorization") != "the pod's token":
+		case r.Header.Get("Authorization") != podToken:
 			w.WriteHeader(http.StatusForbidden)
 		default:
 			_ = json.NewEncoder(w).Encode(map[string]any{
@@ -75,11 +79,11 @@ func newIdentities(t *testing.T, key string, life time.Duration) *identities {
 // TestAnIdentityGivesTheKeysAndRenewsThem has a container's, and a pod's, whose token is in a file.
 func TestAnIdentityGivesTheKeysAndRenewsThem(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(token, []byte("the pod's token"), 0o600); err != nil {
+	if err := os.WriteFile(token, []byte(podToken), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for whose, further := range map[string]map[string]string{
-		"a container": {"AWS_CONTAINER_AUTHORIZATION_TOKEN": "the pod's token"},
+		"a container": {"AWS_CONTAINER_AUTHORIZATION_TOKEN": podToken},
 		"a pod":       {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": token},
 	} {
 		t.Run(whose, func(t *testing.T) {
@@ -130,7 +134,7 @@ func await(t *testing.T, happened func() bool) {
 func TestWithoutKeysTheStorageIsntAskedAndThatIsSaid(t *testing.T) {
 	gives := newIdentities(t, "", 0)
 	b, storage := newBucket(t, withoutKeys(t, map[string]string{
-		"AWS_CONTAINER_CREDENTIALS_FULL_URI": gives.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "the pod's token",
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI": gives.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN": podToken,
 	}))
 	_, _, err := b.Put(t.Context(), contentOf([]byte("a")), nil)
 	if err == nil || !strings.Contains(err.Error(), "there are no keys to the bucket") || !strings.Contains(err.Error(), "500") {
@@ -148,7 +152,7 @@ func TestWithoutKeysTheStorageIsntAskedAndThatIsSaid(t *testing.T) {
 func TestNobodyWaitsForWhoGivesIdentities(t *testing.T) {
 	gives := newIdentities(t, "first", time.Hour)
 	b, storage := newBucket(t, withoutKeys(t, map[string]string{
-		"AWS_CONTAINER_CREDENTIALS_FULL_URI": gives.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "the pod's token",
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI": gives.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN": podToken,
 	}))
 	b.put1(t, []byte("a"))
 	gives.hanging.Store(true)
@@ -159,10 +163,11 @@ func TestNobodyWaitsForWhoGivesIdentities(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	// One whose request was signed before hears only now that its keys have expired.
-	told := make(chan error)
-	go func() {
-		told <- b.classifiedAnswer("reading", minio.ErrorResponse{StatusCode: http.StatusBadRequest, Code: "ExpiredToken"})
-	}() // ends when it is told
+	told := make(chan struct{})
+	go func() { // ends when it is told
+		defer close(told)
+		_ = b.classifiedAnswer("reading", minio.ErrorResponse{StatusCode: http.StatusBadRequest, Code: "ExpiredToken"})
+	}()
 	select {
 	case <-told:
 	case <-time.After(identityTimeout / 2):

@@ -27,7 +27,9 @@ func TestEachStateThatOthersFeelHasOneDoor(t *testing.T) {
 		`\.Leave\(`:             {"beginning.go"},
 		`\.Owe\(`:               {"publish.go", "shared_read.go"},
 		`\.OweUnshared\(`:       {"shared_write.go"},
-		`\.Distrust\(`:          {"shared_read.go"},
+		`\.OweInPlaceOfWrong\(`: {"shared_read.go"},
+		`\.Distrust\(`:          {"shared_read.go", "shared_write.go"}, // by whom the entry says so that was stored since
+		`uncompared\.note\(`:    {"uncompared.go"},
 		`\.TakeFrom\(`:          {"shared_read.go"},
 		`TakeBeginning\(`:       {"beginning.go"},
 		`outcomeOffline\)`:      {"serve.go"},
