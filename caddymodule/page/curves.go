@@ -83,7 +83,7 @@ func hitsByRequests(point adminapi.HistoryPoint) (float64, bool) {
 }
 
 func hitsByBytes(point adminapi.HistoryPoint) (float64, bool) {
-	if point.BytesSent <= 0 {
+	if point.Downloads <= 0 || point.BytesSent <= 0 { // what was sent may be answers to uploads and refusals, which are no misses
 		return 0, false
 	}
 	return max(0, 1-float64(point.BytesUpstream)/float64(point.BytesSent)), true
@@ -144,11 +144,19 @@ func readoutText(key string, point adminapi.HistoryPoint) string {
 	case "bytes":
 		return sizeText(point.BytesSent) + " served, " + sizeText(point.BytesUpstream) + " from GitLab"
 	case "ratio":
-		return ratioText(point.Hits, point.Downloads) + " by requests, " + ratioText(point.BytesSent-point.BytesUpstream, point.BytesSent) + " by bytes"
+		return ratioText(point.Hits, point.Downloads) + " by requests, " + hitBytesText(point) + " by bytes"
 	case "asked":
 		return countText(point.Spared) + " spared, " + countText(point.Asked) + " asked"
 	}
 	return "median " + secondsText(point.FirstByteMedian) + ", 99th " + secondsText(point.FirstByte99th)
+}
+
+// hitBytesText is the part of the bytes served that GitLab didn't send, where anything was downloaded.
+func hitBytesText(point adminapi.HistoryPoint) string {
+	if _, known := hitsByBytes(point); !known {
+		return ratioText(0, 0)
+	}
+	return ratioText(point.BytesSent-point.BytesUpstream, point.BytesSent)
 }
 
 // spoken says what a chart shows to whoever doesn't see it; the numbers are in the table.

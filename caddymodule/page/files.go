@@ -24,6 +24,9 @@ const (
 // shownFiles is how many files a page lists.
 const shownFiles = 50
 
+// searchSteps is how many calls are made for one page of a search that finds nothing: each looks at adminapi.MaxSearchedEntries.
+const searchSteps = 10
+
 // fileView is a stored file as a page shows it.
 type fileView struct {
 	adminapi.EntryStatus
@@ -90,7 +93,7 @@ func (p *Page) showFiles(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	status := http.StatusOK
-	list, err := ask[adminapi.EntryList](r.Context(), p.edge, http.MethodGet, adminapi.CallEntries, query, nil)
+	list, err := p.askEntries(r, query)
 	if err != nil {
 		status, content.Trouble = told(err)
 	}
@@ -103,6 +106,19 @@ func (p *Page) showFiles(w http.ResponseWriter, r *http.Request) {
 	}
 	content.Upstreams = p.upstreams(r)
 	p.show(w, r, status, "files", content)
+}
+
+// askEntries asks for a page of files. A search looks at a bounded number of names for one answer, so that it is asked to go on while it
+// finds none.
+func (p *Page) askEntries(r *http.Request, query url.Values) (list adminapi.EntryList, err error) {
+	for range searchSteps {
+		list, err = ask[adminapi.EntryList](r.Context(), p.edge, http.MethodGet, adminapi.CallEntries, query, nil)
+		if err != nil || len(list.Entries) > 0 || list.Next == "" {
+			break
+		}
+		query.Set(parameterAfter, list.Next)
+	}
+	return list, err
 }
 
 // upstreams are the GitLabs that a form can name; none where they aren't known.

@@ -115,7 +115,7 @@ func figuresOf(total adminapi.HistoryPoint) []figure {
 		{"sent", "served", sizeText(total.BytesSent), plural(total.Downloads, "download", "downloads")},
 		{"upstream", "from GitLab", sizeText(total.BytesUpstream), "and its storage"},
 		{"hits", "hits by requests", ratioText(total.Hits, total.Downloads), countText(total.Hits) + " of " + countText(total.Downloads)},
-		{"hit_bytes", "hits by bytes", ratioText(total.BytesSent-total.BytesUpstream, total.BytesSent), sizeText(max(0, total.BytesSent-total.BytesUpstream)) + " saved"},
+		{"hit_bytes", "hits by bytes", hitBytesText(total), sizeText(max(0, total.BytesSent-total.BytesUpstream)) + " saved"},
 		{"spared", "questions spared", countText(total.Spared), countText(total.Asked) + " asked"},
 		{"median", "first byte, median", secondsText(total.FirstByteMedian), "99th " + secondsText(total.FirstByte99th)},
 		{"uploads", "uploads", countText(total.Uploads), "that GitLab took"},

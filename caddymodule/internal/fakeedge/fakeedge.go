@@ -90,7 +90,9 @@ func (e *Edge) Call(_ context.Context, method, call string, query url.Values, re
 	case adminapi.CallRefusals:
 		return e.world.Refusals, nil
 	case adminapi.CallProjects:
-		return e.world.Projects, nil
+		list := e.world.Projects // which who asks may change
+		list.Others, list.Projects = slices.Clone(list.Others), slices.Clone(list.Projects)
+		return list, nil
 	case adminapi.CallHistory:
 		return e.world.Histories[query.Get("span")], nil
 	case adminapi.CallEntries:
@@ -161,7 +163,7 @@ func isMeant(entry adminapi.EntryStatus, query url.Values) bool {
 		}
 	}
 	wanted := query.Get("search")
-	return strings.Contains(strings.Join([]string{entry.Project, entry.Package, entry.Version, entry.File, entry.SHA256}, "/"), wanted)
+	return strings.Contains(strings.Join([]string{entry.Project, entry.Package, entry.Version, entry.File}, "/"), wanted)
 }
 
 func (e *Edge) purgeLocked(request adminapi.PurgeRequest) (any, error) {
