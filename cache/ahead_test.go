@@ -94,6 +94,10 @@ func TestAPartAheadIsRefusedWhereItMayNotBe(t *testing.T) {
 	if a, err := f.Ahead(1000, 2000); a != nil || err == nil {
 		t.Errorf("of a file of unknown length: %v", err)
 	}
+	f.write(t, make([]byte, 200_000))
+	if until := f.ArrivedUntil(0); until != 200_000-heldBack {
+		t.Errorf("of a file of unknown length %d bytes may be read", until)
+	}
 }
 
 // TestAWriterStopsWhereItMeetsAPart, and goes on behind it.
@@ -359,11 +363,38 @@ func TestAFillOfWhichNoMorePartsComeIsSentByTheKernelOnceItHasNoHoles(t *testing
 	a := f.ahead(t, 120_000, 150_000)
 	a.write(t, data[120_000:130_000])
 	f.EndParts()
+	if _, err := f.Ahead(200_000, 300_000); !errors.Is(err, ErrInOrder) {
+		t.Errorf("another part begins: %v", err)
+	}
 	f.write(t, data[:120_000])
 	sent("one is there", f, 130_000, 0)
 	a.write(t, data[130_000:150_000])
 	f.advance(t)
 	sent("it is taken in", f, 150_000, 1)
+}
+
+// TestAFillThatIsLeftWithAPartIsNotSentByTheKernelWhenThatIsClosed: the next fill may have holes by then.
+func TestAFillThatIsLeftWithAPartIsNotSentByTheKernelWhenThatIsClosed(t *testing.T) {
+	s, data := openStore(t, t.TempDir(), Limits{}), randomBytes(300_000, 1)
+	s.beginnings.least = 1000
+	f := s.begin(t, testKey("a"), FillSpec{Size: int64(len(data)), Parts: true})
+	a := f.ahead(t, 150_000, 160_000)
+	a.write(t, data[150_000:155_000])
+	f.EndParts()
+	f.write(t, data[:100_000])
+	reader := f.follow(t)
+	f.Leave(errLine, nil)
+	a.Close()
+	next, err := s.Continue(s.mustTake(t, testKey("a")), s.Generation(testKey("a")), f.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Abort(nil)
+	next.ahead(t, 200_000, 210_000).write(t, data[200_000:210_000])
+	to := &receiver{most: 1 << 20}
+	if n, err := reader.WriteTo(to); n != 100_000 || !errors.Is(err, errLine) || to.files != 0 {
+		t.Errorf("%d bytes of %d files, %v", n, to.files, err)
+	}
 }
 
 // TestReadersWhoCopyShareTheirMemory: no more than so many have a large piece each.

@@ -34,7 +34,8 @@ func (f *partFS) Create(path string) (File, error) {
 func (f *partFile) WriteAt(p []byte, offset int64) (int, error) {
 	if before := f.fs.beforeWrite; before != nil {
 		if err := before(offset); err != nil {
-			return 0, err
+			n, _ := f.File.WriteAt(p[:len(p)/2], offset)
+			return n, err
 		}
 	}
 	return f.File.WriteAt(p, offset)
@@ -159,6 +160,31 @@ func TestWhoReadsAheadGetsNoHoleOfTheFillThatGoesOn(t *testing.T) {
 	}
 }
 
+// TestWhatTheWriterIsWritingIsNoPart, up to the next part, where it stops.
+func TestWhatTheWriterIsWritingIsNoPart(t *testing.T) {
+	disk := &partFS{FS: OS()}
+	s := openOn(t, disk, Limits{MaxSize: 1 << 30})
+	f := s.begin(t, testKey("a"), FillSpec{Size: 400_000, Parts: true})
+	defer f.Abort(nil)
+	f.ahead(t, 50_000, 60_000)
+	for _, test := range []struct{ writes, claims, wrote int }{{10_000, 10_000, 10_000}, {90_000, 50_000, 40_000}} {
+		disk.beforeWrite = func(int64) error {
+			for _, from := range []int64{f.written, f.written + 1, int64(test.claims) - 1} {
+				if _, err := f.Ahead(from, from+1); !errors.Is(err, ErrTaken) {
+					t.Errorf("a part from %d on, while the writer writes up to %d: %v", from, test.claims, err)
+				}
+			}
+			if test.claims < 50_000 {
+				f.ahead(t, test.claims, test.claims+1).Close()
+			}
+			return nil
+		}
+		if n, err := f.Write(make([]byte, test.writes)); n != test.wrote || (err != nil) != (n < test.writes) {
+			t.Errorf("it writes %d bytes of %d, %v", n, test.writes, err)
+		}
+	}
+}
+
 // TestAPartThatCantBeCutOffIsNoBeginning.
 func TestAPartThatCantBeCutOffIsNoBeginning(t *testing.T) {
 	disk := &partFS{FS: OS(), beforeTruncate: func() error { return syscall.EIO }}
@@ -271,6 +297,9 @@ func TestADiskThatIsFullForAPartHasOthersLeave(t *testing.T) {
 	a.write(t, data[100_000:])
 	f.write(t, data[:100_000])
 	f.advance(t)
+	if f.onDisk != 200_000-heldBack {
+		t.Errorf("%d bytes count as written", f.onDisk)
+	}
 	if _, err := f.Commit(s.Generation(testKey("a"))); err != nil || !bytes.Equal(s.content(t, testKey("a")), data) {
 		t.Errorf("committed with %v", err)
 	}
@@ -390,6 +419,29 @@ func TestAFillGoesOnByPartsOnlyWhereNobodyIsSentTheFormerOneToItsEnd(t *testing.
 			}
 			s.checkBytes(t, "stored")
 		})
+	}
+}
+
+// TestAFillThatGoesOnHasPartsOnlyIfItIsBegunForThem, and knows its length.
+func TestAFillThatGoesOnHasPartsOnlyIfItIsBegunForThem(t *testing.T) {
+	for name, spec := range map[string]FillSpec{"in order": {Size: 400_000}, "of unknown length": {Size: -1, Parts: true}} {
+		s, k, data := openStore(t, t.TempDir(), Limits{}), testKey("a"), randomBytes(400_000, 1)
+		s.beginnings.least = 1000
+		s.breakOff(t, k, FillSpec{Size: spec.Size}, data[:200_000])
+		f, err := s.Continue(s.mustTake(t, k), s.Generation(k), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, err := f.Ahead(300_000, 310_000); a != nil || (spec.Size > 0 && !errors.Is(err, ErrInOrder)) {
+			t.Errorf("%s: a part begins: %v", name, err)
+		}
+		f.write(t, data[200_000:])
+		if until := f.ArrivedUntil(0); until != 400_000-heldBack {
+			t.Errorf("%s: %d bytes may be read", name, until)
+		}
+		if _, err := f.Commit(s.Generation(k)); err != nil || !bytes.Equal(s.content(t, k), data) {
+			t.Errorf("%s: committed with %v", name, err)
+		}
 	}
 }
 

@@ -203,10 +203,10 @@ func (f *Fill) Write(p []byte) (int, error) {
 	case tooLong:
 		f.finish(ending{err: ErrTooLong})
 		return 0, ErrTooLong
-	case len(p) == 0 && met != nil:
+	case len(p) == 0:
 		return 0, met
 	}
-	if f.spec.Copy.unproven && len(p) > 0 {
+	if f.spec.Copy.unproven {
 		f.hear()
 	}
 	if after > f.reserved {
