@@ -64,7 +64,7 @@ func TestADayToLookAt(t *testing.T) {
 	if !*servesADay {
 		t.Skip("only with -args -day")
 	}
-	setForTest(t, &process.historyLookPause, time.Millisecond)
+	setForTest(t, &process.historyPause, time.Millisecond)
 	setForTest(t, &process.asksAtStart, true)
 	putForward(-dayLength)
 	setForTest(t, &process.started, process.clock())
