@@ -268,7 +268,7 @@ func TestTheSumOfOneLocationIsNotAskedOfAnother(t *testing.T) {
 	s, key := &state{publishedSums: newPublishedSums()}, cache.Key{File: "a"}
 	s.publishedSums.note(key, cache.Generation{}, cache.Digest{1})
 	s.publishedSums.settle(key, cache.Generation{}, "/old", cache.Digest{1})
-	fl, body := &flight{state: s, target: target{key: key}}, &upstream.Download{Identity: upstream.Identity{Location: "/old"}}
+	fl, body := &flight{h: new(Handler), state: s, target: target{key: key}}, &upstream.Download{Identity: upstream.Identity{Location: "/old"}}
 	fl.expectSum(body)
 	if spec := fl.specOf(body); spec.SHA256 != (cache.Digest{1}) {
 		t.Errorf("the location that has given it: %s", spec.SHA256)
