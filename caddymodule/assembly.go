@@ -230,7 +230,7 @@ func (a *assembly) spread(ctx context.Context, at int64) {
 		until := min((a.next/a.step+1)*a.step, size)
 		if !a.begin(ctx, a.next, until) {
 			a.server.giveBack(a)
-			a.over = true
+			a.endParts()
 			return
 		}
 		a.next = until
@@ -374,8 +374,14 @@ func (a *assembly) takeIn(p *part) error {
 		}
 	case partStopped:
 	}
-	a.over = true
+	a.endParts()
 	return nil
+}
+
+// endParts has the rest come by one connection.
+func (a *assembly) endParts() {
+	a.over = true
+	a.f.fill.EndParts()
 }
 
 // partResult is how a part ended: one closed set for the metrics.
