@@ -159,7 +159,7 @@ func (d *day) pass(t *testing.T) {
 
 // someProject is one of the day's projects, the most used ones most often.
 func (d *day) someProject() dayProject {
-	var drawn []dayProject
+	drawn := make([]dayProject, 0, len(dayProjects))
 	for _, p := range dayProjects {
 		drawn = append(drawn, slices.Repeat([]dayProject{p}, p.weight)...)
 	}
