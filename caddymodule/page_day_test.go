@@ -141,7 +141,7 @@ func (d *day) pass(t *testing.T) {
 				d.job(t)
 			}
 		}
-		if d.random.IntN(160) < busy {
+		if d.random.IntN(60) < busy {
 			d.release(t)
 		}
 		if d.random.IntN(90) == 0 {
@@ -192,6 +192,12 @@ func (d *day) release(t *testing.T) {
 	p := d.someProject()
 	pkg := p.packages[d.random.IntN(len(p.packages))]
 	d.releases[pkg]++
+	if size, seed := p.size*int64(50+d.random.IntN(100))/100, d.random.Uint64(); d.random.IntN(2) == 0 { // past the edge
+		version := fmt.Sprintf("1.%d.0", d.releases[pkg])
+		d.gitlab.PublishContent(p.id, pkg, version, p.file, gitlabtest.Generated(size, seed))
+		d.files[p.id] = append(d.files[p.id], pkg+"/"+version+"/"+p.file)
+		return
+	}
 	content, err := io.ReadAll(gitlabtest.Generated(p.size*int64(50+d.random.IntN(100))/100, d.random.Uint64()).NewReader())
 	if err != nil {
 		t.Fatal(err)
