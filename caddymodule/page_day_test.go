@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -159,11 +158,17 @@ func (d *day) pass(t *testing.T) {
 
 // someProject is one of the day's projects, the most used ones most often.
 func (d *day) someProject() dayProject {
-	var drawn []dayProject
+	weights := 0
 	for _, p := range dayProjects {
-		drawn = append(drawn, slices.Repeat([]dayProject{p}, p.weight)...)
+		weights += p.weight
 	}
-	return drawn[d.random.IntN(len(drawn))]
+	at := d.random.IntN(weights)
+	for _, p := range dayProjects {
+		if at -= p.weight; at < 0 {
+			return p
+		}
+	}
+	return dayProjects[0] // never: at is less than the sum of all
 }
 
 // job downloads some files of a project at once, the newest most often, as a job's steps do.

@@ -253,7 +253,7 @@ func TestBreakersKnowSinceWhenAServerIsDown(t *testing.T) {
 		for i, step := range []struct {
 			of              *breaker
 			to              func(*breaker)
-			gitlab, storage time.Duration // less than 0 for one that isn't down
+			gitlab, storage int // minutes after the begin; less than 0 for one that isn't down
 		}{
 			{breakers.gitlab, func(*breaker) {}, -1, -1},
 			{breakers.gitlab, (*breaker).openLocked, 1, -1},
@@ -265,9 +265,9 @@ func TestBreakersKnowSinceWhenAServerIsDown(t *testing.T) {
 			{breakers.gitlab, (*breaker).openLocked, 7, -1},
 		} {
 			change(step.of, step.to)
-			for server, want := range map[string]time.Duration{ServerGitLab: step.gitlab, ServerStorage: step.storage} {
+			for server, want := range map[string]int{ServerGitLab: step.gitlab, ServerStorage: step.storage} {
 				since := breakers.DownSince(server)
-				if since.IsZero() != (want < 0) || want >= 0 && !since.Equal(begun.Add(want*time.Minute)) {
+				if since.IsZero() != (want < 0) || want >= 0 && !since.Equal(begun.Add(time.Duration(want)*time.Minute)) {
 					t.Errorf("step %d: %s is down since %v", i, server, since)
 				}
 			}
