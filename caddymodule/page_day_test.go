@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -141,7 +140,7 @@ func (d *day) pass(t *testing.T) {
 				d.job(t)
 			}
 		}
-		if d.random.IntN(160) < busy {
+		if d.random.IntN(60) < busy {
 			d.release(t)
 		}
 		if d.random.IntN(90) == 0 {
@@ -159,11 +158,17 @@ func (d *day) pass(t *testing.T) {
 
 // someProject is one of the day's projects, the most used ones most often.
 func (d *day) someProject() dayProject {
-	drawn := make([]dayProject, 0, len(dayProjects))
+	weights := 0
 	for _, p := range dayProjects {
-		drawn = append(drawn, slices.Repeat([]dayProject{p}, p.weight)...)
+		weights += p.weight
 	}
-	return drawn[d.random.IntN(len(drawn))]
+	at := d.random.IntN(weights)
+	for _, p := range dayProjects {
+		if at -= p.weight; at < 0 {
+			return p
+		}
+	}
+	return dayProjects[0] // never: at is less than the sum of all
 }
 
 // job downloads some files of a project at once, the newest most often, as a job's steps do.
@@ -192,6 +197,12 @@ func (d *day) release(t *testing.T) {
 	p := d.someProject()
 	pkg := p.packages[d.random.IntN(len(p.packages))]
 	d.releases[pkg]++
+	if size, seed := p.size*int64(50+d.random.IntN(100))/100, d.random.Uint64(); d.random.IntN(2) == 0 { // past the edge
+		version := fmt.Sprintf("1.%d.0", d.releases[pkg])
+		d.gitlab.PublishContent(p.id, pkg, version, p.file, gitlabtest.Generated(size, seed))
+		d.files[p.id] = append(d.files[p.id], pkg+"/"+version+"/"+p.file)
+		return
+	}
 	content, err := io.ReadAll(gitlabtest.Generated(p.size*int64(50+d.random.IntN(100))/100, d.random.Uint64()).NewReader())
 	if err != nil {
 		t.Fatal(err)

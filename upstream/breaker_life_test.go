@@ -253,7 +253,7 @@ func TestBreakersKnowSinceWhenAServerIsDown(t *testing.T) {
 		for i, step := range []struct {
 			of              *breaker
 			to              func(*breaker)
-			gitlab, storage int // minutes; less than 0 for one that isn't down
+			gitlab, storage int // minutes after the begin; less than 0 for one that isn't down
 		}{
 			{breakers.gitlab, func(*breaker) {}, -1, -1},
 			{breakers.gitlab, (*breaker).openLocked, 1, -1},

@@ -147,3 +147,23 @@ func TestATreemapFillsItsFieldInProportion(t *testing.T) {
 		}
 	}
 }
+
+// TestHitsByBytesAreOfDownloads has steps in which something was sent that was no download: answers to uploads and to who was refused.
+func TestHitsByBytesAreOfDownloads(t *testing.T) {
+	for name, test := range map[string]struct {
+		point adminapi.HistoryPoint
+		part  float64
+		known bool
+		text  string
+	}{
+		"refusals alone":   {adminapi.HistoryPoint{Known: true, BytesSent: 500, BytesUpstream: 500, Refused: 3}, 0, false, "–"},
+		"nothing":          {adminapi.HistoryPoint{Known: true}, 0, false, "–"},
+		"half from GitLab": {adminapi.HistoryPoint{Known: true, Downloads: 2, BytesSent: 1000, BytesUpstream: 500}, .5, true, "50.0%"},
+		"more from GitLab": {adminapi.HistoryPoint{Known: true, Downloads: 2, BytesSent: 500, BytesUpstream: 1000}, 0, true, "0%"},
+	} {
+		part, known := hitsByBytes(test.point)
+		if text := hitBytesText(test.point); part != test.part || known != test.known || text != test.text {
+			t.Errorf("%s: %v, %v, %q", name, part, known, text)
+		}
+	}
+}

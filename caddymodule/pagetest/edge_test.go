@@ -125,7 +125,7 @@ http://:%[6]s {
 	if err := os.WriteFile(file, []byte(e.config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(program, "run", "--config", file, "--adapter", "caddyfile")
+	command := exec.Command(program, "run", "--config", file, "--adapter", "caddyfile") //nolint:gosec // built here
 	command.Env = append(os.Environ(), "HOME="+root, "XDG_DATA_HOME="+root, "XDG_CONFIG_HOME="+root)
 	var said bytes.Buffer
 	command.Stderr = &said

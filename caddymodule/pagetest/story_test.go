@@ -46,6 +46,7 @@ func TestAPersonSeesAndDoesAllWithARealEdge(t *testing.T) {
 	}
 	v.doesAll(t)
 	v.seesWhyOfKnownProjectsAlone(t)
+	watching.seesAnOutage(t)
 	watching.seesTheNumbersMove(t)
 	for _, said := range append(v.heard(), watching.heard()...) {
 		t.Errorf("the console says %s", said)
@@ -226,6 +227,25 @@ func (v visitor) seesWhyOfKnownProjectsAlone(t *testing.T) {
 			t.Errorf("/%s names a project to which nobody held a yes", place)
 		}
 	}
+}
+
+// seesAnOutage has GitLab be gone for a while, and looks at the first line without loading the page again.
+func (v visitor) seesAnOutage(t *testing.T) {
+	t.Helper()
+	begun := time.Now().Add(-time.Minute)
+	v.edge.gitlab.SetDown(true)
+	for range 3 {
+		if status, _ := v.edge.get(t, projectID, "absent/1.0.0/absent.bin", developer); status < http.StatusInternalServerError {
+			t.Fatalf("without GitLab the answer is %d", status)
+		}
+	}
+	v.await("the outage is told", `/^Not working as it should: 127\.0\.0\.1:\d+ doesn't answer\.$/.test(document.querySelector("h1").innerText)`)
+	since := read[string](v.tab, `document.querySelector("[data-mark='verdict.since']").checkVisibility() ? document.querySelector("[data-cell='verdict.since.at']").dateTime : ""`)
+	if at, err := time.Parse(time.RFC3339, since); err != nil || at.Before(begun) || at.After(time.Now()) {
+		t.Errorf("GitLab is down since %q", since)
+	}
+	v.edge.gitlab.SetDown(false)
+	v.await("all is well again", `document.querySelector("h1").innerText === "Working." && !document.querySelector("[data-mark='verdict.since']").checkVisibility()`)
 }
 
 // seesTheNumbersMove waits on an overview that was opened before there was anything, and isn't loaded again, until the history has told of
