@@ -176,3 +176,28 @@ func TestTheKeyboardSkipsToTheContent(t *testing.T) {
 		t.Errorf("the focus can't be seen: %s", outline)
 	}
 }
+
+// TestWhatAppearsLiveCanBeStopped has a warming begin while the page is looked at, and stops it by clicking.
+func TestWhatAppearsLiveCanBeStopped(t *testing.T) {
+	world := morning()
+	world.Activity = adminapi.Activity{}
+	s := startSite(t, world, "actions")
+	b := openBrowser(t, desktop)
+	b.open(s.url)
+	b.await("the stream is there", `!document.querySelector("[data-mark=live]").hidden`)
+	s.edge.Change(func(world *fakeedge.World) {
+		world.Activity.Warmings = []adminapi.WarmingStatus{
+			{ID: "w7", Running: true, Upstream: fakeedge.Upstream, Project: "24", Package: "new", Begun: time.Now()},
+			{ID: "w6", Upstream: fakeedge.Upstream, Project: "24", Package: "old", Begun: time.Now()},
+		}
+	})
+	b.await("both are there", `document.querySelectorAll("[data-rows=warmings] li").length === 2`)
+	if shown := read[string](b, `Array.from(document.querySelectorAll("[data-rows=warmings] form"), (form) => form.checkVisibility()).join()`); shown != "true,false" {
+		t.Errorf("the buttons are seen: %s", shown)
+	}
+	b.click(`[data-rows=warmings] form button`)
+	b.expect("no further file is begun")
+	if calls := s.edge.Calls(adminapi.CallWarm); len(calls) != 1 || calls[0].Query.Get("id") != "w7" {
+		t.Errorf("the calls are %+v", calls)
+	}
+}
