@@ -195,7 +195,7 @@ func TestWhatAppearsLiveCanBeStopped(t *testing.T) {
 	if shown := read[string](b, `Array.from(document.querySelectorAll("[data-rows=warmings] form"), (form) => form.checkVisibility()).join()`); shown != "true,false" {
 		t.Errorf("the buttons are seen: %s", shown)
 	}
-	b.click(`[data-rows=warmings] form button`)
+	b.click(`[data-rows=warmings] form:not([hidden]) button`)
 	b.expect("no further file is begun")
 	if calls := s.edge.Calls(adminapi.CallWarm); len(calls) != 1 || calls[0].Query.Get("id") != "w7" {
 		t.Errorf("the calls are %+v", calls)
