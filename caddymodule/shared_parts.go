@@ -28,9 +28,6 @@ type sharedPart struct {
 
 // Read implements io.Reader.
 func (p *sharedPart) Read(into []byte) (int, error) {
-	if p.from == p.until {
-		return 0, io.EOF
-	}
 	if p.object == nil {
 		object, err := p.of.shared.OpenPart(p.ctx, p.of.content, p.from, p.until, p.of.shared.FirstByte())
 		if err != nil {
@@ -38,9 +35,7 @@ func (p *sharedPart) Read(into []byte) (int, error) {
 		}
 		p.object = object
 	}
-	n, err := p.object.Read(into[:min(int64(len(into)), p.until-p.from)])
-	p.from += int64(n)
-	return n, err
+	return p.object.Read(into)
 }
 
 // Close implements io.Closer.

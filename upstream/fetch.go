@@ -353,7 +353,7 @@ func (d *Download) resume(cause error) error {
 				d.caller = other
 			}
 		}
-		if errors.Is(err, ErrChanged) || d.isPart() && endsParts(err) {
+		if errors.Is(err, ErrChanged) || d.isPart() && EndsParts(err) {
 			return err
 		}
 		cause = err

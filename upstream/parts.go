@@ -98,16 +98,14 @@ func (d *Download) open() error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, ErrChanged), d.isPart() && endsParts(err):
+	case errors.Is(err, ErrChanged), d.isPart() && EndsParts(err):
 		return err
 	}
 	return d.resume(err)
 }
 
 // EndsParts reports whether an error of a part says that its server wants fewer requests, or doesn't give parts.
-func EndsParts(err error) bool { return endsParts(err) }
-
-func endsParts(err error) bool {
+func EndsParts(err error) bool {
 	if errors.Is(err, ErrWholeForPart) {
 		return true
 	}

@@ -53,40 +53,35 @@ func worst(row []float64, scale, area, side float64) float64 {
 
 // laidOut places a row along the shorter side of what is left of the field, and takes its room away.
 func laidOut(row []float64, scale, area float64, field *box) []box {
-	boxes := make([]box, 0, len(row))
-	if field.Width >= field.Height {
-		depth := 0.0
-		if field.Height > 0 {
-			depth = area / field.Height
+	if field.Width < field.Height {
+		turned := field.turned()
+		boxes := laidOut(row, scale, area, &turned)
+		for i := range boxes {
+			boxes[i] = boxes[i].turned()
 		}
-		y := field.Y
-		for _, weight := range row {
-			height := 0.0
-			if depth > 0 {
-				height = weight * scale / depth
-			}
-			boxes = append(boxes, box{field.X, y, depth, height})
-			y += height
-		}
-		field.X, field.Width = field.X+depth, max(0, field.Width-depth)
+		*field = turned.turned()
 		return boxes
 	}
 	depth := 0.0
-	if field.Width > 0 {
-		depth = area / field.Width
+	if field.Height > 0 {
+		depth = area / field.Height
 	}
-	x := field.X
+	boxes := make([]box, 0, len(row))
+	y := field.Y
 	for _, weight := range row {
-		width := 0.0
+		height := 0.0
 		if depth > 0 {
-			width = weight * scale / depth
+			height = weight * scale / depth
 		}
-		boxes = append(boxes, box{x, field.Y, width, depth})
-		x += width
+		boxes = append(boxes, box{field.X, y, depth, height})
+		y += height
 	}
-	field.Y, field.Height = field.Y+depth, max(0, field.Height-depth)
+	field.X, field.Width = field.X+depth, max(0, field.Width-depth)
 	return boxes
 }
+
+// turned is a box with its sides exchanged.
+func (b box) turned() box { return box{b.Y, b.X, b.Height, b.Width} }
 
 // inset is a box with room around it.
 func (b box) inset(by float64) box {

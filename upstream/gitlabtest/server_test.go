@@ -131,7 +131,7 @@ func TestTheRateBoundsAllBodiesTogether(t *testing.T) {
 	}
 }
 
-// TestTheRateOfAConnectionBoundsItAlone has one connection bring a body, and then four a quarter of it each: downwards only, too.
+// TestTheRateOfAConnectionBoundsItAlone has two connections bring a body each: it measures downwards only, too.
 func TestTheRateOfAConnectionBoundsItAlone(t *testing.T) {
 	s, body := newBig(t)
 	s.SetConnectionRate(4_000_000)
