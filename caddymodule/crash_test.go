@@ -30,7 +30,9 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if path == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		removePrepared()
+		os.Exit(code)
 	}
 	process.sharedSpread = sharedSpread // there are others with the same bucket
 	config, err := os.ReadFile(path)    //nolint:gosec // the parent's own file

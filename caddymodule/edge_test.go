@@ -95,6 +95,7 @@ func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 	accessLog := "log"
 	root := t.TempDir()
 	e := &edge{url: "http://" + address, directory: filepath.Join(root, "cache"), logs: filepath.Join(root, "logs")}
+	prepareCacheDirectory(t, e.directory)
 	for _, lines := range around {
 		global, servers, site, outside = global+lines.global, servers+lines.servers, site+lines.site, outside+lines.outside
 		if lines.admin {

@@ -263,13 +263,17 @@ func (f *flight) pump(ctx context.Context, body *upstream.Download) error {
 		err = f.compareWithUpload(ctx, f.fill.Sum())
 	}
 	if err == nil {
+		err = f.compareShared(body)
+	}
+	compared := err == nil
+	if compared {
 		f.noteShared(body)
 		_, err = f.fill.Commit(f.generation)
 	}
 	if errors.Is(err, cache.ErrChecksum) {
 		f.noteWrong(body, f.fill.Sum(), err)
 	}
-	if err != nil && body.CameFromElsewhere() {
+	if !compared && body.CameFromElsewhere() {
 		f.breakUncompared()
 	}
 	kept := f.endFill(body, err)

@@ -56,6 +56,7 @@ func TestRepeatDownloadMakesNoUpstreamRequestAndAnotherTokenOneQuestion(t *testi
 		if !strings.Contains(got.cacheStatus(), "fwd=uri-miss") || gitlab.CountFetches() != 1 || gitlab.CountQuestions() != 0 {
 			t.Errorf("cold: %q, %d fetches, %d questions", got.cacheStatus(), gitlab.CountFetches(), gitlab.CountQuestions())
 		}
+		awaitNoFlight(t)
 		before := len(gitlab.Requests())
 		got = e.mustGet(t, "app.bin", developer, body)
 		if !strings.Contains(got.cacheStatus(), "; hit") || len(gitlab.Requests()) != before {

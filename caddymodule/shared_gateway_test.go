@@ -228,7 +228,7 @@ func TestAFlippedObjectOfARealStorageIsPutRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.reload(t, g.options(t.TempDir()))
-	if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.err == nil {
+	if got := e.do(t, call{path: filePath("app.bin"), token: developer}); got.err == nil && !bytes.Equal(got.body, body) {
 		t.Errorf("a wrong body looked whole: %s", got.Status)
 	}
 	e.mustGet(t, "app.bin", developer, body)

@@ -124,6 +124,20 @@ func (f *flight) noteShared(body *upstream.Download) {
 	}
 }
 
+// compareShared compares what came from the shared store, at least in part, with what it should be, as Commit does after it. Commit tells
+// readers at once, and they ask again at once: by then it must be known that the object is wrong, and who was sent bytes of it.
+func (f *flight) compareShared(body *upstream.Download) error {
+	switch {
+	case f.shared == nil || !body.CameFromElsewhere():
+		return nil
+	case f.fill.Written() != f.shared.content.Size:
+		return cache.ErrShort
+	case f.fill.Sum() != cache.Digest(f.shared.content.SHA256):
+		return cache.ErrChecksum
+	}
+	return nil
+}
+
 // noteWrong takes in that the whole file hadn't the sum that it should have. Where it came from the shared store, at least in part,
 // that isn't believed again.
 func (f *flight) noteWrong(body *upstream.Download, came cache.Digest, err error) {
