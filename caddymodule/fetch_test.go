@@ -49,9 +49,14 @@ func TestARefusedLeaderHarmsNobodyWhoFollows(t *testing.T) {
 // await waits for what other goroutines bring about; it fails the test if that doesn't happen.
 func await(t testing.TB, happened func() bool) {
 	t.Helper()
+	awaitWithin(t, 30*time.Second, happened)
+}
+
+func awaitWithin(t testing.TB, limit time.Duration, happened func() bool) {
+	t.Helper()
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(limit)
 	for !happened() {
 		select {
 		case <-ticker.C:

@@ -20,7 +20,8 @@ const (
 	// leastSharedPause is how long writing pauses after trouble; it doubles up to maxSharedPause while that goes on.
 	leastSharedPause = time.Second
 	maxSharedPause   = time.Minute
-	// sharedLookPause is how often somebody looks whether there is a shared store, and something for it.
+	// sharedLookPause is how often somebody looks whether there is something for the shared store of whom nobody told: what waited for
+	// other edges to write it, or for the store to be open.
 	sharedLookPause = 5 * time.Second
 	// refreshPause is how long a walk over the index rests between its steps, which have refreshStep entries each; and walksPause is
 	// how long it is from one walk to the next.
@@ -76,6 +77,7 @@ func (s *state) awaitShared() bool {
 	defer timer.Stop()
 	select {
 	case <-arrived:
+	case <-s.adopted:
 	case <-timer.C:
 	case <-s.ctx.Done():
 		return false

@@ -56,6 +56,8 @@ type state struct {
 	inForce atomic.Pointer[storeSettings]
 	// changed receives when there are other settings, or the store is open at last.
 	changed chan struct{}
+	// adopted receives when another config's handlers are the newest, whose shared store counts from then on.
+	adopted chan struct{}
 	// notices are what is to be told (later).
 	notices chan func()
 
@@ -106,6 +108,7 @@ func newState(p *processWide, directory string, settings storeSettings) *state {
 		uncompared:    newUncompared(),
 		publishers:    newPublishers(),
 		changed:       make(chan struct{}, 1),
+		adopted:       make(chan struct{}, 1),
 		notices:       make(chan func(), maxNotices),
 		fullTrouble:   rate.Sometimes{First: 1, Interval: 10 * time.Minute},
 	}
@@ -287,6 +290,7 @@ func (s *state) applySettingsLocked() {
 	}
 	newest := s.holders[len(s.holders)-1]
 	s.newest.Store(newest.app)
+	wake(s.adopted)
 	settings := newest.settings
 	before := s.inForce.Swap(&settings)
 	s.process.memory.take(s, settings.limits.Memory)
@@ -299,10 +303,13 @@ func (s *state) applySettingsLocked() {
 	s.announceChange()
 }
 
-// announceChange wakes who waits for other settings. One note is as good as two.
-func (s *state) announceChange() {
+// announceChange wakes who waits for other settings.
+func (s *state) announceChange() { wake(s.changed) }
+
+// wake tells who waits. One note is as good as two.
+func wake(waiting chan<- struct{}) {
 	select {
-	case s.changed <- struct{}{}:
+	case waiting <- struct{}{}:
 	default:
 	}
 }
