@@ -55,7 +55,7 @@ var wordsOfCodes = map[string]string{
 // patient is the context that the exchange had.
 func (b *Bucket) classified(ctx, patient context.Context, doing string, err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrAbsent), errors.Is(err, ErrWrong):
+	case err == nil, errors.Is(err, ErrAbsent), errors.Is(err, ErrWrong), errors.Is(err, ErrNoParts):
 		return err
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w: %w", doing, errNotTheBuckets, context.Cause(ctx))

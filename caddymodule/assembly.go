@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/bucket"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
@@ -22,9 +23,10 @@ const (
 	soonOver  = time.Second
 )
 
-// assembly brings one file by several connections. The first answer runs on until it meets a part that is on its way; parts are
-// asked for in order, a window ahead, and lie in the fill's file until what is in front of them has come. Whatever goes wrong with a
-// part, the file goes on by one connection from where it is, as it would without parts.
+// assembly brings one file by several connections. The first answer runs on until it meets a part that has arrived, at least its first
+// byte; parts are asked for in order, a window ahead, and lie in the fill's file until what is in front of them has come. Whatever goes
+// wrong with a part, the file goes on by one connection from where it is, as it would without parts: the first answer's, as long as no
+// part has taken its place.
 //
 // All of it is of the goroutine that fetches, but for what a part's own goroutine is given.
 type assembly struct {
@@ -32,6 +34,7 @@ type assembly struct {
 	body   *upstream.Download
 	source partSource
 	server *partServer
+	policy partPolicy
 	step   int64
 
 	// next is where the next part would begin; 0 before the first. over says that there won't be more parts.
@@ -58,6 +61,9 @@ type part struct {
 	from, until int64
 	ahead       *cache.Ahead
 	cancel      context.CancelCauseFunc
+	// asks is in whose name it is asked for, and begun since when.
+	asks  reader
+	begun time.Time
 	// err is why it ended, and done says that the assembly has taken it in.
 	err  error
 	done bool
@@ -69,9 +75,11 @@ type partSource interface {
 	Part(ctx context.Context, from, until int64) io.ReadCloser
 }
 
-// errNoGain says that a further connection brought nothing, errPartStopped that nobody waits for a part any more.
+// errNoGain says that a further connection brought nothing, errNothingCame that a part didn't either while it was waited for, and
+// errPartStopped that nobody waits for a part any more.
 var (
 	errNoGain      = errors.New("a further connection has made nothing faster")
+	errNothingCame = errors.New("nothing of it came in time")
 	errPartStopped = errors.New("the fetch is over")
 )
 
@@ -84,15 +92,15 @@ func (f *flight) assemblyOf(body *upstream.Download) *assembly {
 	switch {
 	case f.shared != nil:
 		a.source, a.step = sharedParts{f.h.shared, f.shared.content}, f.h.process.storagePart
-		a.server = f.h.process.partServers.of(f.h.shared.Endpoint(), partsHelp)
+		a.server, a.policy = f.h.process.partServers.of(f.h.shared.Endpoint()), partsHelp
 	case !body.HasParts():
 		return nil
 	case body.FromStorage():
 		a.source, a.step = downloadParts{body}, f.h.process.storagePart
-		a.server = f.h.process.partServers.of(body.Server(), partsHelp)
+		a.server, a.policy = f.h.process.partServers.of(body.Server()), partsHelp
 	default:
 		a.source, a.step = downloadParts{body}, max(f.h.process.gitLabPart, (body.Length+gitLabParts-1)/gitLabParts)
-		a.server = f.h.process.partServers.of(body.Server(), partsMustHelp)
+		a.server, a.policy = f.h.process.partServers.of(body.Server()), partsMustHelp
 	}
 	return a
 }
@@ -128,18 +136,13 @@ func (a *assembly) run(ctx context.Context, buffer []byte) error {
 		if at == a.body.Length {
 			return nil
 		}
-		if a.limit(at) == at { // what the first answer would bring now comes by the part
-			if err := a.body.TakeIn(nil); err != nil {
-				return err
-			}
-		}
 		a.noteBody(a.body.IsOpen())
 		a.spread(partsCtx, at)
-		if limit := a.limit(at); limit == at {
-			err = a.wait(ctx)
+		if p := a.partAt(at); p != nil {
+			err = a.wait(ctx, p)
 		} else {
 			a.noteBody(true)
-			err = a.readOn(buffer[:min(int64(len(buffer)), limit-at)])
+			err = a.readOn(buffer[:min(int64(len(buffer)), a.limit(at)-at)])
 		}
 		if err != nil {
 			return err
@@ -177,10 +180,19 @@ func (a *assembly) readOn(buffer []byte) error {
 	return err
 }
 
-// wait waits for what a part brings whose first byte is the next, or for the end of any part.
-func (a *assembly) wait(ctx context.Context) error {
+// wait waits for what a part brings that brings the next byte, or for the end of any part. A part of which nothing has come for long
+// enough is ended: the first answer's body, which is still open then, goes on in its place.
+func (a *assembly) wait(ctx context.Context, p *part) error {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if p.ahead.Written() == p.from {
+		late := time.AfterFunc(time.Until(p.begun.Add(a.f.h.process.partPatience)), func() {
+			if p.ahead.Written() == p.from {
+				p.cancel(errNothingCame)
+			}
+		})
+		defer late.Stop()
+	}
 	a.mu.Lock()
 	a.wake = cancel
 	a.mu.Unlock()
@@ -197,14 +209,23 @@ func (a *assembly) wait(ctx context.Context) error {
 	return err
 }
 
-// limit is up to where the body itself may bring bytes: the beginning of the first part that lies ahead. Parts that are taken in
-// are forgotten.
-func (a *assembly) limit(at int64) int64 {
+// partAt returns the part that brings the byte there; nil for none. Parts that are taken in are forgotten.
+func (a *assembly) partAt(at int64) *part {
 	a.parts = slices.DeleteFunc(a.parts, func(p *part) bool { return p.done && p.until <= at })
+	for _, p := range a.parts {
+		if p.from <= at && at < p.until {
+			return p
+		}
+	}
+	return nil
+}
+
+// limit is up to where the body itself may bring bytes: the beginning of the first part that lies ahead.
+func (a *assembly) limit(at int64) int64 {
 	limit := a.body.Length
 	for _, p := range a.parts {
-		if p.until > at {
-			limit = min(limit, max(p.from, at))
+		if p.from > at {
+			limit = min(limit, p.from)
 		}
 	}
 	return limit
@@ -229,6 +250,7 @@ func (a *assembly) spread(ctx context.Context, at int64) {
 		}
 		until := min((a.next/a.step+1)*a.step, size)
 		if !a.begin(ctx, a.next, until) {
+			a.server.unwatched(a)
 			a.server.giveBack(a)
 			a.endParts()
 			return
@@ -268,9 +290,9 @@ func (a *assembly) begin(ctx context.Context, from, until int64) bool {
 		return false
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	p := &part{from: from, until: until, ahead: ahead, cancel: cancel}
+	p := &part{from: from, until: until, ahead: ahead, cancel: cancel, asks: a.f.asks, begun: time.Now()}
 	a.parts = append(a.parts, p)
-	a.server.watch(p)
+	a.server.watch(a, p)
 	body := a.source.Part(ctx, from, until)
 	a.f.connections.Add(1)
 	a.f.h.metrics.partConnections.Inc()
@@ -370,7 +392,9 @@ func (a *assembly) takeIn(p *part) error {
 		a.server.rest(p.err)
 	case partFailed:
 		if refused, ok := errors.AsType[*upstream.RefusedError](p.err); ok {
-			a.body.HearRefusal(refused)
+			a.f.hear(p.asks, answerOfFetch(nil, refused)) // the body may be another caller's by now
+		} else {
+			a.server.rest(p.err)
 		}
 	case partStopped:
 	}
@@ -389,11 +413,11 @@ type partResult string
 
 const (
 	partArrived partResult = "arrived"
-	// partFailed: it broke off for good, or was refused.
+	// partFailed: it broke off for good, nothing of it came, or it was refused.
 	partFailed partResult = "failed"
 	// partLimited: the server wants fewer requests.
 	partLimited partResult = "limited"
-	// partWhole: the server sent all of the file.
+	// partWhole: the server gives no parts.
 	partWhole partResult = "whole"
 	// partChanged: the file is another one now.
 	partChanged partResult = "changed"
@@ -417,14 +441,25 @@ func partResultOf(err error) partResult {
 		return partNoGain
 	case errors.Is(err, upstream.ErrChanged):
 		return partChanged
-	case errors.Is(err, upstream.ErrWholeForPart):
+	case givesNoParts(err):
 		return partWhole
-	case upstream.EndsParts(err):
+	case upstream.EndsParts(err), isSlowDown(err):
 		return partLimited
 	case errors.Is(err, errPartStopped), errors.Is(err, errClosing), errors.Is(err, cache.ErrDisk), errors.Is(err, cache.ErrFillsEnded):
 		return partStopped
 	}
 	return partFailed
+}
+
+// givesNoParts reports whether a server has shown that it gives no parts.
+func givesNoParts(err error) bool {
+	return errors.Is(err, upstream.ErrNoParts) || errors.Is(err, bucket.ErrNoParts)
+}
+
+// isSlowDown reports whether the shared store has said that there are too many requests.
+func isSlowDown(err error) bool {
+	trouble, ok := errors.AsType[*bucket.TroubleError](err)
+	return (ok && trouble.SlowDown) || errors.Is(err, bucket.ErrResting)
 }
 
 // downloadParts are the parts of a download, of GitLab's or its storage's.

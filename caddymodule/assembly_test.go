@@ -105,9 +105,10 @@ func TestGitLabItselfIsAskedForPartsOnlyWhereTheyHelp(t *testing.T) {
 	}{"faster": {125, true}, "as fast": {100, false}, "hardly faster": {115, false}} {
 		t.Run(name, func(t *testing.T) {
 			var now time.Time
-			server := newPartServers(&environment{clock: func() time.Time { return now }, trialPause: 2 * time.Second}).of("https://gitlab.example.com", partsMustHelp)
-			file := new(assembly)
+			server := newPartServers(&environment{clock: func() time.Time { return now }, trialPause: 2 * time.Second}).of("https://gitlab.example.com")
+			file, other := &assembly{policy: partsMustHelp}, &assembly{policy: partsMustHelp}
 			server.enter(file)
+			server.enter(other)
 			if server.take(file, 32) {
 				t.Error("a part is asked for at once")
 			}
@@ -117,14 +118,13 @@ func TestGitLabItselfIsAskedForPartsOnlyWhereTheyHelp(t *testing.T) {
 				t.Fatal("none is tried")
 			}
 			ctx, cancel := context.WithCancelCause(t.Context())
-			server.trial = &part{cancel: cancel}
-			server.measureLocked()
-			if server.take(file, 32) {
+			if server.take(file, 32) || server.take(other, 32) { // though the part hasn't begun yet
 				t.Error("two are tried at a time")
 			}
+			server.measureLocked()
 			server.received.Add(test.after)
 			now = now.Add(2 * time.Second)
-			server.judge()
+			server.judge(&part{cancel: cancel})
 			if stays := context.Cause(ctx) == nil; stays != test.stays {
 				t.Errorf("it stays: %v", stays)
 			}
@@ -337,7 +337,7 @@ func TestPartsOfASharedStoreComeFromThere(t *testing.T) {
 
 func TestConnectionsToAServerAreSharedEquallyAmongFiles(t *testing.T) {
 	withSmallParts(t)
-	server := process.partServers.of("https://storage.example.com", partsHelp)
+	server := process.partServers.of("https://storage.example.com")
 	one, two := new(assembly), new(assembly)
 	takeAll := func(a *assembly) (taken int) {
 		for server.take(a, 8) {
@@ -368,7 +368,7 @@ func TestConnectionsToAServerAreSharedEquallyAmongFiles(t *testing.T) {
 	if server.take(two, 8) {
 		t.Error("a server that rests is asked")
 	}
-	putForward(tooManyPause + time.Second)
+	putForward(partsPause + time.Second)
 	if !server.take(two, 8) {
 		t.Error("it rests for ever")
 	}

@@ -226,16 +226,16 @@ func (f *flight) specOf(body *upstream.Download) cache.FillSpec {
 // where GitLab refuses the leader later on, it goes on in the name of a follower. At the end it notes how the body ended.
 func (f *flight) keep(ctx context.Context, body *upstream.Download) {
 	// Both are called by this goroutine, which reads the body.
-	now := f.leader.reader
+	f.asks = f.leader.reader
 	body.OtherCaller = func() (upstream.Caller, bool) {
 		other, ok := f.otherCaller()
 		if ok {
-			now = other
+			f.asks = other
 		}
 		return other.caller, ok
 	}
 	body.OnRefused = func(caller upstream.Caller, refused *upstream.RefusedError) {
-		f.hear(reader{caller, now.grantKey}, answerOfFetch(nil, refused))
+		f.hear(reader{caller, f.asks.grantKey}, answerOfFetch(nil, refused))
 	}
 	close(f.head)
 	f.noteBody(f.pump(ctx, body))

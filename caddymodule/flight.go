@@ -51,6 +51,9 @@ type flight struct {
 	// over is closed when the flight is none any more.
 	over chan struct{}
 
+	// asks is in whose name the body is asked for now; of the goroutine that fetches.
+	asks reader
+
 	// proven is the SHA-256 that the body must have, since its location has given it before, and expected the one that it should
 	// have (published_sums.go). Both are of the goroutine that fetches; zero for none.
 	proven, expected cache.Digest

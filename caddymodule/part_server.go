@@ -1,8 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,11 +25,11 @@ const (
 	// trialGain is how many times as fast a server must have become by a further connection; else none is tried for noGainPause.
 	trialGain   = 1.2
 	noGainPause = time.Minute
-	// tooManyPause is for how long one connection is used to a server that wants fewer requests and doesn't say for how long, and
-	// longestTooManyPause for how long at most; wholePause is that of one that doesn't give parts.
-	tooManyPause        = time.Minute
-	longestTooManyPause = 10 * time.Minute
-	wholePause          = time.Hour
+	// partsPause is for how long one connection is used to a server from which parts don't come, or that wants fewer requests and doesn't
+	// say for how long, and longestPartsPause for how long at most; noPartsPause is that of one that doesn't give parts.
+	partsPause        = time.Minute
+	longestPartsPause = 10 * time.Minute
+	noPartsPause      = time.Hour
 	// maxParts bounds the parts under way from all servers together: each holds pumpPiece of memory.
 	maxParts = 160
 	// maxPartServers bounds the servers that are remembered.
@@ -55,21 +53,20 @@ func newPartServers(e *environment) *partServers {
 }
 
 // of returns what is known of a server.
-func (s *partServers) of(origin string, policy partPolicy) *partServer {
+func (s *partServers) of(origin string) *partServer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known, ok := s.known.Get(origin); ok {
 		return known
 	}
-	made := &partServer{all: s, policy: policy, users: make(map[*assembly]*connections)}
+	made := &partServer{all: s, users: make(map[*assembly]*connections)}
 	s.known.Add(origin, made)
 	return made
 }
 
 // partServer is what one server can take: how many connections, for which files, and whether more of them help.
 type partServer struct {
-	all    *partServers
-	policy partPolicy
+	all *partServers
 	// received counts the bytes of files that may have parts.
 	received atomic.Int64
 
@@ -83,9 +80,11 @@ type partServer struct {
 	// since is when the rate began to be measured, and sinceBytes what had come by then.
 	since      time.Time
 	sinceBytes int64
-	// trial is a part whose connection is on trial, and before the rate without it, in bytes a second.
-	trial  *part
+	// trying says that a part's connection is on trial, before is the rate without it, in bytes a second, and others that a file has begun
+	// or ended since, so that rates show nothing.
+	trying bool
 	before float64
+	others bool
 	// noneUntil is until when none is tried.
 	noneUntil time.Time
 }
@@ -107,9 +106,8 @@ func (c *connections) count() int {
 func (s *partServer) enter(a *assembly) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.users) == 0 {
-		s.measureLocked()
-	}
+	s.measureLocked()
+	s.others = true
 	s.users[a] = &connections{body: true}
 	s.total++
 }
@@ -120,6 +118,8 @@ func (s *partServer) leave(a *assembly) {
 	defer s.mu.Unlock()
 	s.total -= s.users[a].count()
 	delete(s.users, a)
+	s.measureLocked()
+	s.others = true
 }
 
 // noteBody notes whether a file's own body is open.
@@ -133,16 +133,17 @@ func (s *partServer) noteBody(a *assembly, open bool) {
 }
 
 // take reports whether a file may have one more part under way, of bound connections to this server in all: as large a share of
-// these as any other file.
+// these as any other file, and one where it has none, which its own body would need else. Who gets one calls giveBack when it has ended,
+// and before, where it is on trial, watch.
 func (s *partServer) take(a *assembly, bound int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, own := s.all.clock(), s.users[a]
-	if now.Before(s.restUntil) || s.total >= bound || own.count() >= bound/len(s.users) {
+	if now.Before(s.restUntil) || (own.count() > 0 && (s.total >= bound || own.count() >= bound/len(s.users))) {
 		return false
 	}
-	if s.policy == partsMustHelp {
-		if s.trial != nil || now.Before(s.noneUntil) || now.Sub(s.since) < s.all.trialPause {
+	if a.policy == partsMustHelp {
+		if s.trying || now.Before(s.noneUntil) || now.Sub(s.since) < s.all.trialPause {
 			return false
 		}
 		s.before = s.rateLocked()
@@ -151,6 +152,7 @@ func (s *partServer) take(a *assembly, bound int) bool {
 		s.all.underWay.Add(-1)
 		return false
 	}
+	s.trying = s.trying || a.policy == partsMustHelp
 	own.parts++
 	s.total++
 	return true
@@ -166,22 +168,31 @@ func (s *partServer) giveBack(a *assembly) {
 }
 
 // watch has a part that begins judged by what comes of it, where parts must help.
-func (s *partServer) watch(p *part) {
-	if s.policy != partsMustHelp {
+func (s *partServer) watch(a *assembly, p *part) {
+	if a.policy != partsMustHelp {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trial = p
 	s.measureLocked()
-	time.AfterFunc(s.all.trialPause, s.judge)
+	s.others = false
+	time.AfterFunc(s.all.trialPause, func() { s.judge(p) })
 }
 
-// judge ends a trial.
-func (s *partServer) judge() {
+// unwatched ends the trial of a part that could not begin.
+func (s *partServer) unwatched(a *assembly) {
 	s.mu.Lock()
-	p, gain := s.trial, s.rateLocked() >= trialGain*s.before
-	s.trial = nil
+	defer s.mu.Unlock()
+	if a.policy == partsMustHelp {
+		s.trying = false
+	}
+}
+
+// judge ends a part's trial. Of one that shows nothing the connection stays as it is.
+func (s *partServer) judge(p *part) {
+	s.mu.Lock()
+	gain := s.others || s.rateLocked() >= trialGain*s.before
+	s.trying = false
 	s.measureLocked()
 	if !gain {
 		s.noneUntil = s.all.clock().Add(noGainPause)
@@ -199,16 +210,12 @@ func (s *partServer) rateLocked() float64 {
 	return float64(s.received.Load()-s.sinceBytes) / max(s.all.clock().Sub(s.since).Seconds(), 1e-3)
 }
 
-// rest has each file use one connection for a while: the server wants fewer requests, or gives no parts.
+// rest has each file use one connection for a while: the server wants fewer requests, gives no parts, or none has come.
 func (s *partServer) rest(err error) {
-	pause := tooManyPause
-	switch trouble, ok := errors.AsType[*upstream.UnreachableError](err); {
-	case errors.Is(err, upstream.ErrWholeForPart):
-		pause = wholePause
-	case ok && trouble.RetryAfter != "":
-		if seconds, err := strconv.Atoi(trouble.RetryAfter); err == nil {
-			pause = min(max(time.Duration(seconds)*time.Second, tooManyPause), longestTooManyPause)
-		}
+	asked, _ := upstream.RetryAfter(err, s.all.clock())
+	pause := min(max(asked, partsPause), longestPartsPause)
+	if givesNoParts(err) {
+		pause = noPartsPause
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -107,6 +107,8 @@ type environment struct {
 	storagePart, gitLabPart int64
 	// trialPause is how long GitLab is watched before a further connection is tried, and then how long that is tried.
 	trialPause time.Duration
+	// partPatience is how long a part that is waited for may take to bring its first byte.
+	partPatience time.Duration
 	// sharedSpread is how long a fetched file of that size waits before it is written to the shared store.
 	sharedSpread func(size int64) time.Duration
 	// switchesPoll is how often Caddy's storage is looked at for what other instances switched.
@@ -140,6 +142,7 @@ func newProcessWide() *processWide {
 			storagePart:     8 << 20,
 			gitLabPart:      64 << 20,
 			trialPause:      2 * time.Second,
+			partPatience:    2 * time.Second,
 			switchesPoll:    5 * time.Second,
 		},
 		states:        caddy.NewUsagePool(),

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/bucket"
@@ -24,18 +25,31 @@ type sharedPart struct {
 	of          sharedParts
 	from, until int64
 	object      *bucket.Object
+	// came is how many bytes did, and cameBefore how many had before the object was asked for last.
+	came, cameBefore int64
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. A part that breaks off is asked for again, as long as each time something has come.
 func (p *sharedPart) Read(into []byte) (int, error) {
-	if p.object == nil {
-		object, err := p.of.shared.OpenPart(p.ctx, p.of.content, p.from, p.until, p.of.shared.FirstByte())
-		if err != nil {
-			return 0, err
+	for {
+		if p.object == nil {
+			object, err := p.of.shared.OpenPart(p.ctx, p.of.content, p.from+p.came, p.until, p.of.shared.FirstByte())
+			if err != nil {
+				return 0, err
+			}
+			p.object, p.cameBefore = object, p.came
 		}
-		p.object = object
+		n, err := p.object.Read(into)
+		p.came += int64(n)
+		if err == nil || errors.Is(err, io.EOF) || p.ctx.Err() != nil || isSlowDown(err) || p.came == p.cameBefore {
+			return n, err
+		}
+		_ = p.object.Close() // its end is known
+		p.object = nil
+		if n > 0 {
+			return n, nil
+		}
 	}
-	return p.object.Read(into)
 }
 
 // Close implements io.Closer.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/caddymodule/adminapi"
+	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -133,7 +134,7 @@ func TestARetryAfterIsSecondsOrADateAndBounded(t *testing.T) {
 		"37": 37 * time.Second, "0": time.Second, "-5": time.Second, "": limitedPause, "soon": limitedPause, "99999": maxLimitedPause,
 		"Sun, 29 Nov 2026 12:02:00 GMT": 2 * time.Minute, "Sun, 29 Nov 2026 11:00:00 GMT": time.Second,
 	} {
-		if got := retryAfter(text, now); got != want {
+		if got := waitAsked(&upstream.UnreachableError{RetryAfter: text}, now); got != want {
 			t.Errorf("%q: %s, want %s", text, got, want)
 		}
 	}

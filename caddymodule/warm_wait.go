@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
@@ -68,24 +67,22 @@ func (w *warming) await(ctx context.Context, s *state) error {
 // waitOf is how long to wait before GitLab is asked again, and how often in a row; 0 where asking again doesn't help.
 func waitOf(refusal error, now time.Time) (wait time.Duration, most int) {
 	if refused, ok := errors.AsType[*upstream.RefusedError](refusal); ok && refused.RateLimited() {
-		return retryAfter(refused.Header.Get("Retry-After"), now), maxWarmWaits
+		return waitAsked(refused, now), maxWarmWaits
 	}
 	if refused, ok := errors.AsType[*upstream.ListRefusedError](refusal); ok && refused.Status == http.StatusTooManyRequests {
-		return retryAfter(refused.RetryAfter, now), maxWarmWaits
+		return waitAsked(refused, now), maxWarmWaits
 	}
 	if unreachable, ok := errors.AsType[*upstream.UnreachableError](refusal); ok && unreachable.RetryAfter != "" {
-		return retryAfter(unreachable.RetryAfter, now), maxFrontWaits
+		return waitAsked(unreachable, now), maxFrontWaits
 	}
 	return 0, 0
 }
 
-// retryAfter reads a Retry-After (RFC 9110, section 10.2.3), in seconds or as a date.
-func retryAfter(text string, now time.Time) time.Duration {
-	wait := limitedPause
-	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil {
-		wait = time.Duration(seconds) * time.Second
-	} else if date, err := http.ParseTime(text); err == nil {
-		wait = date.Sub(now)
+// waitAsked is how long to wait after an answer that says that there are too many requests.
+func waitAsked(err error, now time.Time) time.Duration {
+	wait, ok := upstream.RetryAfter(err, now)
+	if !ok {
+		wait = limitedPause
 	}
 	return min(max(wait, time.Second), maxLimitedPause)
 }

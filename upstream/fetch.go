@@ -317,13 +317,13 @@ func (d *Download) resume(cause error) error {
 	if d.offset-d.tried >= retryProgress {
 		d.tries = 0
 	}
-	retries, pause := d.client.cfg.Retries, d.retryPause()
+	retries, pause := d.client.cfg.Retries, d.pauseAfter(cause)
 	if d.isElsewhere {
 		// GitLab wasn't asked for this yet, or not for long.
 		retries, pause = max(retries, 1), 0
 		d.isElsewhere = false
 	}
-	for ; d.tries < retries; pause = d.retryPause() {
+	for ; d.tries < retries; pause = d.pauseAfter(cause) {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -337,20 +337,9 @@ func (d *Download) resume(cause error) error {
 			d.Resumed++
 			return nil
 		}
-		if refused, ok := errors.AsType[*RefusedError](err); ok {
-			if !refused.RateLimited() {
-				if d.OnRefused != nil {
-					d.OnRefused(d.caller, refused)
-				}
-				// The bytes belong to whoever may still have them; a revoked token must not break the others' downloads.
-				if d.OtherCaller == nil {
-					return fmt.Errorf("reading the rest of the body: %w", err)
-				}
-				other, ok := d.OtherCaller()
-				if !ok {
-					return fmt.Errorf("reading the rest of the body: %w", err)
-				}
-				d.caller = other
+		if isRefusal(err) {
+			if err := d.handOver(err); err != nil {
+				return err
 			}
 		}
 		if errors.Is(err, ErrChanged) || d.isPart() && EndsParts(err) {
@@ -359,6 +348,34 @@ func (d *Download) resume(cause error) error {
 		cause = err
 	}
 	return fmt.Errorf("reading the body, given up after %d more tries: %w", d.tries, cause)
+}
+
+// isRefusal reports whether GitLab has refused the caller, and not just asked for fewer requests.
+func isRefusal(err error) bool {
+	refused, ok := errors.AsType[*RefusedError](err)
+	return ok && !refused.RateLimited()
+}
+
+// handOver has the download go on in the name of another caller, since GitLab has refused the present one. The bytes belong to whoever
+// may still have them; a revoked token must not break the others' downloads. Its error says that there is nobody.
+func (d *Download) handOver(err error) error {
+	refused, _ := errors.AsType[*RefusedError](err)
+	if d.OnRefused != nil {
+		d.OnRefused(d.caller, refused)
+	}
+	if d.OtherCaller != nil {
+		if other, ok := d.OtherCaller(); ok {
+			d.caller = other
+			return nil
+		}
+	}
+	return fmt.Errorf("reading the rest of the body: %w", err)
+}
+
+// pauseAfter is how long to wait before the next try: as long as a server asks for that wants fewer requests, up to the longest pause.
+func (d *Download) pauseAfter(err error) time.Duration {
+	asked, _ := RetryAfter(err, d.client.cfg.Now())
+	return max(d.retryPause(), min(asked, maxRetryPause))
 }
 
 // retryPause doubles with each try in a row that brought too little.

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -10,8 +11,9 @@ import (
 	"strings"
 )
 
-// ErrWholeForPart says that a server sent all of a file to who asked for a part of it. Nothing of that is read.
-var ErrWholeForPart = errors.New("all of the file was sent where a part was asked for")
+// ErrNoParts says that a server gives no parts of a file: it has sent all of it where a part was asked for, or what doesn't show that it
+// is this part of this content, or it takes a URL that GitLab has signed only once. Nothing of that is read.
+var ErrNoParts = errors.New("a part of the file was asked for, and can't be had")
 
 // HasParts reports whether parts of the file can be asked for beside the first answer's body: its server takes ranges, the length is
 // known, and each part's answer can show that it is of this very content, by its SHA-256 or a strong entity tag. A location alone
@@ -39,7 +41,7 @@ func (d *Download) Server() string {
 // and is resumed like the whole, in the name of the same caller. From object storage all parts are asked for by the one URL that
 // GitLab has signed; when that has expired one of them has it renewed for all.
 //
-// Besides the errors of a Download its Read returns ErrWholeForPart, ErrChanged, and at once what says that there are too many requests
+// Besides the errors of a Download its Read returns ErrNoParts, ErrChanged, and at once what says that there are too many requests
 // (EndsParts).
 // Whoever reads a part compares the whole file's sum.
 func (d *Download) Part(ctx context.Context, from, until int64) *Download {
@@ -72,13 +74,6 @@ func (d *Download) TakeIn(p []byte) error {
 	return nil
 }
 
-// HearRefusal tells OnRefused of a part that was refused.
-func (d *Download) HearRefusal(refused *RefusedError) {
-	if d.OnRefused != nil {
-		d.OnRefused(d.caller, refused)
-	}
-}
-
 // IsOpen reports whether an answer's body is under way, so that the next Read asks for nothing.
 func (d *Download) IsOpen() bool { return d.body != nil }
 
@@ -94,19 +89,25 @@ func (d *Download) closeBody() {
 // open asks for the body of a download that has none, a part or what comes after parts.
 func (d *Download) open() error {
 	d.isElsewhere = false
-	err := d.reopen()
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, ErrChanged), d.isPart() && EndsParts(err):
-		return err
+	for {
+		err := d.reopen()
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrChanged), d.isPart() && EndsParts(err):
+			return err
+		case !isRefusal(err):
+			return d.resume(err)
+		}
+		if err := d.handOver(err); err != nil {
+			return err
+		}
 	}
-	return d.resume(err)
 }
 
 // EndsParts reports whether an error of a part says that its server wants fewer requests, or doesn't give parts.
 func EndsParts(err error) bool {
-	if errors.Is(err, ErrWholeForPart) {
+	if errors.Is(err, ErrNoParts) {
 		return true
 	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
@@ -154,12 +155,16 @@ func (d *Download) getRenewed(header http.Header, expired *redirectTarget) (*htt
 	}
 	if target := d.link.now(); target != expired {
 		release()
-		return d.client.getFromStorage(d.ctx, target, header, d.client.cfg.Now())
+		response, identity, err := d.client.getFromStorage(d.ctx, target, header, d.client.cfg.Now())
+		return response, identity, d.takenOnce(err)
 	}
 	defer release()
+	if d.link.isTakenOnce() {
+		return nil, Identity{}, fmt.Errorf("%w: the storage takes no URL twice", ErrNoParts)
+	}
 	response, identity, target, err := d.client.get(d.ctx, d.caller, d.ref, header, []Identity{d.Identity})
 	if err != nil {
-		return nil, Identity{}, err
+		return nil, Identity{}, d.takenOnce(err)
 	}
 	if target == nil {
 		_ = response.Body.Close()
@@ -176,24 +181,28 @@ func isExpired(err error) bool {
 	return ok && slices.Contains([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden}, trouble.Status)
 }
 
-// isPartOf checks that an answer is the part that was asked for, of the same content.
-func (d *Download) isPartOf(response *http.Response, identity Identity) error {
-	if response.StatusCode != http.StatusPartialContent {
-		// With If-Range a file that has changed comes whole, too.
-		if Compare(d.Identity, identity) == Different {
-			return ErrChanged
-		}
-		return ErrWholeForPart
+// takenOnce notes that a storage refuses a URL that was signed just now, as one does that takes none twice: else each part would have
+// GitLab sign another one, and in vain.
+func (d *Download) takenOnce(err error) error {
+	if !isExpired(err) {
+		return err
 	}
-	start, total, ok := contentRange(response.Header)
-	switch {
-	case d.Identity.SHA256 != "" && identity.SHA256 != d.Identity.SHA256,
-		d.Identity.SHA256 == "" && identity.ETag != d.Identity.ETag,
-		identity.ETag != "" && d.Identity.ETag != "" && identity.ETag != d.Identity.ETag,
-		!ok, start != d.offset, total != d.Length,
-		!isIdentity(response.Header.Get("Content-Encoding")),
-		response.ContentLength > d.until-d.offset:
+	d.link.noteTakenOnce()
+	return fmt.Errorf("%w: the storage refuses a URL that was signed just now: %w", ErrNoParts, err)
+}
+
+// isPartOf checks that an answer is the part that was asked for, of the same content. ErrChanged means that it shows another one: a
+// file that has changed comes whole where If-Range was sent, or as a part of its own.
+func (d *Download) isPartOf(response *http.Response, identity Identity) error {
+	start, total, isPart := contentRange(response.Header)
+	isPart = isPart && response.StatusCode == http.StatusPartialContent
+	if Compare(d.Identity, identity) == Different || differ(d.Identity.ETag, identity.ETag) || (isPart && total >= 0 && total != d.Length) {
 		return ErrChanged
+	}
+	isSame := (d.Identity.SHA256 != "" && identity.SHA256 == d.Identity.SHA256) || (d.Identity.ETag != "" && identity.ETag == d.Identity.ETag)
+	if !isPart || !isSame || start != d.offset || total != d.Length || !isIdentity(response.Header.Get("Content-Encoding")) ||
+		response.ContentLength > d.until-d.offset {
+		return fmt.Errorf("%w: the answer is %s, and shows another range or no content", ErrNoParts, response.Status)
 	}
 	response.Body = struct {
 		io.Reader
@@ -201,6 +210,9 @@ func (d *Download) isPartOf(response *http.Response, identity Identity) error {
 	}{io.LimitReader(response.Body, d.until-d.offset), response.Body}
 	return nil
 }
+
+// differ reports whether both name something, and not the same.
+func differ(one, other string) bool { return one != "" && other != "" && one != other }
 
 // takesRanges reports whether a server has said that it gives parts of a file (RFC 9110, section 14.3).
 func takesRanges(header http.Header) bool {

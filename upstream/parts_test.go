@@ -135,7 +135,7 @@ func TestAPartIsTakenOnlyIfItIsOne(t *testing.T) {
 		want   error
 		ends   bool
 	}{
-		"all of it": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bigBody) }, upstream.ErrWholeForPart, true},
+		"all of it": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bigBody) }, upstream.ErrNoParts, true},
 		"all of another": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Etag", `"2"`)
 			_, _ = w.Write(bigBody)
@@ -149,18 +149,18 @@ func TestAPartIsTakenOnlyIfItIsOne(t *testing.T) {
 			w.Header().Del("Etag")
 			r.Header.Del("If-Range")
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(bigBody))
-		}, upstream.ErrChanged, false},
+		}, upstream.ErrNoParts, true},
 		"another length": {func(w http.ResponseWriter, r *http.Request) {
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(append(bytes.Clone(bigBody), 'x')))
 		}, upstream.ErrChanged, false},
 		"another place": {func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Set("Range", "bytes=5-9")
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(bigBody))
-		}, upstream.ErrChanged, false},
+		}, upstream.ErrNoParts, true},
 		"more than was asked for": {func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Set("Range", strings.TrimRight(r.Header.Get("Range"), "0123456789"))
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(bigBody))
-		}, upstream.ErrChanged, false},
+		}, upstream.ErrNoParts, true},
 		"too many requests": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, nil, true},
 		"slow down":         {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, nil, true},
 	} {

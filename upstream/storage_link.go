@@ -12,9 +12,11 @@ type storageLink struct {
 	// renewing holds a value while somebody has the link renewed, or looks whether somebody has.
 	renewing chan struct{}
 
-	// mu guards target; nothing is waited for under it.
+	// mu guards all below; nothing is waited for under it.
 	mu     sync.Mutex
 	target *redirectTarget
+	// takenOnce says that the storage has refused a URL that was signed just before.
+	takenOnce bool
 }
 
 // newStorageLink makes one of where GitLab has sent us; nil for nowhere.
@@ -35,6 +37,18 @@ func (l *storageLink) renew(target *redirectTarget) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.target = target
+}
+
+func (l *storageLink) isTakenOnce() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.takenOnce
+}
+
+func (l *storageLink) noteTakenOnce() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.takenOnce = true
 }
 
 // enter waits for the turn to renew the link.
