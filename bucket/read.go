@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -17,8 +18,8 @@ var (
 	ErrDistrusted = errors.New("what the bucket has wasn't what it should be")
 )
 
-// ErrNoParts says that the storage, or what stands before it, gives no parts of an object: it has sent all of it.
-var ErrNoParts = errors.New("all of the object was sent where a part was asked for")
+// ErrNoParts says that the storage, or what stands before it, gives no parts of an object: it has sent all of it, or another part.
+var ErrNoParts = errors.New("a part of the object was asked for, and something else was sent")
 
 // Open is OpenPart up to the object's end.
 func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within time.Duration) (*Object, error) {
@@ -28,7 +29,7 @@ func (b *Bucket) Open(ctx context.Context, content Content, offset int64, within
 // OpenPart returns the bytes of an object from one up to another. Its head is waited for as long as within says, and each 16 KiB of the
 // object as long as Config.FirstByte says.
 //
-// ErrAbsent: the bucket hasn't it. ErrNoParts: all of it was sent. ErrWrong and ErrDistrusted: what it has isn't that. ErrResting: it isn't asked for now. A *TroubleError: it
+// ErrAbsent: the bucket hasn't it. ErrNoParts: it doesn't give parts. ErrWrong and ErrDistrusted: what it has isn't that. ErrResting: it isn't asked for now. A *TroubleError: it
 // couldn't be asked. What is read may be wrong all the same: who has read all of it, from wherever, compares the sum, and says so
 // if it is another (Distrust).
 func (b *Bucket) OpenPart(ctx context.Context, content Content, from, until int64, within time.Duration) (*Object, error) {
@@ -90,9 +91,13 @@ func (b *Bucket) open(ctx context.Context, name string, content Content, from, u
 	if err != nil {
 		return nil, err
 	}
-	body, info, _, err := b.core.GetObject(ctx, b.cfg.Name, name, options)
+	body, info, header, err := b.core.GetObject(ctx, b.cfg.Name, name, options)
 	if err != nil {
 		return nil, err
+	}
+	if isPart := from > 0 || until < content.Size; isPart && !strings.HasPrefix(header.Get("Content-Range"), fmt.Sprintf("bytes %d-", from)) {
+		_ = body.Close()
+		return nil, ErrNoParts
 	}
 	if info.Size < 0 {
 		_ = body.Close()
@@ -100,9 +105,6 @@ func (b *Bucket) open(ctx context.Context, name string, content Content, from, u
 	}
 	if length := until - from; info.Size != length {
 		_ = body.Close()
-		if info.Size == content.Size {
-			return nil, ErrNoParts
-		}
 		return nil, fmt.Errorf("%w: from byte %d to byte %d it has %d bytes, and should have %d", ErrWrong, from, until, info.Size, length)
 	}
 	return &Object{body: body, left: until - from, written: info.LastModified}, nil

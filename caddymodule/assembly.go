@@ -112,7 +112,7 @@ func (h *Handler) hasParts(size int64) bool {
 
 // run brings the file into the fill.
 func (a *assembly) run(ctx context.Context, buffer []byte) error {
-	a.f.fill.OnTaken(a.body.TakeIn)
+	a.f.fill.OnTaken(a.takenIn)
 	a.bodyOpen = true
 	a.f.connections.Store(1)
 	a.server.enter(a)
@@ -136,6 +136,7 @@ func (a *assembly) run(ctx context.Context, buffer []byte) error {
 		if at == a.body.Length {
 			return nil
 		}
+		a.parts = slices.DeleteFunc(a.parts, func(p *part) bool { return p.done && p.until <= at }) // is taken in
 		a.noteBody(a.body.IsOpen())
 		a.spread(partsCtx, at)
 		if p := a.partAt(at); p != nil {
@@ -148,6 +149,15 @@ func (a *assembly) run(ctx context.Context, buffer []byte) error {
 			return err
 		}
 	}
+}
+
+// takenIn tells the body of bytes of parts that are taken in. Bytes that a connection brought which was given up since are passed over by
+// the body, if that is open: it comes to the bytes behind them without asking anew.
+func (a *assembly) takenIn(piece []byte) error {
+	if p := a.partAt(a.f.fill.Written()); a.body.IsOpen() && p != nil && p.done && errors.Is(p.err, errNoGain) && a.partAt(p.until) == nil {
+		return a.body.PassOver(piece)
+	}
+	return a.body.TakeIn(piece)
 }
 
 // noteBody notes whether the body itself has a connection.
@@ -209,9 +219,8 @@ func (a *assembly) wait(ctx context.Context, p *part) error {
 	return err
 }
 
-// partAt returns the part that brings the byte there; nil for none. Parts that are taken in are forgotten.
+// partAt returns the part that brings the byte there; nil for none.
 func (a *assembly) partAt(at int64) *part {
-	a.parts = slices.DeleteFunc(a.parts, func(p *part) bool { return p.done && p.until <= at })
 	for _, p := range a.parts {
 		if p.from <= at && at < p.until {
 			return p
@@ -245,15 +254,25 @@ func (a *assembly) spread(ctx context.Context, at int64) {
 		a.next = at
 	}
 	for a.next < min(size, at+int64(partWindow*a.f.h.fetchConnections)*a.step) {
-		if a.connections() >= a.f.h.fetchConnections || !a.server.take(a, a.f.h.fetchConnectionsTotal) {
+		if a.connections() >= a.f.h.fetchConnections {
+			return
+		}
+		taken, tried := a.server.take(a, a.f.h.fetchConnectionsTotal)
+		if !taken {
 			return
 		}
 		until := min((a.next/a.step+1)*a.step, size)
-		if !a.begin(ctx, a.next, until) {
-			a.server.unwatched(a)
+		p := a.begin(ctx, a.next, until)
+		switch {
+		case p == nil:
+			if tried {
+				a.server.unwatched()
+			}
 			a.server.giveBack(a)
 			a.endParts()
 			return
+		case tried:
+			a.server.watch(p)
 		}
 		a.next = until
 	}
@@ -283,16 +302,15 @@ func (a *assembly) connections() (count int) {
 	return count
 }
 
-// begin begins a part. False means that the fill takes none any more.
-func (a *assembly) begin(ctx context.Context, from, until int64) bool {
+// begin begins a part; nil where the fill takes none any more.
+func (a *assembly) begin(ctx context.Context, from, until int64) *part {
 	ahead, err := a.f.fill.Ahead(from, until)
 	if err != nil {
-		return false
+		return nil
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	p := &part{from: from, until: until, ahead: ahead, cancel: cancel, asks: a.f.asks, begun: time.Now()}
 	a.parts = append(a.parts, p)
-	a.server.watch(a, p)
 	body := a.source.Part(ctx, from, until)
 	a.f.connections.Add(1)
 	a.f.h.metrics.partConnections.Inc()
@@ -307,7 +325,7 @@ func (a *assembly) begin(ctx context.Context, from, until int64) bool {
 		a.f.h.metrics.partConnections.Dec()
 		a.tell(p, err)
 	})
-	return true
+	return p
 }
 
 // bring moves a part into the fill.
@@ -391,10 +409,14 @@ func (a *assembly) takeIn(p *part) error {
 	case partWhole, partLimited:
 		a.server.rest(p.err)
 	case partFailed:
-		if refused, ok := errors.AsType[*upstream.RefusedError](p.err); ok {
-			a.f.hear(p.asks, answerOfFetch(nil, refused)) // the body may be another caller's by now
-		} else {
+		refused, ok := errors.AsType[*upstream.RefusedError](p.err)
+		switch {
+		case !ok:
 			a.server.rest(p.err)
+		case p.asks.grantKey == a.f.asks.grantKey:
+			a.body.HandOver(refused)
+		default: // the body is another caller's by now
+			a.f.hear(p.asks, answerOfFetch(nil, refused))
 		}
 	case partStopped:
 	}

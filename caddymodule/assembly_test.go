@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -100,43 +102,91 @@ func TestWhatIsSoonHereIsLeftToOneConnection(t *testing.T) {
 // TestGitLabItselfIsAskedForPartsOnlyWhereTheyHelp has a clock put forward, and the bytes made up.
 func TestGitLabItselfIsAskedForPartsOnlyWhereTheyHelp(t *testing.T) {
 	for name, test := range map[string]struct {
-		after int64 // bytes while a connection is on trial; 100 came in the same time without it
-		stays bool
-	}{"faster": {125, true}, "as fast": {100, false}, "hardly faster": {115, false}} {
+		after     int64 // bytes while a connection is on trial; 100 came in the same time without it
+		meanwhile func(*partServer)
+		stays     bool // the connection that was tried
+		again     bool // whether another one is tried after a while
+	}{
+		"faster":                     {125, nil, true, true},
+		"as fast":                    {100, nil, false, false},
+		"hardly faster":              {115, nil, false, false},
+		"with another file's bytes":  {200, func(s *partServer) { s.enter(&assembly{policy: partsMustHelp}) }, true, true},
+		"while a connection is over": {80, func(s *partServer) { s.noteBody(slices.Collect(maps.Keys(s.users))[0], false) }, true, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			var now time.Time
 			server := newPartServers(&environment{clock: func() time.Time { return now }, trialPause: 2 * time.Second}).of("https://gitlab.example.com")
 			file, other := &assembly{policy: partsMustHelp}, &assembly{policy: partsMustHelp}
+			takes := func(a *assembly) bool {
+				taken, _ := server.take(a, 32)
+				return taken
+			}
 			server.enter(file)
 			server.enter(other)
-			if server.take(file, 32) {
+			if takes(file) {
 				t.Error("a part is asked for at once")
 			}
 			server.received.Add(100)
 			now = now.Add(2 * time.Second)
-			if !server.take(file, 32) {
+			if !takes(file) {
 				t.Fatal("none is tried")
 			}
 			ctx, cancel := context.WithCancelCause(t.Context())
-			if server.take(file, 32) || server.take(other, 32) { // though the part hasn't begun yet
+			if takes(file) || takes(other) { // though the part hasn't begun yet
 				t.Error("two are tried at a time")
 			}
-			server.measureLocked()
+			beginTrial(server)
+			if test.meanwhile != nil {
+				test.meanwhile(server)
+			}
 			server.received.Add(test.after)
 			now = now.Add(2 * time.Second)
 			server.judge(&part{cancel: cancel})
 			if stays := context.Cause(ctx) == nil; stays != test.stays {
 				t.Errorf("it stays: %v", stays)
 			}
+			if proven := server.proven; (proven == 3) != (test.stays && test.meanwhile == nil) {
+				t.Errorf("%d connections are known to be worth it", proven)
+			}
 			now = now.Add(2 * time.Second)
-			if next := server.take(file, 32); next != test.stays {
+			if next := takes(file); next != test.again {
 				t.Errorf("another one is tried: %v", next)
 			}
 			now = now.Add(noGainPause)
-			if !test.stays && !server.take(file, 32) {
+			if !test.again && !takes(file) {
 				t.Error("none is tried any more")
 			}
 		})
+	}
+}
+
+// beginTrial is watch without a clock of its own.
+func beginTrial(s *partServer) {
+	s.measureLocked()
+	s.disturbed = false
+}
+
+// TestAConnectionThatHasHelpedIsReplacedAtOnce has one end of those that were shown to be worth it.
+func TestAConnectionThatHasHelpedIsReplacedAtOnce(t *testing.T) {
+	var now time.Time
+	server := newPartServers(&environment{clock: func() time.Time { return now }, trialPause: 2 * time.Second}).of("https://gitlab.example.com")
+	file := &assembly{policy: partsMustHelp}
+	server.enter(file)
+	server.received.Add(100)
+	now = now.Add(2 * time.Second)
+	if taken, tried := server.take(file, 32); !taken || !tried {
+		t.Fatal("none is tried")
+	}
+	beginTrial(server)
+	server.received.Add(200)
+	now = now.Add(2 * time.Second)
+	server.judge(&part{cancel: func(error) { t.Error("it is given up") }})
+	server.noteBody(file, false)
+	if taken, tried := server.take(file, 32); !taken || tried {
+		t.Errorf("in the place of the body: %v, on trial: %v", taken, tried)
+	}
+	if taken, _ := server.take(file, 32); taken {
+		t.Error("one more is taken without a trial")
 	}
 }
 
@@ -340,10 +390,12 @@ func TestConnectionsToAServerAreSharedEquallyAmongFiles(t *testing.T) {
 	server := process.partServers.of("https://storage.example.com")
 	one, two := new(assembly), new(assembly)
 	takeAll := func(a *assembly) (taken int) {
-		for server.take(a, 8) {
+		for {
+			if more, _ := server.take(a, 8); !more {
+				return taken
+			}
 			taken++
 		}
-		return taken
 	}
 	server.enter(one)
 	if taken := takeAll(one); taken != 7 {
@@ -365,11 +417,11 @@ func TestConnectionsToAServerAreSharedEquallyAmongFiles(t *testing.T) {
 	}
 	server.rest(fmt.Errorf("%w", errNoGain))
 	server.giveBack(two)
-	if server.take(two, 8) {
+	if taken, _ := server.take(two, 8); taken {
 		t.Error("a server that rests is asked")
 	}
 	putForward(partsPause + time.Second)
-	if !server.take(two, 8) {
+	if taken, _ := server.take(two, 8); !taken {
 		t.Error("it rests for ever")
 	}
 }

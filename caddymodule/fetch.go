@@ -302,6 +302,7 @@ func (f *flight) move(ctx context.Context, body *upstream.Download, buffer []byt
 	if a := f.assemblyOf(body); a != nil {
 		return a.run(ctx, buffer)
 	}
+	f.fill.EndParts() // so that the kernel sends what has come
 	_, err := io.CopyBuffer(struct{ io.Writer }{f.fill}, &countedReader{Reader: body, read: func(n int64) {
 		f.received(n)
 		f.readsShared.Store(body.IsElsewheres())

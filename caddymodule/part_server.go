@@ -80,11 +80,13 @@ type partServer struct {
 	// since is when the rate began to be measured, and sinceBytes what had come by then.
 	since      time.Time
 	sinceBytes int64
-	// trying says that a part's connection is on trial, before is the rate without it, in bytes a second, and others that a file has begun
-	// or ended since, so that rates show nothing.
-	trying bool
-	before float64
-	others bool
+	// trying says that a part's connection is on trial, before is the rate without it, in bytes a second, and disturbed that another
+	// connection has begun or ended since, so that rates show nothing.
+	trying    bool
+	before    float64
+	disturbed bool
+	// proven is how many connections in all have been shown to be worth it.
+	proven int
 	// noneUntil is until when none is tried.
 	noneUntil time.Time
 }
@@ -106,10 +108,9 @@ func (c *connections) count() int {
 func (s *partServer) enter(a *assembly) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.measureLocked()
-	s.others = true
 	s.users[a] = &connections{body: true}
 	s.total++
+	s.disturbLocked()
 }
 
 // leave takes a file off, whose parts have all ended.
@@ -118,8 +119,10 @@ func (s *partServer) leave(a *assembly) {
 	defer s.mu.Unlock()
 	s.total -= s.users[a].count()
 	delete(s.users, a)
-	s.measureLocked()
-	s.others = true
+	if len(s.users) == 0 {
+		s.proven = 0
+	}
+	s.disturbLocked()
 }
 
 // noteBody notes whether a file's own body is open.
@@ -130,32 +133,37 @@ func (s *partServer) noteBody(a *assembly, open bool) {
 	s.total -= own.count()
 	own.body = open
 	s.total += own.count()
+	s.disturbLocked()
 }
 
 // take reports whether a file may have one more part under way, of bound connections to this server in all: as large a share of
-// these as any other file, and one where it has none, which its own body would need else. Who gets one calls giveBack when it has ended,
-// and before, where it is on trial, watch.
-func (s *partServer) take(a *assembly, bound int) bool {
+// these as any other file, and one where it has none, which its own body would need else. tried says that the connection is on trial: who
+// gets one calls watch, or unwatched. When the part has ended, giveBack is called.
+func (s *partServer) take(a *assembly, bound int) (taken, tried bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, own := s.all.clock(), s.users[a]
 	if now.Before(s.restUntil) || (own.count() > 0 && (s.total >= bound || own.count() >= bound/len(s.users))) {
-		return false
+		return false, false
 	}
-	if a.policy == partsMustHelp {
-		if s.trying || now.Before(s.noneUntil) || now.Sub(s.since) < s.all.trialPause {
-			return false
-		}
-		s.before = s.rateLocked()
+	tried = a.policy == partsMustHelp && s.total >= s.proven
+	if tried && now.Sub(s.since) > 2*s.all.trialPause && !s.trying {
+		s.measureLocked() // nobody asked for long: what came in all that time says little of the line
+	}
+	if tried && (s.trying || now.Before(s.noneUntil) || now.Sub(s.since) < s.all.trialPause) {
+		return false, false
 	}
 	if s.all.underWay.Add(1) > maxParts {
 		s.all.underWay.Add(-1)
-		return false
+		return false, false
 	}
-	s.trying = s.trying || a.policy == partsMustHelp
+	if tried {
+		s.trying, s.before = true, s.rateLocked()
+	}
 	own.parts++
 	s.total++
-	return true
+	s.disturbLocked()
+	return true, tried
 }
 
 // giveBack takes a part off.
@@ -165,42 +173,50 @@ func (s *partServer) giveBack(a *assembly) {
 	defer s.mu.Unlock()
 	s.users[a].parts--
 	s.total--
+	s.disturbLocked()
 }
 
-// watch has a part that begins judged by what comes of it, where parts must help.
-func (s *partServer) watch(a *assembly, p *part) {
-	if a.policy != partsMustHelp {
-		return
-	}
+// watch has a part that begins judged by what comes of it.
+func (s *partServer) watch(p *part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.measureLocked()
-	s.others = false
+	s.disturbed = false
 	time.AfterFunc(s.all.trialPause, func() { s.judge(p) })
 }
 
 // unwatched ends the trial of a part that could not begin.
-func (s *partServer) unwatched(a *assembly) {
+func (s *partServer) unwatched() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a.policy == partsMustHelp {
-		s.trying = false
-	}
+	s.trying = false
 }
 
-// judge ends a part's trial. Of one that shows nothing the connection stays as it is.
+// judge ends a part's trial: its connection stays, and as many as there are now need no trial any more, or is given up. Of a trial that
+// shows nothing, since other connections have begun or ended meanwhile, its own stays as long as the part needs it.
 func (s *partServer) judge(p *part) {
 	s.mu.Lock()
-	gain := s.others || s.rateLocked() >= trialGain*s.before
+	gain := s.rateLocked() >= trialGain*s.before
 	s.trying = false
 	s.measureLocked()
-	if !gain {
+	switch {
+	case s.disturbed:
+		gain = true
+	case gain:
+		s.proven = max(s.proven, s.total)
+	default:
 		s.noneUntil = s.all.clock().Add(noGainPause)
 	}
 	s.mu.Unlock()
 	if !gain {
 		p.cancel(errNoGain)
 	}
+}
+
+// disturbLocked notes that there are other connections than before: what is measured begins anew.
+func (s *partServer) disturbLocked() {
+	s.measureLocked()
+	s.disturbed = true
 }
 
 func (s *partServer) measureLocked() { s.since, s.sinceBytes = s.all.clock(), s.received.Load() }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,9 +33,9 @@ func (d *Download) FromStorage() bool { return d.link != nil }
 // Server names the server that the bytes come from, as scheme://host: GitLab, or its object storage.
 func (d *Download) Server() string {
 	if d.link != nil {
-		return origin(d.link.now())
+		return origin(d.link.now().url)
 	}
-	return d.client.cfg.Base.Scheme + "://" + d.client.cfg.Base.Host
+	return origin(d.client.cfg.Base)
 }
 
 // Part is the part of the file from one byte up to another, which isn't asked for before the first Read. It has a connection of its own,
@@ -72,6 +73,28 @@ func (d *Download) TakeIn(p []byte) error {
 		return d.summing.compare()
 	}
 	return nil
+}
+
+// PassOver is TakeIn where the present answer's body goes on: it brings the same bytes, which are compared, and then those behind them.
+func (d *Download) PassOver(p []byte) error {
+	same := make([]byte, len(p))
+	if _, err := io.ReadFull(d.body, same); err != nil {
+		return d.TakeIn(p)
+	}
+	if !bytes.Equal(same, p) {
+		return ErrChanged
+	}
+	body := d.body
+	d.body = nil // TakeIn would close it
+	err := d.TakeIn(p)
+	d.body = body
+	return err
+}
+
+// HandOver has the download go on in the name of another caller, since GitLab has refused the present one for a part. If there is none,
+// the next answer tells.
+func (d *Download) HandOver(refused *RefusedError) {
+	_ = d.handOver(refused)
 }
 
 // IsOpen reports whether an answer's body is under way, so that the next Read asks for nothing.

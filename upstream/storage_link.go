@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"net/url"
 	"strings"
 	"sync"
 )
@@ -61,7 +62,14 @@ func (l *storageLink) enter(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// origin is a location's server.
-func origin(target *redirectTarget) string {
-	return target.url.Scheme + "://" + strings.ToLower(target.url.Host)
+// origin names a URL's server as scheme://host, without the port that the scheme has anyway.
+func origin(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	switch u.Scheme {
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	}
+	return u.Scheme + "://" + host
 }
