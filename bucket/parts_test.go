@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -32,6 +33,8 @@ func TestAStorageThatGivesNoPartsIsNotTakenForWrong(t *testing.T) {
 				if r.Header.Get("Range") == "" {
 					status, header, sent = http.StatusOK, whole, body
 				}
+				header = header.Clone()
+				header.Set("Content-Length", strconv.Itoa(len(sent)))
 				return &http.Response{StatusCode: status, Header: header, Request: r, Body: io.NopCloser(bytes.NewReader(sent)), ContentLength: int64(len(sent))}
 			})})
 			if err != nil {
