@@ -153,6 +153,10 @@ func TestGitLabItselfIsAskedForPartsOnlyWhereTheyHelp(t *testing.T) {
 				t.Errorf("another one is tried: %v", next)
 			}
 			now = now.Add(noGainPause)
+			if takes(file) && !test.again {
+				t.Error("one is tried before the line was looked at anew")
+			}
+			now = now.Add(2 * time.Second)
 			if !test.again && !takes(file) {
 				t.Error("none is tried any more")
 			}

@@ -394,11 +394,21 @@ func (c *partFaults) harmBucket(random *rand.Rand) {
 func (c *partFaults) someFault(random *rand.Rand) gitlabtest.Fault {
 	at := int64(1 + random.IntN(2<<20))
 	faults := []gitlabtest.Fault{
-		{CutAfter: at}, {CutEach: at}, {StallAfter: at}, {Reset: true}, {Hang: true}, {IgnoreRange: true},
+		{CutAfter: at},
+		{CutEach: at},
+		{StallAfter: at},
+		{Reset: true},
+		{Hang: true},
+		{IgnoreRange: true},
 		{Latency: time.Duration(random.IntN(200)) * time.Millisecond},
-		{Status: http.StatusTooManyRequests}, {Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"1"}}},
-		{Status: http.StatusInternalServerError}, {Status: http.StatusForbidden}, {Status: http.StatusNotFound}, {Status: http.StatusUnauthorized},
-		{Header: http.Header{"Etag": {`W/"weak"`}}}, {Header: http.Header{"Accept-Ranges": {"none"}}},
+		{Status: http.StatusTooManyRequests},
+		{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"1"}}},
+		{Status: http.StatusInternalServerError},
+		{Status: http.StatusForbidden},
+		{Status: http.StatusNotFound},
+		{Status: http.StatusUnauthorized},
+		{Header: http.Header{"Etag": {`W/"weak"`}}},
+		{Header: http.Header{"Accept-Ranges": {"none"}}},
 	}
 	if c.corrupts {
 		faults = append(faults, gitlabtest.Fault{CorruptAt: at}, gitlabtest.Fault{ClaimLength: at})
