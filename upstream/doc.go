@@ -9,7 +9,7 @@
 //     No address takes more than its share of them (fair_table.go), nor of the notes about refusals (refusal_notes.go).
 //   - The client (client.go) asks about one caller and one file, by the file's first byte (answer.go, judge.go) or, where
 //     ranges are ignored, by HEAD (head.go), fetches (fetch.go, redirect.go, body.go), also what is missing of a file
-//     (remainder.go), in parts (parts.go, storage_link.go), takes bytes that it has named from elsewhere (elsewhere.go), lists the files of a package (packages.go), and forwards (forward.go): what became of the body is in
+//     (remainder.go), in parts (parts.go, storage_link.go), waits as long as a server asks for (retry_after.go), takes bytes that it has named from elsewhere (elsewhere.go), lists the files of a package (packages.go), and forwards (forward.go): what became of the body is in
 //     delivery.go, the share of connections that strangers may take in standing.go, the upload's 100-continue in
 //     expectation.go, and what is never repeated in repeats.go. What isn't about packages is forwarded by forward_other.go. Of offers to switch protocols it takes that of
 //     a WebSocket there, and no other (upgrade.go).
