@@ -18,9 +18,8 @@ const (
 	gitLabParts = 16
 	// partWindow is how many parts for each connection may be ahead of what has arrived without a gap.
 	partWindow = 2
-	// firstLook is how long the first answer alone shows how fast its line is, and soonOver how long it may still take to be left alone.
+	// firstLook is how long the first answer alone shows how fast its line is.
 	firstLook = 100 * time.Millisecond
-	soonOver  = time.Second
 )
 
 // assembly brings one file by several connections. The first answer runs on until it meets a part that has arrived, at least its first
@@ -280,12 +279,12 @@ func (a *assembly) spread(ctx context.Context, at int64) {
 
 // isSlow reports whether the line has shown that further connections may be worth it.
 func (a *assembly) isSlow(at int64) bool {
-	return a.next > 0 || willTakeLong(time.Since(a.begun), at-a.from, a.body.Length-at)
+	return a.next > 0 || willTakeLong(time.Since(a.begun), at-a.from, a.body.Length-at, a.f.h.process.soonOver)
 }
 
-// willTakeLong reports whether what is left of a file takes longer than soonOver, by what has come in some time: what will be here
-// soon is left alone.
-func willTakeLong(took time.Duration, came, left int64) bool {
+// willTakeLong reports whether what is left of a file takes longer than that, by what has come in some time: what will be here soon is
+// left alone.
+func willTakeLong(took time.Duration, came, left int64, soonOver time.Duration) bool {
 	return took >= firstLook && float64(left)*took.Seconds() > float64(came)*soonOver.Seconds()
 }
 

@@ -27,6 +27,7 @@ func withSmallParts(t *testing.T) {
 	setForTest(t, &process.storagePart, 1<<20)
 	setForTest(t, &process.gitLabPart, 1<<20)
 	setForTest(t, &process.trialPause, 50*time.Millisecond)
+	setForTest(t, &process.soonOver, 200*time.Millisecond)
 	process.partServers = newPartServers(&process.environment)
 }
 
@@ -93,7 +94,7 @@ func TestWhatIsSoonHereIsLeftToOneConnection(t *testing.T) {
 		{time.Minute, 600 << 20, 9 << 20, false},
 		{time.Minute, 600 << 20, 11 << 20, true},
 	} {
-		if long := willTakeLong(test.took, test.came, test.left); long != test.long {
+		if long := willTakeLong(test.took, test.came, test.left, time.Second); long != test.long {
 			t.Errorf("%d bytes in %s and %d left: %v", test.came, test.took, test.left, long)
 		}
 	}
@@ -231,7 +232,7 @@ func TestWhateverGoesWrongWithAPartTheFileComesWhole(t *testing.T) {
 				withSmallParts(t)
 				body := someBytes(6<<20, 4)
 				publishOld(gitlab, "app.bin", body)
-				gitlab.SetConnectionRate(4 << 20)
+				gitlab.SetConnectionRate(8 << 20)
 				e := startEdge(t, gitlab.URL, partOptions)
 				first, rest := e.beginDownload(t, "app.bin", developer, 100_000)
 				fault := fault

@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 		os.Exit(code)
 	}
 	process.sharedSpread = sharedSpread // there are others with the same bucket
+	process.sharedPause = 2 * time.Second
 	config, err := os.ReadFile(path)    //nolint:gosec // the parent's own file
 	if err == nil {
 		err = caddy.Load(config, true)

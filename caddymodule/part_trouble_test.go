@@ -106,7 +106,7 @@ func TestPartsThatNeverComeHoldUpNoFile(t *testing.T) {
 			setForTest(t, &process.partPatience, 100*time.Millisecond)
 			gitlab, address := front(t)
 			body := someBytes(4<<20, 41)
-			gitlab.SetConnectionRate(2 << 20)
+			gitlab.SetConnectionRate(6 << 20)
 			e := startEdge(t, address, partOptions)
 			for i, wantTried := range []bool{true, false} {
 				file := fmt.Sprintf("app%d.bin", i)
@@ -135,7 +135,7 @@ func TestAnAnswerThatShowsLessThanTheFirstEndsThePartsAndNotTheFile(t *testing.T
 			withSmallParts(t)
 			gitlab, body := naming(t), someBytes(4<<20, 42)
 			publishOld(gitlab, "app.bin", body)
-			gitlab.SetConnectionRate(2 << 20)
+			gitlab.SetConnectionRate(6 << 20)
 			e := startEdge(t, inFrontOf(t, gitlab.URL, nil, func(r *http.Response) {
 				if isForPart(r.Request) {
 					less(r.Header)
@@ -234,7 +234,7 @@ func TestARevokedTokenIsFollowedByAnother(t *testing.T) {
 			withSmallParts(t)
 			gitlab, body := naming(t), someBytes(5<<20, 44)
 			publishOld(gitlab, "app.bin", body)
-			gitlab.SetConnectionRate(2 << 20)
+			gitlab.SetConnectionRate(4 << 20)
 			e := startEdge(t, gitlab.URL, fmt.Sprintf("fetch_connections 4\nfetch_parallel_from 1MiB\nretries %d", retries))
 			_, rest := e.beginDownload(t, "app.bin", developer, 1000)
 			first, others := e.beginDownload(t, "app.bin", colleague, 1000)
@@ -294,7 +294,7 @@ func TestFilesThatAreMoreThanConnectionsAskGitLabOnceEach(t *testing.T) {
 		bodies[i] = someBytes(3<<20, byte(50+i))
 		publishOld(gitlab, fmt.Sprintf("app%d.bin", i), bodies[i])
 	}
-	gitlab.SetConnectionRate(1 << 20)
+	gitlab.SetConnectionRate(2 << 20)
 	e := startEdge(t, gitlab.URL, partOptions+"\nfetch_connections_total 4")
 	var callers sync.WaitGroup
 	callers.Go(func() { e.mustGet(t, "app0.bin", developer, bodies[0]) })
@@ -314,7 +314,7 @@ func TestAStorageThatTakesAURLOnceHasGitLabAskedOnceMore(t *testing.T) {
 	withSmallParts(t)
 	gitlab, body := redirecting(t, nil), someBytes(4<<20, 46)
 	publishOld(gitlab, "app.bin", body)
-	gitlab.SetConnectionRate(2 << 20)
+	gitlab.SetConnectionRate(5 << 20)
 	e := startEdge(t, inFrontOfStorage(t, gitlab.URL, func(w http.ResponseWriter, r *http.Request) bool {
 		if isForPart(r) {
 			w.WriteHeader(http.StatusForbidden)

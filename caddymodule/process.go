@@ -105,12 +105,16 @@ type environment struct {
 	// storagePart is how large the parts are that object storage is asked for, and gitLabPart those of GitLab itself at least, each of
 	// which is a request that its limits count.
 	storagePart, gitLabPart int64
+	// soonOver is how long a file may still take to be left to one connection.
+	soonOver time.Duration
 	// trialPause is how long GitLab is watched before a further connection is tried, and then how long that is tried.
 	trialPause time.Duration
 	// partPatience is how long a part that is waited for may take to bring its first byte.
 	partPatience time.Duration
 	// sharedSpread is how long a fetched file of that size waits before it is written to the shared store.
 	sharedSpread func(size int64) time.Duration
+	// sharedPause is the longest pause of writing to the shared store, after trouble.
+	sharedPause time.Duration
 	// switchesPoll is how often Caddy's storage is looked at for what other instances switched.
 	switchesPoll time.Duration
 }
@@ -141,8 +145,10 @@ func newProcessWide() *processWide {
 			sharedSpread:    sharedSpread,
 			storagePart:     8 << 20,
 			gitLabPart:      64 << 20,
+			soonOver:        time.Second,
 			trialPause:      2 * time.Second,
 			partPatience:    2 * time.Second,
+			sharedPause:     maxSharedPause,
 			switchesPoll:    5 * time.Second,
 		},
 		states:        caddy.NewUsagePool(),

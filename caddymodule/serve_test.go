@@ -286,7 +286,7 @@ func TestAColdHerdCostsOneGETAndStreamsWhileTheFileArrives(t *testing.T) {
 			gitlab.AddToken(gitlabtest.Token{Kind: gitlabtest.PersonalToken, Secret: fmt.Sprintf("glpat-%d", i), Username: fmt.Sprintf("user%d", i), Roles: roles})
 		}
 		e := startEdge(t, gitlab.URL, "")
-		body := someBytes(64<<20, 9)
+		body := someBytes(16<<20, 9)
 		want := hexSHA256(body)
 		publishOld(gitlab, "big.bin", body)
 		// The upstream stands still in the middle until all callers have had their first bytes.

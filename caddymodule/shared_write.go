@@ -41,7 +41,7 @@ func (s *state) keepSharing() {
 	var writers sync.WaitGroup
 	defer writers.Wait()
 	slots := make(chan struct{}, sharedWriters)
-	var rest sharedPause
+	rest := sharedPause{longest: s.process.sharedPause}
 	for {
 		select {
 		case slots <- struct{}{}:
@@ -178,6 +178,9 @@ func (j sharedJob) putLocation(ctx context.Context, content bucket.Content) erro
 
 // sharedPause is how long writing pauses before the next file: nothing, or after trouble longer and longer.
 type sharedPause struct {
+	longest time.Duration
+
+	// mu guards next.
 	mu   sync.Mutex
 	next time.Duration
 }
@@ -196,7 +199,7 @@ func (p *sharedPause) note(err error) {
 		p.next = 0
 		return
 	}
-	p.next = min(max(2*p.next, leastSharedPause), maxSharedPause)
+	p.next = min(max(2*p.next, leastSharedPause), p.longest)
 }
 
 // keepRefreshing marks as owed what the shared store should have and may have lost, or never had: files that were used lately, and
