@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	}
 	process.sharedSpread = sharedSpread // there are others with the same bucket
 	process.sharedPause = 2 * time.Second
-	config, err := os.ReadFile(path)    //nolint:gosec // the parent's own file
+	config, err := os.ReadFile(path) //nolint:gosec // the parent's own file
 	if err == nil {
 		err = caddy.Load(config, true)
 	}
