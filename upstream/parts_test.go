@@ -145,6 +145,25 @@ func TestAPartIsTakenOnlyIfItIsOne(t *testing.T) {
 			r.Header.Del("If-Range")
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(bigBody))
 		}, upstream.ErrChanged, false},
+		"a weak tag": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Etag", `W/"1"`)
+			r.Header.Del("If-Range")
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(bigBody))
+		}, upstream.ErrNoParts, true},
+		"of a file of unknown length": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Range", "bytes 1000-1999/*")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(bigBody[1000:2000])
+		}, upstream.ErrNoParts, true},
+		"of a longer file": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Range", "bytes 1000-1999/99999999")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(bigBody[1000:2000])
+		}, upstream.ErrChanged, false},
+		"encoded": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(bigBody))
+		}, upstream.ErrNoParts, true},
 		"no tag": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Del("Etag")
 			r.Header.Del("If-Range")
@@ -269,6 +288,36 @@ func TestADownloadGoesOnBehindWhatPartsBrought(t *testing.T) {
 			}
 			if got = append(append(got, taken...), rest...); err != nil || !bytes.Equal(got, bigBody) {
 				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+}
+
+// TestADownloadPassesOverWhatAPartBrought has the body that is open bring the same bytes, and others.
+func TestADownloadPassesOverWhatAPartBrought(t *testing.T) {
+	other := bytes.Clone(bigBody[:500_000])
+	other[400_000]++
+	for name, test := range map[string]struct {
+		brought []byte
+		want    error
+		asked   int // how often GitLab was, in the end
+	}{"the same": {bigBody[:500_000], nil, 1}, "others": {other, upstream.ErrChanged, 1}} {
+		t.Run(name, func(t *testing.T) {
+			gitlab := newGitLab(t)
+			gitlab.SetChecksums(true)
+			gitlab.Publish(24, "pkg", "1.0.0", "app.bin", bigBody)
+			client, _, _ := withParts(t, gitlab.URL, gitlab)
+			d := mustFetch(t, client)
+			if err := d.PassOver(test.brought); !errors.Is(err, test.want) {
+				t.Fatalf("%v, want %v", err, test.want)
+			}
+			if test.want == nil {
+				if got, err := io.ReadAll(d); err != nil || !bytes.Equal(got, bigBody[500_000:]) {
+					t.Errorf("behind it: %d bytes, %v", len(got), err)
+				}
+			}
+			if asked := gitlab.Count(http.MethodGet); asked != test.asked {
+				t.Errorf("GitLab was asked %d times", asked)
 			}
 		})
 	}
