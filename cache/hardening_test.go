@@ -15,6 +15,7 @@ import (
 
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache/cachetest"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache/shardtest"
 )
 
 // One test for each hole that was found and closed.
@@ -109,6 +110,7 @@ func open(t testing.TB, dir string, fs cache.FS, limits cache.Limits) *cache.Sto
 	if limits.MaxSize == 0 {
 		limits.MaxSize = 1 << 30
 	}
+	shardtest.Lend(t, dir)
 	store, err := cache.Open(cache.Config{Dir: dir, FS: fs, Limits: limits})
 	if err != nil {
 		t.Fatal(err)

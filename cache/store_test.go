@@ -15,15 +15,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache/shardtest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 )
+
+func TestMain(m *testing.M) { os.Exit(shardtest.Run(m)) }
 
 func openStore(t testing.TB, dir string, limits Limits) *Store {
 	t.Helper()
 	if limits.MaxSize == 0 {
 		limits.MaxSize = 1 << 30
 	}
+	shardtest.Lend(t, dir)
 	s, err := Open(Config{Dir: dir, Limits: limits, Logger: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +40,9 @@ func openStore(t testing.TB, dir string, limits Limits) *Store {
 // openOn opens a store on a file system of the test's own, and waits until it is loaded. It may be closed in any state.
 func openOn(t testing.TB, fs FS, limits Limits) *Store {
 	t.Helper()
-	s, err := Open(Config{Dir: t.TempDir(), Limits: limits, FS: fs})
+	dir := t.TempDir()
+	shardtest.Lend(t, dir)
+	s, err := Open(Config{Dir: dir, Limits: limits, FS: fs})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache/shardtest"
 )
 
 // edgeConfigVariable makes the test binary run an edge with the config in the named file, until it is killed.
@@ -30,9 +31,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if path == "" {
-		code := m.Run()
-		removePrepared()
-		os.Exit(code)
+		os.Exit(shardtest.Run(m))
 	}
 	process.sharedSpread = sharedSpread // there are others with the same bucket
 	process.sharedPause = 2 * time.Second

@@ -24,6 +24,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache/shardtest"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
 
@@ -95,7 +96,7 @@ func startEdge(t testing.TB, gitlab, options string, around ...around) *edge {
 	accessLog := "log"
 	root := t.TempDir()
 	e := &edge{url: "http://" + address, directory: filepath.Join(root, "cache"), logs: filepath.Join(root, "logs")}
-	prepareCacheDirectory(t, e.directory)
+	shardtest.Lend(t, e.directory)
 	for _, lines := range around {
 		global, servers, site, outside = global+lines.global, servers+lines.servers, site+lines.site, outside+lines.outside
 		if lines.admin {

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	hostileTime = flag.Duration("hostile", 2500*time.Millisecond, "how long honest callers are served beside hostile ones")
+	hostileTime = flag.Duration("hostile", 1500*time.Millisecond, "how long honest callers are served beside hostile ones")
 	hostileSeed = flag.Uint64("hostile-seed", 0, "what hostile callers do; 0 for another each time")
 )
 

@@ -21,9 +21,9 @@ import (
 func startWithWrongObject(t *testing.T, gitlab *gitlabtest.Server, storage *buckettest.Server, body []byte) *edge {
 	t.Helper()
 	publishOld(gitlab, "app.bin", body)
-	e := startSharing(t, gitlab, storage, "first_byte 5s")
+	e := startSharing(t, gitlab, storage, "first_byte 2s")
 	e.mustGet(t, "app.bin", developer, body)
-	e.anotherEdge(t, storage, "first_byte 5s")
+	e.anotherEdge(t, storage, "first_byte 2s")
 	wrong := bytes.Clone(body)
 	wrong[50]++
 	storage.Set(objectOf(body), wrong, time.Now())
@@ -103,7 +103,7 @@ func TestRightBytesOfTheSharedStoreAreSentInPartsToo(t *testing.T) {
 	e := startWithWrongObject(t, gitlab, storage, body)
 	storage.Set(objectOf(body), body, time.Now())
 	for ranges, want := range map[string][]byte{"bytes=0-99": body[:100], "bytes=1048576-": body[1<<20:], "bytes=-100": body[len(body)-100:]} {
-		e.reload(t, sharedOptions(t.TempDir(), storage, "first_byte 5s"))
+		e.reload(t, sharedOptions(t.TempDir(), storage, "first_byte 2s"))
 		if got := e.part(t, developer, ranges); got.StatusCode != http.StatusPartialContent || got.err != nil || !bytes.Equal(got.body, want) {
 			t.Errorf("%s: %s, %d bytes, %v", ranges, got.Status, len(got.body), got.err)
 		}
