@@ -15,9 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gitlab-edge/caddy-gitlab-packages/cache/shardtest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
+
+	"github.com/gitlab-edge/caddy-gitlab-packages/cache/shardtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(shardtest.Run(m)) }

@@ -51,6 +51,8 @@ type Request struct {
 type Fault struct {
 	// Method and Part are what the method is and the path contains; empty for any.
 	Method, Part string
+	// Ranged restricts it to requests for a range of an object.
+	Ranged bool
 	// Times is how often it strikes; 0 for always.
 	Times int
 	// Status and Code are answered instead.
@@ -196,7 +198,8 @@ func (s *Server) take(r *http.Request) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, fault := range s.faults {
-		if (fault.Method != "" && fault.Method != r.Method) || !strings.Contains(r.URL.Path, fault.Part) {
+		if (fault.Method != "" && fault.Method != r.Method) || !strings.Contains(r.URL.Path, fault.Part) ||
+			(fault.Ranged && r.Header.Get("Range") == "") {
 			continue
 		}
 		if fault.Times == 1 {
