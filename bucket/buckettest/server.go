@@ -33,6 +33,8 @@ type Server struct {
 	mu       sync.Mutex
 	faults   []*Fault
 	requests []Request
+	// well is closed, and made anew, when all faults end.
+	well chan struct{}
 	// ending ends requests that hang when the server is closed.
 	ending context.CancelFunc
 	ended  context.Context
@@ -68,6 +70,7 @@ type Fault struct {
 func New() *Server {
 	s := &Server{backend: s3mem.New()}
 	s.ended, s.ending = context.WithCancel(context.Background())
+	s.well = make(chan struct{})
 	if err := s.backend.CreateBucket(Name); err != nil {
 		panic(err) // of an empty one it can't fail
 	}
@@ -86,8 +89,8 @@ func (s *Server) Close() {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	fault := s.take(r)
-	out := &counted{ResponseWriter: w, fault: fault, ended: s.ended, gone: r.Context(), perSecond: s.connectionRate.Load()}
+	fault, well := s.take(r)
+	out := &counted{ResponseWriter: w, fault: fault, well: well, ended: s.ended, gone: r.Context(), perSecond: s.connectionRate.Load()}
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -98,7 +101,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, next http.Handler
 	case fault.Hang:
 		_, _ = io.Copy(io.Discard, r.Body)
 		out.wait()
-		return
+		panic(http.ErrAbortHandler)
 	case fault.Status != 0:
 		_, _ = io.Copy(io.Discard, r.Body)
 		out.Header().Set("Content-Type", "application/xml")
@@ -119,6 +122,7 @@ type counted struct {
 	http.ResponseWriter
 
 	fault       *Fault
+	well        <-chan struct{}
 	ended, gone context.Context
 	status      int
 	sent        int64
@@ -149,6 +153,7 @@ func (c *counted) WriteHeader(status int) {
 
 func (c *counted) wait() {
 	select {
+	case <-c.well:
 	case <-c.ended.Done():
 	case <-c.gone.Done():
 	}
@@ -187,16 +192,20 @@ func (s *Server) Inject(f Fault) {
 	s.faults = append(s.faults, &f)
 }
 
-// ClearFaults ends all faults.
+// ClearFaults ends all faults. What hangs breaks off.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
+	close(s.well)
+	s.well = make(chan struct{})
 }
 
-func (s *Server) take(r *http.Request) *Fault {
+// take returns the fault that a request meets, nil for none, and what is closed when all is well again.
+func (s *Server) take(r *http.Request) (met *Fault, well <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	well = s.well
 	for i, fault := range s.faults {
 		if (fault.Method != "" && fault.Method != r.Method) || !strings.Contains(r.URL.Path, fault.Part) ||
 			(fault.Ranged && r.Header.Get("Range") == "") {
@@ -208,9 +217,9 @@ func (s *Server) take(r *http.Request) *Fault {
 			fault.Times--
 		}
 		taken := *fault
-		return &taken
+		return &taken, well
 	}
-	return nil
+	return nil, well
 }
 
 // Requests are those that were answered, of one method, or of all if it is empty, and with a part in their paths.
