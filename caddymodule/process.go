@@ -111,6 +111,8 @@ type environment struct {
 	partPatience time.Duration
 	// sharedSpread is how long a fetched file of that size waits before it is written to the shared store.
 	sharedSpread func(size int64) time.Duration
+	// sharedWalksPause is how long it is from one look for what the shared store should have to the next.
+	sharedWalksPause time.Duration
 	// switchesPoll is how often Caddy's storage is looked at for what other instances switched.
 	switchesPoll time.Duration
 }
@@ -122,28 +124,29 @@ var process = newProcessWide()
 func newProcessWide() *processWide {
 	p := &processWide{
 		environment: environment{
-			clock:           time.Now,
-			adapterLog:      func() *zap.Logger { return caddy.Log().Named("adapter.caddyfile") },
-			asksAtStart:     true,
-			maxGrants:       100_000,
-			historyPause:    10 * time.Second,
-			breakerPause:    upstream.DefaultBreakerPause,
-			checkTimeout:    upstream.DefaultCheckTimeout,
-			startPatience:   10 * time.Second,
-			closePatience:   3 * time.Second,
-			bodyPatience:    10 * time.Second,
-			turnPatience:    30 * time.Second,
-			rangePatience:   20 * time.Second,
-			storeRetryPause: 10 * time.Second,
-			storeLookPause:  2 * time.Second,
-			namesPatience:   3 * time.Second,
-			pause:           pause,
-			sharedSpread:    sharedSpread,
-			storagePart:     8 << 20,
-			gitLabPart:      64 << 20,
-			trialPause:      2 * time.Second,
-			partPatience:    2 * time.Second,
-			switchesPoll:    5 * time.Second,
+			clock:            time.Now,
+			adapterLog:       func() *zap.Logger { return caddy.Log().Named("adapter.caddyfile") },
+			asksAtStart:      true,
+			maxGrants:        100_000,
+			historyPause:     10 * time.Second,
+			breakerPause:     upstream.DefaultBreakerPause,
+			checkTimeout:     upstream.DefaultCheckTimeout,
+			startPatience:    10 * time.Second,
+			closePatience:    3 * time.Second,
+			bodyPatience:     10 * time.Second,
+			turnPatience:     30 * time.Second,
+			rangePatience:    20 * time.Second,
+			storeRetryPause:  10 * time.Second,
+			storeLookPause:   2 * time.Second,
+			namesPatience:    3 * time.Second,
+			pause:            pause,
+			sharedSpread:     sharedSpread,
+			sharedWalksPause: walksPause,
+			storagePart:      8 << 20,
+			gitLabPart:       64 << 20,
+			trialPause:       2 * time.Second,
+			partPatience:     2 * time.Second,
+			switchesPoll:     5 * time.Second,
 		},
 		states:        caddy.NewUsagePool(),
 		aliasMemories: caddy.NewUsagePool(),
