@@ -105,7 +105,12 @@ func TestAStreamHasAHeartbeatAndEndsAfterAMinute(t *testing.T) {
 		if err := json.Unmarshal([]byte(message), &told); err != nil || told.Cells["verdict"] != "Working." || len(told.Rows["fills"]) != 3 {
 			t.Errorf("%v, %+v", err, told)
 		}
-		time.Sleep(quarter)
+		time.Sleep(quarter - time.Millisecond)
+		synctest.Wait()
+		if got := v.seen(); got != seen {
+			t.Errorf("within %s: %q; nothing has changed", quarter, got)
+		}
+		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		if got := strings.TrimPrefix(v.seen(), seen); got != ": still here\n\n" {
 			t.Errorf("after %s: %q; nothing has changed", quarter, got)
