@@ -91,12 +91,12 @@ func TestTheExampleHasAPageForThisMachineAlone(t *testing.T) {
 	port := os.Getenv("PAGE_PORT")
 	get := func(path, host string) (status int, body string) {
 		t.Helper()
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+path, nil)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+path, nil) //nolint:gosec // the test's own server
 		if err != nil {
 			t.Fatal(err)
 		}
 		request.Host = host
-		got, err := testClient.Do(request)
+		got, err := testClient.Do(request) //nolint:gosec // the same
 		if err != nil {
 			t.Fatal(err)
 		}

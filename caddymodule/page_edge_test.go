@@ -19,7 +19,7 @@ var _ page.Edge = (*App)(nil)
 // TestNothingThatPeopleLookAtShowsACallerOrTheirToken has callers do all that is told of somewhere, and then looks everywhere, while some of
 // it is under way: no address, no token, and no sum of one.
 func TestNothingThatPeopleLookAtShowsACallerOrTheirToken(t *testing.T) {
-	const address, wrongToken = "203.0.113.77", "glpat-recognisable"
+	const address, wrongToken = "203.0.113.77", "glpat-recognisable" //nolint:gosec // of a test
 	setForTest(t, &process.refusals, newRefusals())
 	gitlab := newGitLab(t)
 	pageAddress := freeAddress(t)
@@ -29,8 +29,12 @@ func TestNothingThatPeopleLookAtShowsACallerOrTheirToken(t *testing.T) {
 	publishOld(gitlab, "large.bin", someBytes(3_000_000, 2))
 	publishOld(gitlab, "broken.bin", someBytes(300_000, 3))
 	for _, c := range []call{
-		{path: filePath("app.bin"), token: developer}, {path: filePath("app.bin"), token: developer}, {path: filePath("app.bin"), token: wrongToken},
-		{path: filePath("app.bin") + "?private_token=" + wrongToken}, {path: filePath("app.bin"), token: outsider}, {path: filePath("none.bin"), token: developer},
+		{path: filePath("app.bin"), token: developer},
+		{path: filePath("app.bin"), token: developer},
+		{path: filePath("app.bin"), token: wrongToken},
+		{path: filePath("app.bin") + "?private_token=" + wrongToken},
+		{path: filePath("app.bin"), token: outsider},
+		{path: filePath("none.bin"), token: developer},
 		{method: http.MethodPut, path: filePath("up.bin"), token: developer, body: strings.NewReader("x")},
 		{method: http.MethodPut, path: filePath("up.bin"), token: wrongToken, body: strings.NewReader("x")},
 		{path: "/api/v4/projects/99/packages/generic/pkg/1.0.0/app.bin", token: wrongToken},

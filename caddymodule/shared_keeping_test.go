@@ -44,7 +44,9 @@ func TestWhatIsInUseIsWrittenAnewAfterRefresh(t *testing.T) {
 		if err := runningState().store.Load().Sync(t.Context()); err != nil { // the index hears of uses now and then
 			t.Fatal(err)
 		}
-		await(t, func() bool { return written(name) > 0 && bytes.Equal(storage.Get(objectOf(bodies[name])), bodies[name]) })
+		await(t, func() bool {
+			return written(name) > 0 && bytes.Equal(storage.Get(objectOf(bodies[name])), bodies[name])
+		})
 	}
 	if n := written("unused.bin"); n != 0 {
 		t.Errorf("what nobody uses was written %d times", n)
@@ -145,8 +147,8 @@ func TestPausesOfWritingGrowUntilItGoesWell(t *testing.T) {
 	if pause := rest.now(); pause != 0 {
 		t.Errorf("without trouble it pauses for %s", pause)
 	}
-	for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		want *= time.Second
+	for _, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
+		want := time.Duration(seconds) * time.Second
 		rest.note(errors.New("trouble"))
 		if pause := rest.now(); rest.next != want || pause < want/2 || pause > want {
 			t.Errorf("it pauses for %s, of %s; want %s", pause, rest.next, want)

@@ -121,7 +121,9 @@ func TestEachStateHasATimeThatIsItsOwn(t *testing.T) {
 		{"unasked", func(_ *adminapi.Status, u *adminapi.UpstreamStatus, _ *adminapi.StoreStatus) {
 			u.ObjectStorage, u.ObjectStorageAnswered = adminapi.Unasked, nil
 		}, "Object storage", "since", started},
-		{"up", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) { s.SharedStore.Since = began }, "Bucket", "since", began},
+		{"up", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
+			s.SharedStore.Since = began
+		}, "Bucket", "since", began},
 		{"untried", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
 			s.SharedStore.State, s.SharedStore.Since = adminapi.SharedUntried, nil
 		}, "Bucket", "since", started},
@@ -133,10 +135,16 @@ func TestEachStateHasATimeThatIsItsOwn(t *testing.T) {
 			s.Usable, s.Since = false, began
 			status.RecentFailures = []adminapi.Failure{{Time: *answered, What: "the cache directory can't be used: " + fakeedge.Directory}}
 		}, "Disk", "last tried", answered},
-		{"not usable", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) { s.Usable, s.Since = false, began }, "Disk", "since", began},
+		{"not usable", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
+			s.Usable, s.Since = false, began
+		}, "Disk", "since", began},
 		{"read", nil, "Index", "read", read},
-		{"being read", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) { s.Loading, s.Read = true, nil }, "Index", "since", opened},
-		{"not open", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) { s.Usable, s.Since = false, began }, "Index", "since", began},
+		{"being read", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
+			s.Loading, s.Read = true, nil
+		}, "Index", "since", opened},
+		{"not open", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
+			s.Usable, s.Since = false, began
+		}, "Index", "since", began},
 	} {
 		t.Run(test.name+" "+test.what, func(t *testing.T) {
 			status := morning().Status
