@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,9 +66,9 @@ func TestABucketThatHangsRestsAfterThreeWaits(t *testing.T) {
 		"its objects": func(r *http.Request) bool { return !isLocation(r) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			healed := false
+			var healed atomic.Bool
 			b := bucketBehind(t, halting(func(r *http.Request) *http.Response {
-				if !healed && hangs(r) {
+				if !healed.Load() && hangs(r) {
 					return nil
 				}
 				return absent(r)
@@ -101,7 +102,7 @@ func TestABucketThatHangsRestsAfterThreeWaits(t *testing.T) {
 					t.Errorf("%s hangs; after a try in vain: %v", what, err)
 				}
 			}
-			healed = true
+			healed.Store(true)
 			time.Sleep(restPause + time.Second)
 			if err := b.askedLikeAFile(t, 30); !errors.Is(err, ErrAbsent) || b.State().Condition != Up {
 				t.Errorf("%s answers again: %v, %+v", what, err, b.State())
