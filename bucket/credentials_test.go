@@ -3,6 +3,7 @@ package bucket
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -176,5 +177,53 @@ func TestNobodyWaitsForWhoGivesIdentities(t *testing.T) {
 	}
 	if took := time.Since(begun); took > identityTimeout {
 		t.Errorf("it took %s", took)
+	}
+}
+
+// TestKeysAreTakenFromTheFirstPlaceThatHasSome: the config, the environment, the shared credentials file, and only then an identity.
+func TestKeysAreTakenFromTheFirstPlaceThatHasSome(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "credentials")
+	text := "[default]\naws_access_key_id = of-the-file\naws_secret_access_key = s\n[edge]\naws_access_key_id = of-the-profile\naws_secret_access_key = s\naws_session_token = t\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	environment := map[string]string{"AWS_ACCESS_KEY_ID": "of-the-environment", "AWS_SECRET_ACCESS_KEY": "s"}
+	for _, test := range []struct {
+		what        string
+		environment map[string]string
+		file        bool
+		config      string
+		key, token  string
+	}{
+		{"config, environment and file", environment, true, "of-the-config", "of-the-config", ""},
+		{"environment and file", environment, true, "", "of-the-environment", ""},
+		{"environment with a session", map[string]string{"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}, false, "", "k", "t"},
+		{"half of the environment, and file", map[string]string{"AWS_ACCESS_KEY_ID": "k"}, true, "", "of-the-file", ""},
+		{"file", nil, true, "", "of-the-file", ""},
+		{"a profile of the file", map[string]string{"AWS_PROFILE": "edge"}, true, "", "of-the-profile", "t"},
+		{"an identity", nil, false, "", "of-the-identity", "session of of-the-identity"},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			gives := newIdentities(t, "of-the-identity", time.Hour)
+			all := map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": gives.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN": podToken}
+			maps.Copy(all, test.environment)
+			without := withoutKeys(t, all)
+			if test.file {
+				t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+			}
+			b, storage := newBucket(t, without, func(c *Config) {
+				if test.config != "" {
+					c.AccessKey, c.SecretKey = test.config, "s"
+				}
+			})
+			b.put1(t, []byte("a"))
+			put := storage.Requests(http.MethodPut, "")[0].Header
+			if !strings.Contains(put.Get("Authorization"), "Credential="+test.key+"/") || put.Get("X-Amz-Security-Token") != test.token {
+				t.Errorf("signed by %q, session %q", put.Get("Authorization"), put.Get("X-Amz-Security-Token"))
+			}
+			if asked := gives.asked.Load(); (asked > 0) != (test.key == "of-the-identity") {
+				t.Errorf("whoever gives identities was asked %d times", asked)
+			}
+		})
 	}
 }

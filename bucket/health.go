@@ -15,8 +15,8 @@ const (
 	// failuresToRest is after how many failures in a row the bucket isn't asked for restPause. Then one request tries.
 	failuresToRest = 3
 	restPause      = 10 * time.Second
-	// bodiesCount is how long bodies that broke off count while none is asked for.
-	bodiesCount = 2 * restPause
+	// objectsCount is how long objects that broke off, or didn't come, count while none is asked for.
+	objectsCount = 2 * restPause
 	// leastSlowPause is how long a bucket that says "slow down" is left alone; it doubles up to maxSlowPause while it goes on.
 	leastSlowPause = time.Second
 	maxSlowPause   = time.Minute
@@ -59,35 +59,50 @@ type health struct {
 	down      bool
 	slowUntil time.Time
 	slow      time.Duration
-	// brokenBodies is how many bodies in a row broke off, or stood still, after a head that was well, and brokenAt when the last did.
-	brokenBodies int
-	brokenAt     time.Time
+	// brokenBodies is how many bodies in a row broke off, or stood still, after a head that was well; brokenHeads how many objects in a row
+	// had no head, whatever was answered between them of locations. brokenAt is when the last of either was.
+	brokenBodies, brokenHeads int
+	brokenAt                  time.Time
 	// answered says that it was ever asked. since is when its condition last changed, reason why it last failed.
 	answered bool
 	since    time.Time
 	reason   string
-	// onChange is told when it goes down or comes up.
+	// onChange is told when it goes down or comes up, with mu held.
 	onChange func(up bool, reason string)
 }
 
-func (h *health) begin() {
+func (h *health) begin(onChange func(up bool, reason string)) {
+	h.onChange = onChange
 	h.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Timeout: restPause,
 		ReadyToTrip: func(counts gobreaker.Counts) bool {
-			return counts.ConsecutiveFailures >= failuresToRest || h.breaksBodies()
+			return counts.ConsecutiveFailures >= failuresToRest || h.breaksObjects()
 		},
 		OnStateChange: func(_ string, _, to gobreaker.State) { h.changed(to) },
 		IsExcluded:    func(err error) bool { return errors.Is(err, errNotTheBuckets) },
 	})
 }
 
-// OnChange has a function told whenever reading from the bucket, or writing to it, comes to rest, and when it goes on. It must wait
-// for nothing.
+// OnChange has a function told when the bucket can't be used, for reading or for writing, and when it can be used again for both. It must
+// wait for nothing.
 func (m *Memory) OnChange(told func(up bool, reason string)) {
-	for _, h := range []*health{&m.reading, &m.writing} {
-		h.mu.Lock()
-		h.onChange = told
-		h.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.onChange = told
+}
+
+// changed takes in that reading or writing came to rest, or goes on: an outage is one, though both notice it.
+func (m *Memory) changed(up bool, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.down
+	if up {
+		m.down--
+	} else {
+		m.down++
+	}
+	if m.onChange != nil && min(before, m.down) == 0 {
+		m.onChange(up, reason)
 	}
 }
 
@@ -152,8 +167,8 @@ func (h *health) note(err error) {
 	trouble, ok := errors.AsType[*TroubleError](err)
 	if !ok {
 		h.slow = 0
-		if now.Sub(h.brokenAt) > bodiesCount {
-			h.brokenBodies = 0
+		if now.Sub(h.brokenAt) > objectsCount {
+			h.brokenBodies, h.brokenHeads = 0, 0
 			h.tellLocked()
 		}
 		return
@@ -165,6 +180,22 @@ func (h *health) note(err error) {
 	if now.After(h.slowUntil) {
 		h.slow = min(max(2*h.slow, leastSlowPause), maxSlowPause)
 		h.slowUntil, h.since = now.Add(Jittered(h.slow)), now
+	}
+}
+
+// noteHead takes in how an object's head came, before its request is done. Heads are counted by themselves: a storage may go on to answer
+// for locations while no object comes, and then each file would be waited for in vain.
+func (h *health) noteHead(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case errors.Is(err, errNotTheBuckets):
+	case err != nil:
+		h.brokenHeads++
+		h.brokenAt = time.Now()
+	default:
+		h.brokenHeads = 0
+		h.tellLocked()
 	}
 }
 
@@ -196,10 +227,14 @@ func (h *health) countBody(broken bool) int {
 	return h.brokenBodies
 }
 
-func (h *health) breaksBodies() bool {
+func (h *health) breaksObjects() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.brokenBodies >= failuresToRest
+	return h.breaksObjectsLocked()
+}
+
+func (h *health) breaksObjectsLocked() bool {
+	return max(h.brokenBodies, h.brokenHeads) >= failuresToRest
 }
 
 // changed takes in what the breaker has become.
@@ -210,17 +245,15 @@ func (h *health) changed(to gobreaker.State) {
 	h.tellLocked()
 }
 
-// tellLocked tells whether it is down, if that has changed. While bodies break off a head that is well is no end of that: each try would
-// be told of as one.
+// tellLocked tells whether it is down, if that has changed. While bodies break off a head that is well is no end of that, nor is a location
+// while heads don't come: each try would be told of as one.
 func (h *health) tellLocked() {
-	down := h.open || (h.down && h.brokenBodies >= failuresToRest)
+	down := h.open || (h.down && h.breaksObjectsLocked())
 	if down == h.down {
 		return
 	}
 	h.down, h.since = down, time.Now()
-	if h.onChange != nil {
-		h.onChange(!down, h.reason)
-	}
+	h.onChange(!down, h.reason)
 }
 
 // Jittered is a pause that several edges don't take alike: half of it, and up to as much again.

@@ -21,6 +21,11 @@ type Memory struct {
 	// reading and writing are how it does; each guards itself.
 	reading, writing health
 
+	// mu guards what follows; the locks of reading and writing are taken before it. down is how many of them are, and onChange OnChange's.
+	mu       sync.Mutex
+	down     int
+	onChange func(up bool, reason string)
+
 	// absent are names of objects that aren't asked for, wrong sums of those that had other bytes and aren't read.
 	absent notes[string]
 	wrong  notes[SHA256]
@@ -29,8 +34,8 @@ type Memory struct {
 // NewMemory knows nothing yet.
 func NewMemory() *Memory {
 	m := &Memory{absent: newNotes[string](maxAbsent), wrong: newNotes[SHA256](maxWrong)}
-	m.reading.begin()
-	m.writing.begin()
+	m.reading.begin(m.changed)
+	m.writing.begin(m.changed)
 	return m
 }
 

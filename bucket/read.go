@@ -52,9 +52,10 @@ func (b *Bucket) OpenPart(ctx context.Context, content Content, from, until int6
 	object, err := b.openWithin(patient, name, content, from, until)
 	rest() // only reads are waited for, and not who reads
 	err = b.classified(ctx, patient, doing, err)
-	if within < b.cfg.FirstByte && errors.Is(err, errStandsStill) {
+	if within < b.cfg.FirstByte/blamedFrom && errors.Is(err, errStandsStill) {
 		err = fmt.Errorf("%w: %w", errNotTheBuckets, err) // with all of its time it may have answered
 	}
+	b.memory.reading.noteHead(asHealth(err))
 	done(asHealth(err))
 	switch {
 	case err == nil:
@@ -72,8 +73,13 @@ func (b *Bucket) OpenPart(ctx context.Context, content Content, from, until int6
 	return nil, err
 }
 
-// leastOfFirstByte is which part of FirstByte must be left to ask for an object: one in so many.
-const leastOfFirstByte = 10
+const (
+	// leastOfFirstByte is which part of FirstByte must be left to ask for an object: one in so many.
+	leastOfFirstByte = 10
+	// blamedFrom is with which part of FirstByte, one in so many, a head that doesn't come is the bucket's fault. Who asks has never quite
+	// all of it: a location may have been read before, by the same bucket.
+	blamedFrom = 2
+)
 
 func (b *Bucket) openWithin(ctx context.Context, name string, content Content, from, until int64) (*Object, error) {
 	return within(ctx, func() (*Object, error) { return b.open(ctx, name, content, from, until) }, func(late *Object) { _ = late.body.Close() })

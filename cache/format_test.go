@@ -12,8 +12,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty is what an upgrade does to a directory (CHANGELOG.md): an edge
-// reads no format but its own, and keeps no file whose name it can't read.
+// TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty is what an upgrade does to a directory of a format that isn't
+// migrated (CHANGELOG.md): an edge keeps no file whose name it can't read.
 func TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty(t *testing.T) {
 	for _, format := range []string{"gitlab_packages 2", "gitlab_packages 03", "gitlab_packages", "gitlab_packages x", "others 999", ""} {
 		t.Run(format, func(t *testing.T) {
@@ -33,6 +33,28 @@ func TestAnIndexOfAnEarlierFormatIsSetAsideAndTheCacheBeginsEmpty(t *testing.T) 
 			}
 			s.put(t, testKey("new"), randomBytes(1000, 2))
 		})
+	}
+}
+
+// TestAnIndexOfAFormatThatIsMigratedGetsThePresentName, so that an edge of that format leaves it as it is after a roll-back.
+func TestAnIndexOfAFormatThatIsMigratedGetsThePresentName(t *testing.T) {
+	for _, format := range migrated {
+		dir := leftWith(t, testKey("app"), randomBytes(1000, 1))
+		writeFormat(t, dir, format)
+		s := openStore(t, dir, Limits{})
+		awaitLoaded(t, s)
+		if _, err := s.Lookup(testKey("app")); err != nil {
+			t.Errorf("of %q: %v", format, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if now := readFormat(t, dir); now != indexFormat {
+			t.Errorf("%q has become %q", format, now)
+		}
+		if formatNumber(format) >= formatNumber(indexFormat) {
+			t.Errorf("an edge of the format %q wouldn't know that %q is a later one", format, indexFormat)
+		}
 	}
 }
 
@@ -96,4 +118,21 @@ func writeFormat(t *testing.T, dir, format string) {
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// readFormat is what the index of a store that is closed says of its format.
+func readFormat(t *testing.T, dir string) (format string) {
+	t.Helper()
+	db, err := bolt.Open(indexPath(dir), 0o600, &bolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.View(func(tx *bolt.Tx) error {
+		format = string(tx.Bucket(metaBucket).Get(formatName))
+		return nil
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return format
 }

@@ -103,10 +103,16 @@ func (s *state) status() adminapi.StoreStatus {
 	status := adminapi.StoreStatus{Directory: s.directory, Grants: s.grants.Len(), MaxSize: s.inForce.Load().limits.MaxSize}
 	store := s.store.Load()
 	if store == nil {
+		status.Since = s.times.unusable(s.now())
 		return status
 	}
 	stats := store.Stats()
 	status.Usable, status.Loading = !store.IsLost(), stats.Loading
+	if status.Usable {
+		status.Since, status.Read = s.times.usable()
+	} else {
+		status.Since = s.times.unusable(s.now())
+	}
 	status.Bytes, status.MaxSize, status.PinnedBytes, status.MemoryBytes = stats.Bytes, stats.MaxSize, stats.Pinned, stats.MemoryBytes
 	status.Entries, status.Files, status.Fills = stats.Entries, stats.Blobs, stats.Fills
 	if !stats.Loading {
@@ -153,6 +159,8 @@ func upstreamStatusOf(handlers []*Handler, known string) adminapi.UpstreamStatus
 		shown.ObjectStorage = worse(shown.ObjectStorage, serverStatus(breakers, upstream.ServerStorage, nil))
 		shown.GitLabSince = earlier(shown.GitLabSince, breakers.DownSince(upstream.ServerGitLab))
 		shown.ObjectStorageSince = earlier(shown.ObjectStorageSince, breakers.DownSince(upstream.ServerStorage))
+		shown.GitLabAnswered = later(shown.GitLabAnswered, breakers.Heard(upstream.ServerGitLab).At)
+		shown.ObjectStorageAnswered = later(shown.ObjectStorageAnswered, breakers.Heard(upstream.ServerStorage).At)
 		if rules := h.rules.String(); !slices.Contains(shown.Rules, rules) {
 			shown.Rules = append(shown.Rules, rules)
 		}
@@ -165,6 +173,15 @@ func upstreamStatusOf(handlers []*Handler, known string) adminapi.UpstreamStatus
 // earlier is the earlier of two times, of which either may be missing.
 func earlier(known *time.Time, at time.Time) *time.Time {
 	if at.IsZero() || known != nil && known.Before(at) {
+		return known
+	}
+	at = at.UTC()
+	return &at
+}
+
+// later is the later of two times, of which either may be missing.
+func later(known *time.Time, at time.Time) *time.Time {
+	if at.IsZero() || known != nil && known.After(at) {
 		return known
 	}
 	at = at.UTC()

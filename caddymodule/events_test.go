@@ -48,7 +48,7 @@ func recordEvents() around {
 	defer recorded.mu.Unlock()
 	recorded.events = nil
 	lines := "events {\n"
-	for _, name := range []string{eventDiskFull, eventUpstreamDown, eventUpstreamUp, eventSwitched} {
+	for _, name := range []string{eventDiskFull, eventUpstreamDown, eventUpstreamUp, eventSwitched, eventSharedDown, eventSharedUp, eventSharedWrong} {
 		lines += "on " + name + " gitlab_packages_test\n"
 	}
 	return around{admin: true, global: lines + "}\n"}

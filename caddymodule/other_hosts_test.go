@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bytes"
 	"crypto/tls"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 const warningOfOtherHosts = "requests for hosts that no site has get Caddy's empty 200"
@@ -80,6 +82,57 @@ func TestAnUploadForAHostThatTheExampleDoesntServeIsNoSuccess(t *testing.T) {
 				t.Errorf("GitLab has the upload: %v", landed)
 			}
 		})
+	}
+}
+
+// TestTheExampleHasAPageForThisMachineAlone, where people may act.
+func TestTheExampleHasAPageForThisMachineAlone(t *testing.T) {
+	startExample(t, "http://"+freeAddress(t), newGitLab(t).URL)
+	port := os.Getenv("PAGE_PORT")
+	get := func(path, host string) (status int, body string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+path, nil) //nolint:gosec // the test's own server
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		got, err := testClient.Do(request) //nolint:gosec // the same
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer got.Body.Close()
+		text, err := io.ReadAll(got.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.StatusCode, string(text)
+	}
+	if status, body := get("/", "localhost:"+port); status != http.StatusOK || !strings.Contains(body, "Working.") {
+		t.Errorf("%d\n%s", status, body)
+	}
+	if status, body := get("/actions", "localhost:"+port); status != http.StatusOK || !strings.Contains(body, `action="warm"`) {
+		t.Errorf("nobody may act: %d\n%s", status, body)
+	}
+	if status, _ := get("/", "edge.example.com"); status != http.StatusMisdirectedRequest {
+		t.Errorf("by another name: %d", status)
+	}
+	app, err := caddy.ActiveContext().App("http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listens := 0
+	for _, server := range app.(*caddyhttp.App).Servers {
+		for _, address := range server.Listen {
+			if strings.HasSuffix(address, ":"+port) {
+				listens++
+				if !strings.Contains(address, "127.0.0.1:") {
+					t.Errorf("the page listens on %s", address)
+				}
+			}
+		}
+	}
+	if listens != 1 {
+		t.Errorf("%d servers listen on the page's port", listens)
 	}
 }
 

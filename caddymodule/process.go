@@ -115,6 +115,8 @@ type environment struct {
 	sharedSpread func(size int64) time.Duration
 	// sharedPause is the longest pause of writing to the shared store, after trouble.
 	sharedPause time.Duration
+	// sharedWalksPause is how long it is from one look for what the shared store should have to the next.
+	sharedWalksPause time.Duration
 	// switchesPoll is how often Caddy's storage is looked at for what other instances switched.
 	switchesPoll time.Duration
 }
@@ -126,30 +128,31 @@ var process = newProcessWide()
 func newProcessWide() *processWide {
 	p := &processWide{
 		environment: environment{
-			clock:           time.Now,
-			adapterLog:      func() *zap.Logger { return caddy.Log().Named("adapter.caddyfile") },
-			asksAtStart:     true,
-			maxGrants:       100_000,
-			historyPause:    10 * time.Second,
-			breakerPause:    upstream.DefaultBreakerPause,
-			checkTimeout:    upstream.DefaultCheckTimeout,
-			startPatience:   10 * time.Second,
-			closePatience:   3 * time.Second,
-			bodyPatience:    10 * time.Second,
-			turnPatience:    30 * time.Second,
-			rangePatience:   20 * time.Second,
-			storeRetryPause: 10 * time.Second,
-			storeLookPause:  2 * time.Second,
-			namesPatience:   3 * time.Second,
-			pause:           pause,
-			sharedSpread:    sharedSpread,
-			storagePart:     8 << 20,
-			gitLabPart:      64 << 20,
-			soonOver:        time.Second,
-			trialPause:      2 * time.Second,
-			partPatience:    2 * time.Second,
-			sharedPause:     maxSharedPause,
-			switchesPoll:    5 * time.Second,
+			clock:            time.Now,
+			adapterLog:       func() *zap.Logger { return caddy.Log().Named("adapter.caddyfile") },
+			asksAtStart:      true,
+			maxGrants:        100_000,
+			historyPause:     10 * time.Second,
+			breakerPause:     upstream.DefaultBreakerPause,
+			checkTimeout:     upstream.DefaultCheckTimeout,
+			startPatience:    10 * time.Second,
+			closePatience:    3 * time.Second,
+			bodyPatience:     10 * time.Second,
+			turnPatience:     30 * time.Second,
+			rangePatience:    20 * time.Second,
+			storeRetryPause:  10 * time.Second,
+			storeLookPause:   2 * time.Second,
+			namesPatience:    3 * time.Second,
+			pause:            pause,
+			sharedSpread:     sharedSpread,
+			storagePart:      8 << 20,
+			gitLabPart:       64 << 20,
+			soonOver:         time.Second,
+			trialPause:       2 * time.Second,
+			partPatience:     2 * time.Second,
+			sharedPause:      maxSharedPause,
+			switchesPoll:     5 * time.Second,
+			sharedWalksPause: walksPause,
 		},
 		states:        caddy.NewUsagePool(),
 		aliasMemories: caddy.NewUsagePool(),

@@ -205,7 +205,7 @@ func (p *sharedPause) note(err error) {
 // keepRefreshing marks as owed what the shared store should have and may have lost, or never had: files that were used lately, and
 // weren't written, or found there, for longer than refresh. It goes over the index now and then, slowly. It ends with ctx.
 func (s *state) keepRefreshing() {
-	for pause(s.ctx, walksPause) == nil {
+	for pause(s.ctx, s.process.sharedWalksPause) == nil {
 		store, h := s.store.Load(), s.sharing()
 		if store == nil || h == nil {
 			continue

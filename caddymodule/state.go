@@ -39,6 +39,7 @@ type state struct {
 
 	// store is nil while the directory can't be used.
 	store atomic.Pointer[cache.Store]
+	times storeTimes
 
 	grants        *upstream.Grants
 	fingerprinter *upstream.Fingerprinter

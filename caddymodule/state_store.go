@@ -14,6 +14,7 @@ func (s *state) openStore() error {
 	limits := s.inForce.Load().limits
 	store, err := cache.Open(cache.Config{Dir: s.directory, Limits: limits, Logger: s.logger, Now: s.now, FS: s.process.fileSystem, OnFull: s.tellFull})
 	if err != nil {
+		s.times.unusable(s.now())
 		reason := "the cache directory can't be used"
 		switch {
 		case errors.Is(err, cache.ErrLocked):
@@ -29,6 +30,7 @@ func (s *state) openStore() error {
 		})
 		return err
 	}
+	s.times.open(s.now())
 	s.store.Store(store)
 	// A reload may have brought other limits meanwhile.
 	if now := s.inForce.Load().limits; now != limits {
@@ -50,6 +52,7 @@ func (s *state) tellFound(store *cache.Store, begun time.Time) {
 	case <-s.ctx.Done():
 		return
 	}
+	s.times.noteRead(s.now())
 	stats := store.Stats()
 	s.logger.Info("the cache directory was read", zap.String("directory", s.directory), zap.Int("files", stats.FoundBlobs),
 		zap.Int64("bytes", stats.FoundBytes), zap.Duration("took", time.Since(begun)))
@@ -95,6 +98,7 @@ func (s *state) keepStore() {
 // abandon gives up a store whose directory is gone. Downloads of files that were on their way in go on from GitLab, those of
 // open files to their end.
 func (s *state) abandon(store *cache.Store) {
+	s.times.unusable(s.now())
 	s.tellTrouble(trouble{
 		what:        "the cache directory was emptied or replaced, or its disk is gone or another one mounted in it",
 		consequence: "the cache begins anew with what is there now",

@@ -18,22 +18,22 @@ func TestTheNamesInJSONStayWhatScriptsKnow(t *testing.T) {
 	for want, value := range map[string]any{
 		`{"build":{"version":"v1.2.3","commit":"c","modified":true,"caddy":"v2","go":"go1"},"started":"2026-11-28T12:00:00Z","uptime_seconds":1,"working":true,"switches":"read","requests":{"hit":2},"hit_ratio":0.5,` +
 			`"bytes_sent":{"disk":3},"bytes_upstream":4,"bytes_saved":5,"bytes_warmed":6,` +
-			`"stores":[{"directory":"d","usable":true,"loading":true,"bytes":1,"max_size":2,"pinned_bytes":3,"memory_bytes":4,"entries":5,"files":6,"fills":7,` +
+			`"stores":[{"directory":"d","usable":true,"since":"2026-11-28T12:00:00Z","loading":true,"read":"2026-11-28T12:00:00Z","bytes":1,"max_size":2,"pinned_bytes":3,"memory_bytes":4,"entries":5,"files":6,"fills":7,` +
 			`"found_files":14,"found_bytes":15,"grants":8,"evictions":9,"no_room":10,"disk_errors":11,"checksum_failures":12,"damaged_files":13,` +
 			`"shared_store":{"store":"s3://b","endpoint":"https://e","reads":true,"writes":true,"state":"down","since":"2026-11-28T12:00:00Z","reason":"r","owed_files":16,"owed_bytes":17,"owed_evictions":18}}],` +
-			`"upstreams":[{"upstream":"u","gitlab":"up","object_storage":"down","gitlab_since":"2026-11-28T12:00:00Z","object_storage_since":"2026-11-28T12:00:00Z","at_start":{"asked":"2026-11-28T12:00:00Z","seconds":0.5,"status":401,"text":"t",` +
+			`"upstreams":[{"upstream":"u","gitlab":"up","object_storage":"down","gitlab_since":"2026-11-28T12:00:00Z","object_storage_since":"2026-11-28T12:00:00Z","gitlab_answered":"2026-11-28T12:00:00Z","object_storage_answered":"2026-11-28T12:00:00Z","at_start":{"asked":"2026-11-28T12:00:00Z","seconds":0.5,"status":401,"text":"t",` +
 			`"looks_like_gitlab":true},"rules":["13.5"],"probe_answered":true,"switched":"on","from":"config","since":"2026-11-28T12:00:00Z"}],` +
 			`"recent_failures":[{"time":"2026-11-28T12:00:00Z","what":"w","file":"f","error":"e","times":2}]}`: adminapi.Status{
 			Build:   adminapi.Build{Version: "v1.2.3", Commit: "c", Modified: true, Caddy: "v2", Go: "go1"},
 			Started: at, UptimeSeconds: 1, Working: true, Switches: adminapi.SwitchesRead, Requests: map[string]int64{"hit": 2}, HitRatio: &ratio,
 			BytesSent: map[string]int64{"disk": 3}, BytesUpstream: 4, BytesSaved: 5, BytesWarmed: 6,
 			Stores: []adminapi.StoreStatus{{
-				Directory: "d", Usable: true, Loading: true, Bytes: 1, MaxSize: 2, PinnedBytes: 3, MemoryBytes: 4, Entries: 5, Files: 6, Fills: 7, FoundFiles: 14, FoundBytes: 15, Grants: 8,
+				Directory: "d", Usable: true, Since: &at, Loading: true, Read: &at, Bytes: 1, MaxSize: 2, PinnedBytes: 3, MemoryBytes: 4, Entries: 5, Files: 6, Fills: 7, FoundFiles: 14, FoundBytes: 15, Grants: 8,
 				Evictions: 9, NoRoom: 10, DiskErrors: 11, ChecksumFailures: 12, Damaged: 13,
 				SharedStore: &adminapi.SharedStoreStatus{Store: "s3://b", Endpoint: "https://e", Reads: true, Writes: true, State: adminapi.SharedDown, Since: &at, Reason: "r", OwedFiles: 16, OwedBytes: 17, OwedEvictions: 18},
 			}},
 			Upstreams: []adminapi.UpstreamStatus{{
-				Upstream: "u", GitLab: adminapi.Up, ObjectStorage: adminapi.Down, GitLabSince: &at, ObjectStorageSince: &at,
+				Upstream: "u", GitLab: adminapi.Up, ObjectStorage: adminapi.Down, GitLabSince: &at, ObjectStorageSince: &at, GitLabAnswered: &at, ObjectStorageAnswered: &at,
 				AtStart: &adminapi.StartAnswer{Asked: at, Seconds: 0.5, Status: 401, Text: "t", LooksLikeGitLab: true}, Rules: []string{"13.5"},
 				ProbeAnswered: true, Switched: "on", From: "config", Since: &at,
 			}},

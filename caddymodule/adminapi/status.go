@@ -63,8 +63,11 @@ type StoreStatus struct {
 	Directory string `json:"directory"`
 	// Usable is false while the directory can't be used, and the edge streams uncached.
 	Usable bool `json:"usable"`
-	// Loading is true while the start's work goes on.
-	Loading bool `json:"loading"`
+	// Since is when the directory was opened, or since when it can't be used, as Usable says.
+	Since *time.Time `json:"since,omitempty"`
+	// Loading is true while the start's work goes on; Read is when that was over.
+	Loading bool       `json:"loading"`
+	Read    *time.Time `json:"read,omitempty"`
 	// Bytes is how much is used, of MaxSize; PinnedBytes how much of it is kept from eviction, and MemoryBytes how much is in
 	// memory too.
 	Bytes       int64 `json:"bytes"`
@@ -129,6 +132,9 @@ type UpstreamStatus struct {
 	// GitLabSince and ObjectStorageSince are since when they are Down; missing while they aren't.
 	GitLabSince        *time.Time `json:"gitlab_since,omitempty"`
 	ObjectStorageSince *time.Time `json:"object_storage_since,omitempty"`
+	// GitLabAnswered and ObjectStorageAnswered are when they last answered; missing until they have.
+	GitLabAnswered        *time.Time `json:"gitlab_answered,omitempty"`
+	ObjectStorageAnswered *time.Time `json:"object_storage_answered,omitempty"`
 	// AtStart is how GitLab has answered the question that the edge asks once when a config comes into force; null until then.
 	// Of several ways to one GitLab, which differ in their transports, it is one whose question failed, if any did.
 	AtStart *StartAnswer `json:"at_start"`

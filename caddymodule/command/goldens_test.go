@@ -37,10 +37,16 @@ func TestGoldensOfTheCommand(t *testing.T) {
 	}
 	ill := well
 	ill.Working, ill.Switches = false, adminapi.SwitchesRecalled
-	ill.Stores = []adminapi.StoreStatus{{Directory: "/cache", MaxSize: 10 << 30}}
+	ill.Stores = []adminapi.StoreStatus{{
+		Directory: "/cache", Since: &at, MaxSize: 10 << 30,
+		SharedStore: &adminapi.SharedStoreStatus{
+			Store: "s3://packages-edge/berlin", Endpoint: "https://minio.example.com", State: adminapi.SharedDown, Since: &at, Reason: "reading an object: the storage doesn't answer",
+			OwedFiles: 3, OwedBytes: 5 << 20, OwedEvictions: 1,
+		},
+	}}
 	ill.Upstreams = []adminapi.UpstreamStatus{
-		{Upstream: "https://gitlab.example.com", GitLab: adminapi.Down, ObjectStorage: adminapi.Up, Switched: "on", From: "config's default"},
-		{Upstream: "https://other.example.com", GitLab: adminapi.Up, ObjectStorage: adminapi.Down, Switched: "off", From: "run time, for all", Since: &at},
+		{Upstream: "https://gitlab.example.com", GitLab: adminapi.Down, GitLabSince: &at, ObjectStorage: adminapi.Up, Switched: "on", From: "config's default"},
+		{Upstream: "https://other.example.com", GitLab: adminapi.Up, ObjectStorage: adminapi.Down, ObjectStorageSince: &at, Switched: "off", From: "run time, for all", Since: &at},
 	}
 	ill.RecentFailures = []adminapi.Failure{
 		{Time: at, Times: 12, What: "GitLab can't be asked", Error: "connection refused"},

@@ -110,7 +110,7 @@ func (i *invocation) showStores(stores []adminapi.StoreStatus) {
 	for _, store := range stores {
 		usable := "yes"
 		if !store.Usable {
-			usable = "NO"
+			usable = "NO" + sinceText(store.Since)
 		}
 		rows = append(rows, []string{
 			store.Directory, usable, sizeText(store.Bytes), sizeText(store.MaxSize), strconv.Itoa(store.Entries), sizeText(store.PinnedBytes),
@@ -146,7 +146,7 @@ func (i *invocation) showSharedStores(stores []adminapi.StoreStatus) {
 func (i *invocation) showUpstreams(upstreams []adminapi.UpstreamStatus) {
 	rows := make([][]string, 0, len(upstreams))
 	for _, gitlab := range upstreams {
-		rows = append(rows, []string{gitlab.Upstream, gitlab.GitLab, gitlab.ObjectStorage, gitlab.Switched + " (" + gitlab.From + sinceText(gitlab.Since) + ")"})
+		rows = append(rows, []string{gitlab.Upstream, gitlab.GitLab + sinceText(gitlab.GitLabSince), gitlab.ObjectStorage + sinceText(gitlab.ObjectStorageSince), gitlab.Switched + " (" + gitlab.From + sinceText(gitlab.Since) + ")"})
 	}
 	i.table("GITLAB | STATE | OBJECT STORAGE | PROJECTS THAT AREN'T NAMED", rows)
 }

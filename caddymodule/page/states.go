@@ -13,21 +13,47 @@ type stateView struct {
 	Name, Which string
 	Mood, Word  string
 	Reason      string
-	// Since is when it began to be so, or was found to be so; When says which of them: "since", "asked".
+	// Since is when it began to be so, or was found to be so; When says which of them.
 	Since moment
 	When  string
 	// Wrong says it within a sentence, where it isn't good.
 	Wrong string
 }
 
+// What stateView.When says of its time.
+const (
+	whenSince    = "since"
+	whenAsked    = "asked"
+	whenAnswered = "last answered"
+	whenTried    = "last tried"
+	whenLast     = "last"
+	whenOpened   = "open since"
+	whenRead     = "read"
+)
+
+// at gives the state a time that is known, unless it has one.
+func (s *stateView) at(since *time.Time, when string) {
+	if known := momentOf(since); known.Known && !s.Since.Known {
+		s.Since, s.When = known, when
+	}
+}
+
+// began is when what is wrong with it began, or was last so, if that is known.
+func (s stateView) began() moment {
+	if s.When == whenRead || s.When == whenOpened {
+		return moment{}
+	}
+	return s.Since
+}
+
 // statesOf are all things' states, in the order in which they are shown.
 func statesOf(status adminapi.Status) (states []stateView) {
 	for _, upstream := range status.Upstreams {
-		states = append(states, gitlabState(upstream), storageState(upstream))
+		states = append(states, gitlabState(status, upstream), storageState(status, upstream))
 	}
 	for _, store := range status.Stores {
 		if store.SharedStore != nil {
-			states = append(states, bucketState(*store.SharedStore))
+			states = append(states, bucketState(status, *store.SharedStore))
 		}
 	}
 	for _, store := range status.Stores {
@@ -39,12 +65,12 @@ func statesOf(status adminapi.Status) (states []stateView) {
 	return states
 }
 
-func gitlabState(upstream adminapi.UpstreamStatus) stateView {
+func gitlabState(status adminapi.Status, upstream adminapi.UpstreamStatus) stateView {
 	host := shortUpstream(upstream.Upstream)
 	state := stateView{Name: "GitLab", Which: host}
 	if upstream.AtStart != nil {
 		state.Reason = sentenceOf(upstream.AtStart.Text)
-		state.Since, state.When = moment{Known: true, At: upstream.AtStart.Asked}, "asked"
+		state.Since, state.When = moment{Known: true, At: upstream.AtStart.Asked}, whenAsked
 	}
 	switch upstream.GitLab {
 	case adminapi.Up:
@@ -55,7 +81,7 @@ func gitlabState(upstream adminapi.UpstreamStatus) stateView {
 	case adminapi.Down:
 		state.Mood, state.Word, state.Wrong = moodBad, "doesn't answer", host+" doesn't answer"
 		state.Reason = "It is asked again every few seconds. Those whom it allowed lately get what is stored."
-		state.Since, state.When = momentOf(upstream.GitLabSince), "since"
+		state.Since, state.When = momentOf(upstream.GitLabSince), whenSince
 	case adminapi.Unanswered:
 		state.Mood, state.Word, state.Wrong = moodBad, "hasn't answered", host+" hasn't answered yet"
 	case adminapi.Redirects:
@@ -64,28 +90,32 @@ func gitlabState(upstream adminapi.UpstreamStatus) stateView {
 	default:
 		state.Mood, state.Word = moodIdle, "not asked yet"
 	}
+	state.at(upstream.GitLabAnswered, whenAnswered)
+	state.at(&status.Started, whenSince) // it was like that from the start on
 	return state
 }
 
-func storageState(upstream adminapi.UpstreamStatus) stateView {
+func storageState(status adminapi.Status, upstream adminapi.UpstreamStatus) stateView {
 	host := shortUpstream(upstream.Upstream)
 	state := stateView{Name: "Object storage", Which: "of " + host}
 	switch upstream.ObjectStorage {
 	case adminapi.Up:
 		state.Mood, state.Word, state.Reason = moodGood, "answers", "What GitLab redirects to comes from there."
+		state.at(upstream.ObjectStorageAnswered, whenAnswered)
 	case adminapi.Down:
 		state.Mood, state.Word, state.Wrong = moodBad, "doesn't answer", "the object storage of "+host+" doesn't answer"
 		state.Reason = "It is asked again every few seconds. What is stored here is served."
-		state.Since, state.When = momentOf(upstream.ObjectStorageSince), "since"
+		state.at(upstream.ObjectStorageSince, whenSince)
 	default:
 		state.Mood, state.Word = moodIdle, "not asked yet"
 		state.Reason = "GitLab hasn't sent the edge there."
+		state.at(&status.Started, whenSince)
 	}
 	return state
 }
 
-func bucketState(bucket adminapi.SharedStoreStatus) stateView {
-	state := stateView{Name: "Bucket", Which: visible(bucket.Store), Since: momentOf(bucket.Since), When: "since"}
+func bucketState(status adminapi.Status, bucket adminapi.SharedStoreStatus) stateView {
+	state := stateView{Name: "Bucket", Which: visible(bucket.Store), Since: momentOf(bucket.Since), When: whenSince}
 	switch bucket.State {
 	case adminapi.SharedUp:
 		state.Mood, state.Word = moodGood, "answers"
@@ -95,6 +125,7 @@ func bucketState(bucket adminapi.SharedStoreStatus) stateView {
 		state.Mood, state.Word, state.Wrong = moodWarn, "can't be used", "the bucket can't be used"
 	default:
 		state.Mood, state.Word = moodIdle, "not asked yet"
+		state.at(&status.Started, whenSince)
 	}
 	switch {
 	case bucket.Reason != "":
@@ -118,21 +149,23 @@ func diskState(status adminapi.Status, store adminapi.StoreStatus) stateView {
 		state.Reason = "Downloads stream uncached until it can be used again."
 		for _, failure := range status.RecentFailures {
 			if moment := lastFailure(status, "", store.Directory); moment.Known && failure.Time.Equal(moment.At) {
-				state.Since, state.When = moment, "last tried"
+				state.Since, state.When = moment, whenTried
 				if failure.Error != "" {
 					state.Reason = sentenceOf(failure.Error)
 				}
 				break
 			}
 		}
+		state.at(store.Since, whenSince)
 		return state
 	}
 	state.Mood, state.Word = moodGood, ratioText(store.Bytes, store.MaxSize)+" used"
 	state.Reason = sizeText(store.Bytes) + " of " + sizeText(store.MaxSize) + ". " + evictedText(store)
 	if full := lastFailure(status, "the disk has no room", store.Directory); full.Known {
 		state.Mood, state.Word, state.Wrong = moodWarn, "was full", "the disk had no room lately"
-		state.Since, state.When = full, "last"
+		state.Since, state.When = full, whenLast
 	}
+	state.at(store.Since, whenOpened)
 	return state
 }
 
@@ -154,8 +187,10 @@ func indexState(store adminapi.StoreStatus) stateView {
 	switch {
 	case !store.Usable:
 		state.Mood, state.Word, state.Reason = moodIdle, "not open", "It lies in the cache directory."
+		state.at(store.Since, whenSince)
 	case store.Loading:
 		state.Mood, state.Word, state.Reason = moodBusy, "being read", "What is found counts at once; the start's work goes on."
+		state.at(store.Since, whenSince)
 	case store.Damaged > 0:
 		state.Mood, state.Word = moodWarn, "read"
 		state.Reason = plural(store.Damaged, "stored file was", "stored files were") + " found damaged since the start, and removed."
@@ -164,6 +199,7 @@ func indexState(store adminapi.StoreStatus) stateView {
 		state.Mood, state.Word = moodGood, "read"
 		state.Reason = plural(store.Entries, "name", "names") + " for " + plural(store.Files, "file", "files") + "; " + plural(store.FoundFiles, "was", "were") + " here at the start."
 	}
+	state.at(store.Read, whenRead)
 	return state
 }
 

@@ -38,7 +38,7 @@ func verdictOf(status adminapi.Status) verdict {
 	}
 	for _, state := range statesOf(status) {
 		if state.Mood == moodBad {
-			note(state.Wrong, state.Since)
+			note(state.Wrong, state.began())
 		}
 	}
 	if len(wrong) > 0 {
@@ -49,7 +49,7 @@ func verdictOf(status adminapi.Status) verdict {
 	}
 	for _, state := range statesOf(status) {
 		if state.Mood == moodWarn {
-			note(state.Wrong, state.Since)
+			note(state.Wrong, state.began())
 		}
 	}
 	if len(wrong) > 0 {

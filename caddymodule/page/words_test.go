@@ -84,6 +84,80 @@ func TestTheVerdictSaysWhatIsWrongAndSinceWhen(t *testing.T) {
 				if state.Word == "" || state.Mood == "" {
 					t.Errorf("a state without a word: %+v", state)
 				}
+				if !state.Since.Known && state.Name != "Switches" {
+					t.Errorf("a state without a time: %+v", state)
+				}
+			}
+		})
+	}
+}
+
+// TestEachStateHasATimeThatIsItsOwn goes through what each thing can be, well or not.
+func TestEachStateHasATimeThatIsItsOwn(t *testing.T) {
+	at := func(minutes int) *time.Time {
+		then := testTime.Add(time.Duration(minutes) * time.Minute)
+		return &then
+	}
+	started, opened, read, answered, began := at(-60), at(-59), at(-58), at(-1), at(-10)
+	for _, test := range []struct {
+		what   string
+		change func(*adminapi.Status, *adminapi.UpstreamStatus, *adminapi.StoreStatus)
+		name   string
+		when   string
+		since  *time.Time
+	}{
+		{"asked at the start", nil, "GitLab", "asked", started},
+		{"answers", func(_ *adminapi.Status, u *adminapi.UpstreamStatus, _ *adminapi.StoreStatus) { u.AtStart = nil }, "GitLab", "last answered", answered},
+		{"down", func(_ *adminapi.Status, u *adminapi.UpstreamStatus, _ *adminapi.StoreStatus) {
+			u.GitLab, u.GitLabSince = adminapi.Down, began
+		}, "GitLab", "since", began},
+		{"unasked", func(_ *adminapi.Status, u *adminapi.UpstreamStatus, _ *adminapi.StoreStatus) {
+			u.GitLab, u.AtStart, u.GitLabAnswered = adminapi.Unasked, nil, nil
+		}, "GitLab", "since", started},
+		{"answers", nil, "Object storage", "last answered", answered},
+		{"down", func(_ *adminapi.Status, u *adminapi.UpstreamStatus, _ *adminapi.StoreStatus) {
+			u.ObjectStorage, u.ObjectStorageSince = adminapi.Down, began
+		}, "Object storage", "since", began},
+		{"unasked", func(_ *adminapi.Status, u *adminapi.UpstreamStatus, _ *adminapi.StoreStatus) {
+			u.ObjectStorage, u.ObjectStorageAnswered = adminapi.Unasked, nil
+		}, "Object storage", "since", started},
+		{"up", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
+			s.SharedStore.Since = began
+		}, "Bucket", "since", began},
+		{"untried", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
+			s.SharedStore.State, s.SharedStore.Since = adminapi.SharedUntried, nil
+		}, "Bucket", "since", started},
+		{"well", nil, "Disk", "open since", opened},
+		{"was full", func(status *adminapi.Status, _ *adminapi.UpstreamStatus, _ *adminapi.StoreStatus) {
+			status.RecentFailures = []adminapi.Failure{{Time: *began, What: "the disk has no room: " + fakeedge.Directory}}
+		}, "Disk", "last", began},
+		{"tried in vain", func(status *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
+			s.Usable, s.Since = false, began
+			status.RecentFailures = []adminapi.Failure{{Time: *answered, What: "the cache directory can't be used: " + fakeedge.Directory}}
+		}, "Disk", "last tried", answered},
+		{"not usable", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
+			s.Usable, s.Since = false, began
+		}, "Disk", "since", began},
+		{"read", nil, "Index", "read", read},
+		{"being read", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
+			s.Loading, s.Read = true, nil
+		}, "Index", "since", opened},
+		{"not open", func(_ *adminapi.Status, _ *adminapi.UpstreamStatus, s *adminapi.StoreStatus) {
+			s.Usable, s.Since = false, began
+		}, "Index", "since", began},
+	} {
+		t.Run(test.name+" "+test.what, func(t *testing.T) {
+			status := morning().Status
+			upstream, store := &status.Upstreams[0], &status.Stores[0]
+			status.Started, upstream.AtStart.Asked = *started, *started
+			upstream.GitLabAnswered, upstream.ObjectStorageAnswered, store.Since, store.Read = answered, answered, opened, read
+			if test.change != nil {
+				test.change(&status, upstream, store)
+			}
+			for _, state := range statesOf(status) {
+				if state.Name == test.name && (state.When != test.when || !state.Since.At.Equal(*test.since)) {
+					t.Errorf("%s %v, not %s %v", state.When, state.Since.At, test.when, *test.since)
+				}
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -71,6 +72,42 @@ func TestTheDemoShowsWhatItPromises(t *testing.T) {
 		if !strings.Contains(printed, line) {
 			t.Errorf("no %q in\n%s", line, printed)
 		}
+	}
+}
+
+// TestTheDemoNamesItsPageFirst, before it shows anything, and the page is there.
+func TestTheDemoNamesItsPageFirst(t *testing.T) {
+	demo := program(t.Context(), t, "gitlab-packages", "demo")
+	printed, err := demo.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := demo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = demo.Process.Signal(os.Interrupt) // so that it removes its directory
+		_, _ = io.Copy(io.Discard, printed)
+		_ = demo.Wait() // it was broken off
+	}()
+	first, err := bufio.NewReader(printed).ReadString('\n')
+	address, isPage := strings.CutPrefix(strings.TrimSpace(first), "A page to look at  ")
+	if err != nil || !isPage || !strings.HasPrefix(address, "http://localhost:") {
+		t.Fatalf("first it says %q, %v", first, err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Transport: new(http.Transport)}
+	defer client.CloseIdleConnections()
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), "Working.") {
+		t.Errorf("%s, %v\n%s", response.Status, err, body)
 	}
 }
 

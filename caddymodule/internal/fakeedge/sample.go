@@ -36,7 +36,7 @@ func Sample(now time.Time) World {
 // Empty is the world of an edge that was started just now.
 func Empty(now time.Time) World {
 	world := Sample(now)
-	store := adminapi.StoreStatus{Directory: Directory, Usable: true, MaxSize: 200 << 30}
+	store := adminapi.StoreStatus{Directory: Directory, Usable: true, Since: &now, Read: &now, MaxSize: 200 << 30}
 	world.Status.Stores, world.Status.RecentFailures, world.Status.UptimeSeconds = []adminapi.StoreStatus{store}, nil, 3
 	world.Activity, world.Usage, world.Refusals, world.Entries = adminapi.Activity{}, adminapi.Usage{At: now}, adminapi.RefusalList{}, nil
 	world.Projects.Projects = nil
@@ -61,17 +61,17 @@ func Down(now time.Time) World {
 }
 
 func sampleStatus(now time.Time) adminapi.Status {
-	since := now.Add(-3 * time.Hour)
+	since, started, answered := now.Add(-3*time.Hour), now.Add(-52*time.Hour), now.Add(-20*time.Second)
 	return adminapi.Status{
 		Build:   adminapi.Build{Version: "v0.9.0", Commit: "0283433a1b2c3d4e5f60718293a4b5c6d7e8f901", Caddy: "v2.11.9", Go: "go1.26.8"},
-		Started: now.Add(-52 * time.Hour), UptimeSeconds: int64((52 * time.Hour).Seconds()), Working: true, Switches: adminapi.SwitchesRead,
+		Started: started, UptimeSeconds: int64((52 * time.Hour).Seconds()), Working: true, Switches: adminapi.SwitchesRead,
 		Stores: []adminapi.StoreStatus{{
-			Directory: Directory, Usable: true, Bytes: 61 << 30, MaxSize: 200 << 30, PinnedBytes: 4 << 30, MemoryBytes: 180 << 20, Entries: 1843, Files: 1791, Fills: 3, FoundFiles: 1702,
+			Directory: Directory, Usable: true, Since: &started, Read: &started, Bytes: 61 << 30, MaxSize: 200 << 30, PinnedBytes: 4 << 30, MemoryBytes: 180 << 20, Entries: 1843, Files: 1791, Fills: 3, FoundFiles: 1702,
 			Grants: 412, Evictions: 0,
 			SharedStore: &adminapi.SharedStoreStatus{Store: "s3://packages-edge/berlin", Endpoint: "https://minio.example.com", Reads: true, Writes: true, State: adminapi.SharedUp, Since: &since, OwedFiles: 2, OwedBytes: 310 << 20},
 		}},
 		Upstreams: []adminapi.UpstreamStatus{{
-			Upstream: Upstream, GitLab: adminapi.Up, ObjectStorage: adminapi.Up, Rules: []string{"13.5"}, ProbeAnswered: true, Switched: "on", From: "config's default",
+			Upstream: Upstream, GitLab: adminapi.Up, ObjectStorage: adminapi.Up, GitLabAnswered: &answered, ObjectStorageAnswered: &answered, Rules: []string{"13.5"}, ProbeAnswered: true, Switched: "on", From: "config's default",
 			AtStart: &adminapi.StartAnswer{Asked: now.Add(-52 * time.Hour), Seconds: 0.085, Status: 401, Text: "answered in 85 ms", LooksLikeGitLab: true},
 		}},
 		RecentFailures: []adminapi.Failure{
