@@ -143,7 +143,7 @@ func TestWritingPausesAfterTrouble(t *testing.T) {
 }
 
 func TestPausesOfWritingGrowUntilItGoesWell(t *testing.T) {
-	var rest sharedPause
+	rest := sharedPause{longest: maxSharedPause}
 	if pause := rest.now(); pause != 0 {
 		t.Errorf("without trouble it pauses for %s", pause)
 	}
