@@ -29,6 +29,7 @@ var borders = map[string][]string{
 	// The store knows bytes, and neither HTTP nor GitLab.
 	"cache":           {},
 	"cache/cachetest": {"cache"},
+	"cache/shardtest": {},
 	// What speaks GitLab knows neither the store nor Caddy.
 	"upstream":            {httpPackages},
 	"upstream/gitlabtest": {httpPackages},

@@ -90,7 +90,7 @@
 // whose fields are Handler's (handler.go, settings.go); placeholders.go and timeouts.go check what both can say. A Handler lives as long as its config. The App (app.go) marks when a config comes into force. What
 // outlives a reload has one owner (process.go), which also holds the clock and the pauses that tests change. What several
 // configs use of one directory, one after another, is in state (state.go): the store, which is opened anew when its directory
-// is lost (state_store.go), its regular verification (verify.go), its share of memory (memory_share.go), what the shared store is owed (shared_write.go), the grants, the flights, and the breakers that keep a dead
+// is lost (state_store.go) and tells since when it is as it is (store_times.go), its regular verification (verify.go), its share of memory (memory_share.go), what the shared store is owed (shared_write.go), the grants, the flights, and the breakers that keep a dead
 // GitLab from being asked. Transports (transport.go) live until their last fetch has ended. At its start a config is told of
 // hosts that none of its sites answers (other_hosts.go), and of what it stands in front of: each GitLab is asked once whether
 // it is there (start_answers.go).
