@@ -56,7 +56,7 @@
 //	                  └── parts, ahead ┤
 //	                      (cache.Ahead)└── sharedParts ────────── bucket.OpenPart: byte N to M of the same object
 //
-// What each server can take, and whether more connections to it help, is in part_server.go; the settings' defaults in handler.go, the
+// What each server can take, and whether more connections to it help, is in part_server.go, how a part may end in part_result.go; the settings' defaults in handler.go, the
 // bucket's side in shared_parts.go, the metrics in part_metrics.go.
 //
 // Each answer says what happened: its outcome (outcome.go), Cache-Status (cache_status.go), the metrics (metrics.go,
