@@ -72,6 +72,7 @@ func TestACacheDirectoryThatIsLostIsBegunAnewWithinTenSeconds(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			setForTest(t, &process.storeLookPause, 20*time.Millisecond)
+			setForTest(t, &process.storeRetryPause, 100*time.Millisecond)
 			gitlab := newGitLab(t)
 			e := startEdge(t, gitlab.URL, "", withAdmin)
 			body := someBytes(100_000, 1)
