@@ -224,8 +224,15 @@ func TestActivityHasWarmingsAndVerifications(t *testing.T) {
 	}
 }
 
+func (k *knownProjects) forgetAll() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.names.Purge()
+}
+
 func TestAProjectIsKnownByGitLabsYesAlone(t *testing.T) {
 	gitlab := newGitLab(t)
+	process.knownProjects.forgetAll() // an earlier test's GitLab may have had the same port
 	e := startEdge(t, gitlab.URL, "", withAdmin)
 	publishOld(gitlab, "app.bin", []byte("x"))
 	e.do(t, call{path: filePath("app.bin"), token: outsider})
