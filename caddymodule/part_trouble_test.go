@@ -335,7 +335,7 @@ func TestTroubleWithAPartOfTheSharedStoreCostsThatPart(t *testing.T) {
 		want  string
 		most  int64 // of GitLab's, of which what was on its way when the bucket answered is lost
 	}{
-		"breaks off": {buckettest.Fault{CutAt: 300_000}, "arrived", 5 << 20},
+		"breaks off": {buckettest.Fault{CutAt: 300_000}, "arrived", 9 << 20},
 		"slow down":  {buckettest.Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"}, "limited", 12 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
