@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gitlab-edge/caddy-gitlab-packages/bucket/buckettest"
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache/cachetest"
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream/gitlabtest"
 )
@@ -364,18 +365,26 @@ func TestPartsEndWithTheEdge(t *testing.T) {
 	awaitNoFlight(t)
 }
 
-// TestPartsOfASharedStoreComeFromThere has its connections bounded, as storages do.
-func TestPartsOfASharedStoreComeFromThere(t *testing.T) {
+// startWithSharedParts starts an edge with an empty disk that may have a file by parts from a bucket, which gives each connection so
+// many bytes a second.
+func startWithSharedParts(t *testing.T, gitlab *gitlabtest.Server, storage *buckettest.Server, body []byte, rate int64) *edge {
+	t.Helper()
 	withSmallParts(t)
-	gitlab, storage, body := naming(t), newSharedStore(t), someBytes(6<<20, 11)
 	publishOld(gitlab, "app.bin", body)
 	e := startSharing(t, gitlab, storage, "")
 	e.mustGet(t, "app.bin", developer, body)
 	awaitNothingOwed(t)
-	storage.SetConnectionRate(1 << 20)
+	storage.SetConnectionRate(rate)
 	e.reload(t, sharedOptions(t.TempDir(), storage, "")+"\n"+partOptions)
 	gitlab.ResetRequests()
 	storage.ResetRequests()
+	return e
+}
+
+// TestPartsOfASharedStoreComeFromThere has its connections bounded, as storages do.
+func TestPartsOfASharedStoreComeFromThere(t *testing.T) {
+	gitlab, storage, body := naming(t), newSharedStore(t), someBytes(6<<20, 11)
+	e := startWithSharedParts(t, gitlab, storage, body, 1<<20)
 	e.mustGet(t, "app.bin", developer, body)
 	awaitNoFlight(t)
 	ranges := make(map[string]int)

@@ -340,16 +340,8 @@ func TestTroubleWithAPartOfTheSharedStoreCostsThatPart(t *testing.T) {
 		"slow down":  {buckettest.Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"}, "limited", math.MaxInt64}, // the rest is GitLab's
 	} {
 		t.Run(name, func(t *testing.T) {
-			withSmallParts(t)
 			gitlab, storage, body := naming(t), newSharedStore(t), someBytes(7<<20, 47)
-			publishOld(gitlab, "app.bin", body)
-			e := startSharing(t, gitlab, storage, "")
-			e.mustGet(t, "app.bin", developer, body)
-			awaitNothingOwed(t)
-			storage.SetConnectionRate(2 << 20)
-			e.reload(t, sharedOptions(t.TempDir(), storage, "")+"\n"+partOptions)
-			gitlab.ResetRequests()
-			storage.ResetRequests()
+			e := startWithSharedParts(t, gitlab, storage, body, 2<<20)
 			before := series(t)
 			fault := test.fault
 			fault.Method, fault.Ranged, fault.Times = http.MethodGet, true, 1

@@ -66,13 +66,7 @@ func forParts(ctx context.Context, parts, others http.RoundTripper) http.RoundTr
 // it would bring them again. The next Read asks for what comes then. ErrChecksum means what it does for Read.
 func (d *Download) TakeIn(p []byte) error {
 	d.closeBody()
-	d.beginSum()
-	d.offset += int64(len(p))
-	d.summing.write(p)
-	if d.offset == d.Length {
-		return d.summing.compare()
-	}
-	return nil
+	return d.count(p)
 }
 
 // PassOver is TakeIn where the present answer's body goes on: it brings the same bytes, which are compared, and then those behind them.
@@ -84,11 +78,18 @@ func (d *Download) PassOver(p []byte) error {
 	if !bytes.Equal(same, p) {
 		return ErrChanged
 	}
-	body := d.body
-	d.body = nil // TakeIn would close it
-	err := d.TakeIn(p)
-	d.body = body
-	return err
+	return d.count(p)
+}
+
+// count has bytes that came by a part count as read.
+func (d *Download) count(p []byte) error {
+	d.beginSum()
+	d.offset += int64(len(p))
+	d.summing.write(p)
+	if d.offset == d.Length {
+		return d.summing.compare()
+	}
+	return nil
 }
 
 // HandOver has the download go on in the name of another caller, since GitLab has refused the present one for a part. If there is none,
