@@ -165,6 +165,10 @@ func (p *process) dial(ctx context.Context) (net.Conn, error) {
 	return dialer.DialContext(ctx, "tcp", p.address)
 }
 
+// dropped says how much the kernel may drop at once. Nothing is ever written there, so all connections share it: a piece for each
+// download would cost more than all else that the client does.
+var dropped [1 << 20]byte
+
 // discard takes a body off a connection, of which some bytes were read before: over TCP itself without copying it out of the
 // kernel (tcp(7): MSG_TRUNC).
 func discard(connection net.Conn, length int64, buffered int) (n int64, err error) {
@@ -178,7 +182,6 @@ func discard(connection net.Conn, length int64, buffered int) (n int64, err erro
 	if err != nil {
 		return n, err
 	}
-	piece := make([]byte, 1<<20)
 	// Woken for a quarter of a MiB at a time, not for each packet.
 	wake := func(bytes int64) {
 		_ = raw.Control(func(fd uintptr) {
@@ -191,7 +194,7 @@ func discard(connection net.Conn, length int64, buffered int) (n int64, err erro
 		var got int
 		var failed error
 		err := raw.Read(func(fd uintptr) bool {
-			got, _, failed = syscall.Recvfrom(int(fd), piece[:min(int64(len(piece)), length-n)], syscall.MSG_TRUNC) //nolint:gosec // a descriptor
+			got, _, failed = syscall.Recvfrom(int(fd), dropped[:min(int64(len(dropped)), length-n)], syscall.MSG_TRUNC) //nolint:gosec // a descriptor
 			return !errors.Is(failed, syscall.EAGAIN)
 		})
 		switch {
