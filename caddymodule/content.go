@@ -73,7 +73,7 @@ func (x *exchange) sendBytes(data []byte) (int64, error) {
 	if x.r.ProtoMajor > 1 {
 		return sendCopied(x.w, data)
 	}
-	n, err := x.w.Write(data)
+	n, err := x.writeAtOnce(data)
 	return int64(n), err
 }
 
@@ -81,7 +81,7 @@ func (x *exchange) sendBytes(data []byte) (int64, error) {
 // Of a large file that is stored that costs more than to read and to write it in large pieces, as long as not many do (design, "Serving bytes").
 func (x *exchange) sendFrom(body *diskBody, size int64) (int64, error) {
 	if x.r.ProtoMajor > 1 || x.r.TLS != nil {
-		return sendPieces(x.w, body, size, nil)
+		return sendPieces(x.pieceWriter(), body, size, nil)
 	}
 	if body.kind == sourceDisk && size >= readPieceFrom {
 		if p := readPieces.take(); p != nil {

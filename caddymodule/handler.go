@@ -140,13 +140,15 @@ type Handler struct {
 	// transport to GitLab, so that no client certificate meant for GitLab is shown to others.
 	StorageTransportRaw json.RawMessage `json:"storage_transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
-	process  *processWide
-	logger   *zap.Logger
-	server   *caddyhttp.Server // nil if unknown
-	rules    *upstream.Rules
-	switches *configSwitches
-	client   *upstream.Client
-	aliases  *upstream.Aliases
+	process *processWide
+	// usesWorkers says that Cleanup has to end that.
+	usesWorkers bool
+	logger      *zap.Logger
+	server      *caddyhttp.Server // nil if unknown
+	rules       *upstream.Rules
+	switches    *configSwitches
+	client      *upstream.Client
+	aliases     *upstream.Aliases
 	// aliasTrouble keeps the log readable while GitLab doesn't say which names belong together.
 	aliasTrouble *rate.Sometimes
 	transports   *transports
@@ -198,6 +200,8 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // app starts (see App).
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.process = process
+	h.process.workers.use()
+	h.usesWorkers = true
 	h.logger, h.server = limited(ctx.Logger()), serverOf(ctx)
 	rememberConnections(h.server)
 	// Taken first: contexts derived from ctx have a registry of their own that nobody scrapes.
@@ -475,6 +479,10 @@ func checkHeaderNames(names []string) error {
 // Cleanup gives the transports back. Requests of this handler may still be served, and its fills go on: they hold
 // the transports themselves.
 func (h *Handler) Cleanup() error {
+	if h.usesWorkers {
+		h.usesWorkers = false
+		h.process.workers.release()
+	}
 	if h.transports != nil {
 		h.transports.release()
 	}

@@ -39,6 +39,8 @@ type processWide struct {
 	memory memoryShares
 	// partServers are the servers that parts of files are asked of.
 	partServers *partServers
+	// workers answer requests by HTTP/2 and 3.
+	workers workers
 	// failures are the last ones, of any config.
 	failures failures
 	// knownProjects are those whose names admins are shown.

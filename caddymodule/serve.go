@@ -10,10 +10,19 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/upstream"
 )
 
-// ServeHTTP answers requests for generic packages. All others go to GitLab, if the handler is asked to forward them, else to the
+// ServeHTTP implements caddyhttp.MiddlewareHandler. What comes on a goroutine of its own, as each request by HTTP/2 and 3 does, is answered
+// on one that has been used before (workers.go).
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if r.ProtoMajor == 1 {
+		return h.serve(w, r, next)
+	}
+	return h.process.workers.do(func() error { return h.serve(w, r, next) })
+}
+
+// serve answers requests for generic packages. All others go to GitLab, if the handler is asked to forward them, else to the
 // next handler, with the escaped path by which they were judged. Its cases stand in the order of steps 1 to 3 (design, "One GET"): what can be refused by the request's
 // head alone is refused before its body is waited for.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	route, err := h.route(r)
 	if errors.Is(err, upstream.ErrNotGeneric) {
 		if h.ForwardOtherRequests {

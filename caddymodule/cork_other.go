@@ -1,0 +1,9 @@
+//go:build !linux
+
+package caddymodule
+
+const canCork = false
+
+func corkSocket(uintptr) {}
+
+func uncorkSocket(uintptr) {}
