@@ -36,3 +36,17 @@ func lockFile(file *os.File) error {
 	}
 	return err
 }
+
+// renameFile does what os.Rename does for files, without its look at what has the new name: of a blob there is none.
+func renameFile(from, to string) error {
+	for {
+		err := unix.Rename(from, to)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+		default:
+			return nil
+		}
+	}
+}

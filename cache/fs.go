@@ -83,7 +83,7 @@ func (osFS) Open(path string) (File, error) {
 	return osFile{file}, nil
 }
 
-func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
+func (osFS) Rename(from, to string) error { return renameFile(from, to) }
 
 func (osFS) Remove(path string) error {
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {

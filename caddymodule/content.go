@@ -14,6 +14,9 @@ import (
 	"github.com/gitlab-edge/caddy-gitlab-packages/cache"
 )
 
+// smallFile is the size up to which a file's head and bytes go out together.
+const smallFile = 64 << 10
+
 // caddyPiece is how much Caddy writes at once by itself.
 const caddyPiece = 64 << 10
 
@@ -81,12 +84,15 @@ func (x *exchange) sendBytes(data []byte) (int64, error) {
 // Of a large file that is stored that costs more than to read and to write it in large pieces, as long as not many do (design, "Serving bytes").
 func (x *exchange) sendFrom(body *diskBody, size int64) (int64, error) {
 	if x.r.ProtoMajor > 1 || x.r.TLS != nil {
-		return sendPieces(x.pieceWriter(), body, size, nil)
+		return sendPieces(atOnce{x}, body, size, nil)
 	}
 	if body.kind == sourceDisk && size >= readPieceFrom {
 		if p := readPieces.take(); p != nil {
 			return p.send(x.w, body, nil)
 		}
+	}
+	if size <= smallFile {
+		return body.WriteTo(atOnce{x}) // not worth a call of sendfile
 	}
 	return body.WriteTo(x.w)
 }

@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -61,7 +62,11 @@ func TestAHitLeavesInAsFewPacketsAsItFills(t *testing.T) {
 					t.Fatalf("%d of %d bytes: %v", len(got), len(body), err)
 				}
 			}
-			get() // fetched
+			begun := packetsOver(t, tcp)
+			get()                                                                    // fetched
+			if got := packetsOver(t, tcp) - begun; !test.tls && got > test.packets { // TLS begins with packets of its own
+				t.Errorf("when it was fetched, it came in %d packets, want %d at most", got, test.packets)
+			}
 			awaitNoFlight(t)
 			get() // and into memory
 			get()
@@ -135,8 +140,10 @@ func TestNothingIsHeldBackAfterAWrite(t *testing.T) {
 		"panics":  func([]byte) (int, error) { panic(http.ErrAbortHandler) },
 	} {
 		for kind, send := range map[string]func(*exchange, []byte){
-			"at once":   func(x *exchange, data []byte) { _, _ = x.writeAtOnce(data) },
-			"in pieces": func(x *exchange, data []byte) { _, _ = x.pieceWriter().Write(data) },
+			"at once": func(x *exchange, data []byte) { _, _ = x.writeAtOnce(data) },
+			"in pieces": func(x *exchange, data []byte) {
+				_, _ = sendPieces(atOnce{x}, bytes.NewReader(data), int64(len(data)), nil)
+			},
 		} {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				wasHeld := false

@@ -32,7 +32,9 @@
 // What GitLab's yes to a caller is good for is in grant.go. When the disk fails under a download, stored or on its way in, it
 // goes on from GitLab at its own place (disk_body.go). The words of a stored file's head are made once (file_head.go). A body that isn't stored keeps its end back until its sum is right
 // (verified_body.go). Where GitLab redirects, and so names no SHA-256, that of an upload counts (published_sums.go). An
-// answer that breaks off ends with a reset (hang_up.go).
+// answer that breaks off ends with a reset (hang_up.go, which finds the connection by caller_connection.go). By HTTP/1 head and bytes
+// leave in as few packets as they fill (cork.go; cork_linux.go, cork_other.go), and by HTTP/2 and 3 requests are answered on goroutines
+// that are kept (workers.go).
 //
 // With a shared store (shared_store.go, package bucket) there are three ways to bytes that GitLab has named: GitLab, the bucket, and
 // GitLab again where the bucket's break off.

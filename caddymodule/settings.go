@@ -31,7 +31,8 @@ type Cache struct {
 	UploadRoom *int64 `json:"upload_room,omitempty"`
 
 	// How many bytes of memory hold files of up to 256 KiB that were used twice, and of up to a 64th of it where it is less than
-	// 16 MiB. It lies outside of what Go counts, and is taken off GOMEMLIMIT. 0 for none.
+	// 16 MiB. What the edge knows of each stored file takes 1 KiB of it, and half of it at most. It is taken off GOMEMLIMIT, since files
+	// in memory lie outside of what Go counts. 0 for none.
 	// Default: 256 MiB.
 	Memory *int64 `json:"memory,omitempty"`
 

@@ -124,22 +124,22 @@ func (t *task) run() {
 		}
 		t.panicked = recover()
 		if err, ok := t.panicked.(error); t.panicked != nil && (!ok || !errors.Is(err, http.ErrAbortHandler)) {
-			t.panicked = &workerPanic{t.panicked, debug.Stack()}
+			t.panicked = &panicError{t.panicked, debug.Stack()}
 		}
 	}()
 	t.err = t.serve()
 	t.returned = true
 }
 
-// workerPanic is what a task panicked with, and where: who prints it has only the stack of who waited for the task.
-type workerPanic struct {
+// panicError is what a task panicked with, and where: who prints it has only the stack of who waited for the task.
+type panicError struct {
 	value any
 	stack []byte
 }
 
-func (p *workerPanic) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
+func (p *panicError) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
 
-func (p *workerPanic) Unwrap() error {
+func (p *panicError) Unwrap() error {
 	err, _ := p.value.(error)
 	return err
 }
