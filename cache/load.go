@@ -145,6 +145,7 @@ func (s *Store) merge(entries *recency) {
 		entries.add(n)
 	}
 	s.entries = entries
+	s.leaveToEntriesLocked()
 	for h := range s.pins.ofKeys {
 		if n := entries.peek(h); n != nil {
 			s.pins.fill(h, n.blob.size, s.mostPinnedLocked())

@@ -25,7 +25,7 @@ const (
 	// 100,000 of them (bench/run, memory). It is taken off the tier, down to a half of that, so that `memory` says what the edge takes.
 	entryMemory = 1 << 10
 	// maxPromotions bounds how many files are read into memory at a time; others are served from the disk meanwhile.
-	// Together they take a fourth of the tier's size at most.
+	// Together they take a fourth of the tier's size at most, or a half of what entries leave of it.
 	maxPromotions = memoryShare / 4
 	// enteringShare is how many files find no room for each one for which others have to leave. Of more files than memory holds,
 	// read at random, each would else push out another that is as likely to be read next, at each read.
@@ -282,6 +282,18 @@ func (m *memoryTier) trim(limit int64) {
 	}
 }
 
+// leaveToEntriesLocked leaves the entries their part of the tier. It follows each that comes, so that a segment at most has to go at a time.
+func (s *Store) leaveToEntriesLocked() {
+	m := &s.memory
+	m.forEntries = min(s.limits.Memory/2, int64(s.entries.len())*entryMemory)
+	if m.bytes()+m.forEntries <= s.limits.Memory {
+		return
+	}
+	if victim := m.victim(); victim != nil {
+		m.drop(victim)
+	}
+}
+
 // startPromotionLocked returns the place that the caller, who was counted already, is to read a file into; nil if it isn't to.
 // Files enter at their second use: what is read once takes no room from others. The first use of a file that came in the life of
 // this process is what brought it. Where others have to leave, one of enteringShare enters.
@@ -295,7 +307,6 @@ func (s *Store) startPromotionLocked(e Entry, blob *blobState) *memoryFile {
 	if _, begun := s.memory.promoting[blob.digest]; begun {
 		return nil
 	}
-	s.memory.forEntries = min(s.limits.Memory/2, int64(s.entries.len())*entryMemory)
 	if !s.memory.admits(s.limits.Memory) {
 		return nil
 	}

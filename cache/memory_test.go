@@ -358,3 +358,29 @@ func TestWhatIsPurgedLeavesMemory(t *testing.T) {
 		t.Errorf("after a purge: %+v", stats)
 	}
 }
+
+// TestMemoryIncludesWhatIsKnownOfEntries: of a tier that is full, entries take their part as they come, although their own files never
+// enter it; and a lower limit counts at once.
+func TestMemoryIncludesWhatIsKnownOfEntries(t *testing.T) {
+	const limit, size = 4 << 20, 10_000
+	s := openStore(t, t.TempDir(), Limits{Memory: limit})
+	for i := range 400 {
+		s.put(t, numberedKey(i), randomBytes(size, byte(i)))
+		_ = s.hit(t, numberedKey(i), randomBytes(size, byte(i))).Close()
+	}
+	left := func(limit int64) int64 { return limit - min(limit/2, int64(s.Stats().Entries)*entryMemory) }
+	full := s.Stats().MemoryBytes
+	if full > left(limit) || full < left(limit)*3/4 {
+		t.Fatalf("%d bytes in memory, of %d that %d entries leave", full, left(limit), s.Stats().Entries)
+	}
+	for i := range 1200 {
+		s.put(t, numberedKey(1000+i), []byte{byte(i), byte(i >> 8)})
+	}
+	if now := s.Stats().MemoryBytes; now > left(limit) || now == 0 || now > full-(512<<10) {
+		t.Errorf("%d bytes in memory, of %d that %d entries leave", now, left(limit), s.Stats().Entries)
+	}
+	s.SetLimits(Limits{MaxSize: 1 << 30, Memory: limit / 2})
+	if now := s.Stats().MemoryBytes; now > left(limit/2) || now == 0 {
+		t.Errorf("with half as much %d bytes in memory, of %d that %d entries leave", now, left(limit/2), s.Stats().Entries)
+	}
+}

@@ -487,29 +487,3 @@ func TestMemoryHoldsWhatItShouldWhateverComes(t *testing.T) {
 		t.Errorf("%d bytes are left", m.mapped.Load())
 	}
 }
-
-// TestTheTierLeavesRoomForWhatIsKnownOfEntries: `memory` is what the edge may take for files and entries together, as long as half of
-// it is enough for entries.
-func TestTheTierLeavesRoomForWhatIsKnownOfEntries(t *testing.T) {
-	const limit = 1 << 20
-	for _, forEntries := range []int64{0, limit / 4, limit / 2} {
-		m := newTestTier(limit)
-		m.forEntries = forEntries
-		for number := range byte(200) {
-			m.put(t, number, 8<<10)
-		}
-		if got, most := m.bytes(), limit-forEntries; got > most || got < most-2*int64(segmentSize(limit)) {
-			t.Errorf("with %d for entries the tier takes %d, of %d", forEntries, got, most)
-		}
-	}
-	// It gives back as entries come.
-	m := newTestTier(limit)
-	for number := range byte(200) {
-		m.put(t, number, 8<<10)
-	}
-	m.forEntries = limit / 2
-	m.put(t, 200, 8<<10)
-	if got := m.bytes(); got > limit/2 {
-		t.Errorf("it still takes %d", got)
-	}
-}

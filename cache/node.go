@@ -72,6 +72,7 @@ func (s *Store) addKnownLocked(h keyHash, record *Entry) {
 	blob := s.blobLocked(record.Digest, record.Size)
 	blob.entries++
 	s.entries.add(&node{hash: h, blob: blob, confirmed: unconfirmed})
+	s.leaveToEntriesLocked()
 }
 
 // isOutdatedLocked reports whether the key has other content that is newer than this: the upstream named it later, as the
@@ -118,6 +119,7 @@ func (s *Store) insertLocked(entry *Entry, blob *blobState, g Generation, confir
 		n.confirmed = since
 	}
 	s.entries.add(n)
+	s.leaveToEntriesLocked()
 	s.pins.fill(h, blob.size, s.mostPinnedLocked())
 	if entry.Owed {
 		s.oweLocked(n, entry.owedAfter)

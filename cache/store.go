@@ -223,7 +223,8 @@ func (s *Store) SetLimits(limits Limits) {
 	s.mu.Lock()
 	s.limits = limits
 	s.pins.trim(s.mostPinnedLocked())
-	s.memory.trim(limits.Memory)
+	s.leaveToEntriesLocked()
+	s.memory.trim(limits.Memory - s.memory.forEntries)
 	copies := s.takeExcessCopiesLocked()
 	s.mu.Unlock()
 	for _, f := range copies {

@@ -25,24 +25,33 @@ func rememberConnections(server *caddyhttp.Server) {
 		return
 	}
 	server.RegisterConnContext(func(ctx context.Context, connection net.Conn) context.Context {
+		if ctx.Value(connectionKey{}) != nil {
+			return ctx // another handler of the same server has said so
+		}
 		return context.WithValue(ctx, connectionKey{}, newCallerConnection(connection))
 	})
 }
 
 func newCallerConnection(connection net.Conn) *callerConnection {
 	c := &callerConnection{Conn: connection}
-	if tcp, ok := belowTLS(connection).(*net.TCPConn); ok && canCork {
+	if tcp := tcpOf(connection); tcp != nil && canCork {
 		c.socket, _ = tcp.SyscallConn() // nil for one that is closed
 	}
 	return c
 }
 
-// belowTLS is the connection itself if there is no TLS.
-func belowTLS(connection net.Conn) net.Conn {
+// tcpOf returns the connection of the system below TLS and below the PROXY protocol (Caddy's listener wrapper proxy_protocol); nil if there is
+// none, or none that can be found.
+func tcpOf(connection net.Conn) *net.TCPConn {
 	if secure, ok := connection.(interface{ NetConn() net.Conn }); ok {
-		return secure.NetConn()
+		connection = secure.NetConn()
 	}
-	return connection
+	if proxied, ok := connection.(interface{ TCPConn() (*net.TCPConn, bool) }); ok {
+		tcp, _ := proxied.TCPConn()
+		return tcp
+	}
+	tcp, _ := connection.(*net.TCPConn)
+	return tcp
 }
 
 // connectionOf returns the connection that a request came on, nil if its server doesn't tell.

@@ -92,9 +92,21 @@ func (x *exchange) sendFrom(body *diskBody, size int64) (int64, error) {
 		}
 	}
 	if size <= smallFile {
-		return body.WriteTo(atOnce{x}) // not worth a call of sendfile
+		return sendPieces(atOnce{x}, body, size, x.flushIfArriving(body)) // not worth a call of sendfile
 	}
 	return body.WriteTo(x.w)
+}
+
+// flushIfArriving returns what is to follow each piece of a body: of one that may still be arriving none waits for the next.
+func (x *exchange) flushIfArriving(body *diskBody) func() error {
+	if body.kind == sourceDisk {
+		return nil
+	}
+	controller := http.NewResponseController(x.w)
+	return func() error {
+		_ = controller.Flush() // a writer in front that can't flush knows why
+		return nil
+	}
 }
 
 // asksForWhole reports whether a request is for a whole file on no condition, which is nearly always so. All else is

@@ -6,7 +6,7 @@ const (
 	// serverBuffer is what net/http gathers of an answer by HTTP/1 before it writes, its head included. An answer that has more goes out by
 	// two writes at least, and each would be a packet, and wake the client, by itself.
 	serverBuffer = 4 << 10
-	// headRoom is more than the head of a file takes of that.
+	// headRoom is what is left to the head of that: the edge's own has half as much.
 	headRoom = 1 << 10
 )
 
@@ -31,7 +31,7 @@ func (x *exchange) corkable() *callerConnection {
 }
 
 // writeAtOnce writes bytes of a body. With the head that may come before them, they leave in as few packets as they fill, although net/http
-// writes them in pieces, and TLS by records of 16 KiB (RFC 8446, section 5.1): half of what a small hit costs the system and its client is what
+// writes them in pieces, and TLS by records of 16 KiB at most (RFC 8446, section 5.1): half of what a small hit costs the system and its client is what
 // each packet costs.
 func (x *exchange) writeAtOnce(p []byte) (int, error) {
 	connection := x.corkable()

@@ -34,8 +34,8 @@ func TestAHitLeavesInAsFewPacketsAsItFills(t *testing.T) {
 		"16 KiB":          {false, 16 << 10, 1, 5},
 		"4 KiB over TLS":  {true, 4 << 10, 1, 5},
 		"16 KiB over TLS": {true, 16 << 10, 1, 5},
-		// Pieces of 512 KiB, each of 32 records, from the disk. A packet has up to 64 KiB here.
-		"2 MiB over TLS": {true, 2 << 20, 60, 2},
+		// Pieces of 512 KiB, each of 32 records, from the disk. A packet has up to 64 KiB here; less where windows are small.
+		"2 MiB over TLS": {true, 2 << 20, 100, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := strings.ReplaceAll(name, " ", "-") + ".bin"
@@ -191,6 +191,33 @@ func tcpPair(t *testing.T) (server, client net.Conn) {
 	t.Cleanup(func() { _, _ = client.Close(), server.Close() })
 	go func() { _, _ = io.Copy(io.Discard, server) }() // ends with the connection
 	return server, client
+}
+
+// TestTheConnectionIsFoundBelowThePROXYProtocol: what can't be found is neither held back nor reset.
+func TestTheConnectionIsFoundBelowThePROXYProtocol(t *testing.T) {
+	gitlab := naming(t)
+	body := someBytes(16<<10, 1)
+	publishOld(gitlab, "app.bin", body)
+	e := startEdge(t, gitlab.URL, "", around{servers: "listener_wrappers {\n proxy_protocol {\n allow 127.0.0.0/8\n }\n}"})
+	tcp, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	if _, err := io.WriteString(tcp, "PROXY TCP4 127.0.0.2 127.0.0.1 4000 80\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	reader := bufio.NewReader(tcp)
+	for range 3 {
+		before := packetsOver(t, tcp)
+		got, err := getOver(tcp, reader, filePath("app.bin"))
+		if err != nil || !bytes.Equal(got, body) {
+			t.Fatalf("%d of %d bytes: %v", len(got), len(body), err)
+		}
+		if packets := packetsOver(t, tcp) - before; packets != 1 {
+			t.Errorf("an answer came in %d packets", packets)
+		}
+	}
 }
 
 // TestHTTP2IsNeverHeldBack: its frames are written by another goroutine, at times that the handler doesn't know.

@@ -21,9 +21,8 @@ func resetIfBrokenOff(r *http.Request) {
 
 // reset closes a connection below TLS, whose end would be orderly, and has the system discard what isn't sent.
 func reset(connection net.Conn) {
-	connection = belowTLS(connection)
-	if lingering, ok := connection.(interface{ SetLinger(seconds int) error }); ok {
-		_ = lingering.SetLinger(0)
-		_ = connection.Close()
+	if tcp := tcpOf(connection); tcp != nil {
+		_ = tcp.SetLinger(0)
+		_ = tcp.Close()
 	}
 }

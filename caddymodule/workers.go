@@ -9,7 +9,8 @@ import (
 	"sync"
 )
 
-// maxIdleWorkers is how many goroutines are kept for requests to come. The collector shrinks the stacks of those that have long had nothing to do.
+// maxIdleWorkers is how many goroutines are kept for requests to come. The garbage collector halves the stack of each that waits, so the one
+// that waits for the shortest time is the next to be used.
 const maxIdleWorkers = 64
 
 // workers answer requests on goroutines that are kept. By HTTP/2 and 3 each request comes on a new goroutine with a stack of a few KiB. Caddy and

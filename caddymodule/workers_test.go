@@ -9,18 +9,21 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/caddyserver/caddy/v2"
 )
 
 // someWorkers are workers that a handler uses until the test ends; none may be left then.
 func someWorkers(t *testing.T) *workers {
 	t.Helper()
+	others := goleak.IgnoreCurrent()
 	w := new(workers)
 	w.use()
 	t.Cleanup(func() {
 		w.release()
-		if len(w.idle) > 0 {
-			t.Errorf("%d workers are kept for no handler", len(w.idle))
+		if err := goleak.Find(others); err != nil {
+			t.Error(err)
 		}
 	})
 	return w
@@ -71,6 +74,30 @@ func TestAWorkerIsUsedAgain(t *testing.T) {
 			t.Fatalf("%d workers are idle, want the one", len(w.idle))
 		}
 	}
+}
+
+// TestNoWorkerIsKeptForNoHandler has a task under way when the last one ends.
+func TestNoWorkerIsKeptForNoHandler(t *testing.T) {
+	w := someWorkers(t)
+	w.use()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	var caller sync.WaitGroup
+	caller.Go(func() {
+		_ = w.do(func() error {
+			close(begun)
+			<-goOn
+			return nil
+		})
+	})
+	<-begun
+	w.release()
+	w.release()
+	close(goOn)
+	caller.Wait()
+	if len(w.idle) != 0 {
+		t.Errorf("%d workers are kept", len(w.idle))
+	}
+	w.use() // which the test's end releases
 }
 
 // TestNoMoreWorkersAreKeptThanMayBeIdle has more tasks under way than that.
