@@ -120,11 +120,10 @@ func (f fillFigures) addFill(b *bench, protocol protocol, by string) {
 		}
 	}
 	goals := []goal{f.fills.atLeast(1, theNginx, "rate"), f.fillCost.shownOnly(theNginx, "CPU")}
-	if len(f.fills[theVarnish.name]) > 0 {
-		goals = append(goals, f.fills.shownOnly(theVarnish, "rate"))
-	}
-	if len(f.fills[reverseProxy.name]) > 0 {
-		goals = append(goals, f.fills.shownOnly(reverseProxy, "rate"))
+	for _, p := range []peer{theVarnish, reverseProxy} {
+		if len(f.fills[p.name]) > 0 {
+			goals = append(goals, f.fills.shownOnly(p, "rate"))
+		}
 	}
 	b.table.add(fmt.Sprintf("%s: fill %d × 16 KiB, %s", protocol.name, smallCount, by), shown, goals...)
 }

@@ -271,7 +271,7 @@ func (m *memoryTier) trim(limit int64) {
 		for _, s := range m.segments {
 			total += int64(len(s.data))
 		}
-		return total + m.overhead()
+		return total + m.overhead() + m.forEntries
 	}
 	for len(m.segments) > 0 && takes() > limit {
 		victim := m.segments[0]

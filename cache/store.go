@@ -224,7 +224,7 @@ func (s *Store) SetLimits(limits Limits) {
 	s.limits = limits
 	s.pins.trim(s.mostPinnedLocked())
 	s.leaveToEntriesLocked()
-	s.memory.trim(limits.Memory - s.memory.forEntries)
+	s.memory.trim(limits.Memory)
 	copies := s.takeExcessCopiesLocked()
 	s.mu.Unlock()
 	for _, f := range copies {

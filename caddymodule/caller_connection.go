@@ -9,10 +9,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// callerConnection is the connection that requests come on, with TLS if there is any.
+// callerConnection is the connection that requests come on.
 type callerConnection struct {
-	net.Conn
-	// socket is what lies below TLS, nil if that is no TCP of the system's, or the system can't hold packets back.
+	// tcp is the system's, nil if it isn't known.
+	tcp *net.TCPConn
+	// socket is the same as cork needs it, nil if the system can't hold packets back.
 	socket syscall.RawConn
 }
 
@@ -33,9 +34,9 @@ func rememberConnections(server *caddyhttp.Server) {
 }
 
 func newCallerConnection(connection net.Conn) *callerConnection {
-	c := &callerConnection{Conn: connection}
-	if tcp := tcpOf(connection); tcp != nil && canCork {
-		c.socket, _ = tcp.SyscallConn() // nil for one that is closed
+	c := &callerConnection{tcp: tcpOf(connection)}
+	if c.tcp != nil && canCork {
+		c.socket, _ = c.tcp.SyscallConn() // nil for one that is closed
 	}
 	return c
 }

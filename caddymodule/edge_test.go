@@ -207,6 +207,16 @@ func freeAddress(t testing.TB) string {
 	return fmt.Sprintf("127.0.0.1:%d", bound.(*unix.SockaddrInet4).Port)
 }
 
+// http2Client is a client that speaks HTTP/2 without TLS, and asks for nothing compressed. Its connections end with the test.
+func http2Client(t testing.TB) *http.Client {
+	t.Helper()
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols, DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
 // othersGoroutines aren't the edge's: those of servers that a test runs beside it and that end after it, and what Caddy's
 // logs and storage leave for a while.
 var othersGoroutines = []goleak.Option{

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -324,10 +323,7 @@ func TestTwoPublishesInOneSecondAreToldApart(t *testing.T) {
 func TestDownloadsOverHTTP2BreakOffVisibly(t *testing.T) {
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "retries 0")
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	client := &http.Client{Transport: &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}}
-	defer client.CloseIdleConnections()
+	client := http2Client(t)
 	body := someBytes(1<<20, 1)
 	publishOld(gitlab, "app.bin", body)
 	for _, cut := range []bool{true, false, false} {

@@ -1,9 +1,6 @@
 package caddymodule
 
-import (
-	"net"
-	"net/http"
-)
+import "net/http"
 
 // resetIfBrokenOff is deferred by who answers a request. Where the answer is broken off, an HTTP/1 caller's connection ends with
 // a reset. To clients that compare no lengths, such as Python's requests, an orderly end is the end of the file, and net/http
@@ -14,15 +11,15 @@ func resetIfBrokenOff(r *http.Request) {
 		return
 	}
 	if connection := connectionOf(r); connection != nil && r.ProtoMajor == 1 {
-		reset(connection.Conn)
+		connection.reset()
 	}
 	panic(broken)
 }
 
 // reset closes a connection below TLS, whose end would be orderly, and has the system discard what isn't sent.
-func reset(connection net.Conn) {
-	if tcp := tcpOf(connection); tcp != nil {
-		_ = tcp.SetLinger(0)
-		_ = tcp.Close()
+func (c *callerConnection) reset() {
+	if c.tcp != nil {
+		_ = c.tcp.SetLinger(0)
+		_ = c.tcp.Close()
 	}
 }

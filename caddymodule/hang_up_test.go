@@ -72,7 +72,7 @@ func TestAResetIsNoOrderlyEndOfTLSEither(t *testing.T) {
 		secure := tls.Server(accepted, certified.TLS)
 		_, _ = secure.Write([]byte("x"))
 		_, _ = secure.Read(make([]byte, 1))
-		reset(secure)
+		newCallerConnection(secure).reset()
 	}()
 	client, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // loopback
 	if err != nil {

@@ -25,11 +25,7 @@ func TestCallersWhoResetTheirStreamsGiveNobodyOthersBytes(t *testing.T) {
 			e.mustGet(t, name, developer, bodies[name])
 		}
 	}
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{Protocols: &protocols, DisableCompression: true}
-	t.Cleanup(transport.CloseIdleConnections)
-	client := &http.Client{Transport: transport}
+	client := http2Client(t)
 	names := make([]string, 0, len(bodies))
 	for name := range bodies {
 		names = append(names, name)

@@ -242,10 +242,7 @@ func TestOverHTTP2ABodyIsBoundedToo(t *testing.T) {
 	setForTest(t, &process.bodyPatience, 300*time.Millisecond)
 	gitlab := newGitLab(t)
 	e := startEdge(t, gitlab.URL, "")
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
-	defer client.CloseIdleConnections()
+	client := http2Client(t)
 	for name, test := range map[string]struct {
 		sent, status int
 		open         bool

@@ -139,10 +139,7 @@ func TestARequestByHTTP2IsAnsweredByAWorker(t *testing.T) {
 	if idle() != 0 {
 		t.Error("a request by HTTP/1.1 has a goroutine that is kept already")
 	}
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
-	defer client.CloseIdleConnections()
+	client := http2Client(t)
 	get := func() {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.url+filePath("app.bin"), nil)
 		if err != nil {
